@@ -1,0 +1,490 @@
+#ifndef MOEQ_H
+#define MOEQ_H
+
+#include <stdint.h>
+
+/* moeq: quantized Mixture-of-Experts weights behind one C ABI.
+ *
+ * A weight is [E, R, C]: experts, rows, columns (2-D is E = 1; more leading axes fold into E). It comes in as a
+ * DLPack tensor, becomes codes and scales inside a moeq_qtensor, and goes out, whole or in part, into a tensor
+ * of the caller's. The shortest use, without error handling:
+ *
+ *     moeq_context *ctx;  moeq_qtensor *q;
+ *     moeq_spec spec = {.struct_size = sizeof spec, .format = MOEQ_FORMAT_NF4};
+ *     moeq_context_create(NULL, &ctx, NULL);
+ *     moeq_qtensor_quantize(ctx, weight, &spec, NULL, NULL, &q, NULL);      // [E,R,C] bf16 -> handle
+ *     moeq_qtensor_dequantize(q, NULL, NULL, destination, NULL);            // handle -> caller's tensor
+ *     moeq_qtensor_release(q);  moeq_context_destroy(ctx);
+ *
+ * THE RULES, each said here and nowhere below; a declaration mentions only what differs.
+ *
+ * Arguments   Order: handle, inputs, options, stream, outputs, error. Sizes, indices and counts are 64-bit;
+ *             ranges are [begin, end). Text is UTF-8 ended by NUL. A NULL options pointer means all defaults.
+ * Structs     Set `struct_size` to sizeof and the rest to zero: in every field 0 or NULL is the default, so there are no
+ *             init functions. Fields are only ever added at the end. A struct larger than the library knows is
+ *             accepted when its tail is zero; structs out are filled up to the caller's struct_size. A sized
+ *             struct is never embedded in another; FROZEN structs have no size, never change, may be in arrays.
+ * Constants   Plain ints that travel as int32_t. Numbers are never reused. Unknown in: MOEQ_ERROR_ARGUMENT;
+ *             unknown out: treat as "other".
+ * Tensors     struct DLManagedTensorVersioned of DLPack 1.x, from any dlpack.h, or from none. `const T *` is read,
+ *             `T *` is written through, both only borrowed: the deleter is never called, the pointer not kept
+ *             (with a stream, data must live until the stream has passed the call). Only "adopt" takes
+ *             ownership, on success only. `T **` receives a new tensor; the caller calls its deleter, once, from
+ *             any thread. NULL strides, size-1 axes with odd strides, byte_offset, any strides and natural
+ *             alignment are accepted. A destination may not be read-only, overlap itself or overlap a source.
+ *             An empty destination is a success that writes nothing. Element types: fp32, fp16, bf16.
+ * Devices     DLPack's numbers. Inputs and outputs of one call are on one device, or host memory that it reads.
+ * Streams     A cudaStream_t/CUstream of the tensors' device, passed on as it is: NULL is CUDA's legacy default
+ *             stream. For tensors in host memory it must be NULL and the call is complete when it returns.
+ *             A handle made on a stream is ready on that stream, its HOME stream; to use it on another one, order
+ *             the two yourself. Its memory goes back in home-stream order: join other streams first, and
+ *             keep the home stream alive as long as the handle.
+ * HOT calls   (so marked) neither allocate nor synchronise nor read device memory from the host, and can be captured
+ *             in a CUDA graph. On a device they cannot return what only the data
+ *             tells: they OR a MOEQ_SEEN_ bit into the optional status word instead. Other calls may synchronise
+ *             the given stream, and no other.
+ * Threads     Calls that take only const handles may run at the same time on the same handle. Any other call needs
+ *             its non-const handle alone. All handles may move between threads. After fork() a child may use
+ *             host memory only.
+ * Ownership   create/open ... destroy: one owner. retain/release: counted. destroy, release: NULL is fine, never fail,
+ *             may come in any order (a context lives on inside its handles). Pointers that a call returns into
+ *             a handle are valid until the handle is next changed or destroyed.
+ * Errors      A status, 0 or negative, and, where `err` is not NULL, one filled moeq_error (untouched on success).
+ *             On failure out-pointers are NULL, no ownership has moved, every handle is as before, and only the
+ *             bytes of destinations are unspecified. Nothing prints, exits, throws or touches the host's
+ *             state (locale, signals, rounding mode, errno, current CUDA device, last CUDA error).
+ * Callbacks   `void *user` comes last. They are called with no lock held, from any thread, and must not throw, unwind or
+ *             longjmp. Those that return int32_t return MOEQ_CONTINUE to go on; all else, and so the 0 of a failed
+ *             foreign callback, stops the call with MOEQ_ERROR_CALLBACK or MOEQ_ERROR_CANCELLED.
+ */
+
+#if defined(_WIN32)
+#  define MOEQ_API __declspec(dllimport)
+#elif defined(__GNUC__)
+#  define MOEQ_API __attribute__((visibility("default")))
+#else
+#  define MOEQ_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* [moeq.begin] Between the marks: only fixed-width ints, float, double, char, void, pointers, literal #defines. */
+
+#define MOEQ_VERSION_MAJOR 0
+#define MOEQ_VERSION_MINOR 1
+#define MOEQ_VERSION_PATCH 0
+#define MOEQ_ABI_VERSION 1
+
+struct DLManagedTensorVersioned; /* dlpack.h 1.0 and later */
+struct DLManagedTensor;          /* dlpack.h, the form before 1.0: see moeq_tensor_from_legacy */
+
+typedef int32_t moeq_status;
+
+typedef struct moeq_context moeq_context; /* allocator, executor, CPU tier; immutable after creation */
+typedef struct moeq_qtensor moeq_qtensor; /* codes and scales of one [E, R, C] weight; counted */
+typedef struct moeq_builder moeq_builder; /* a qtensor in the making, written block by block */
+typedef struct moeq_blob moeq_blob;       /* bytes returned: JSON, a name list, saved state */
+
+/* ---- 1. Status and errors --------------------------------------------------------------------------------- */
+
+#define MOEQ_OK 0
+/* arguments: nothing was touched */
+#define MOEQ_ERROR_ARGUMENT -10     /* NULL, unknown constant, contradictory options */
+#define MOEQ_ERROR_SHAPE -11        /* rank, extents, overflow */
+#define MOEQ_ERROR_DTYPE -12        /* element type, lanes */
+#define MOEQ_ERROR_LAYOUT -13       /* strides, alignment, overlap */
+#define MOEQ_ERROR_DEVICE -14       /* kind or id of device */
+#define MOEQ_ERROR_READ_ONLY -15    /* destination is read-only */
+#define MOEQ_ERROR_RANGE -16        /* expert, row or column out of range */
+#define MOEQ_ERROR_VALUE -17        /* NaN, Inf, or a bad scale in the data; err names the place */
+#define MOEQ_ERROR_VERSION -18      /* struct_size, DLPack major, file version */
+/* state */
+#define MOEQ_ERROR_STATE -20        /* not in this order */
+#define MOEQ_ERROR_DUPLICATE -21    /* written or named twice */
+#define MOEQ_ERROR_INCOMPLETE -22   /* gaps remain; err and moeq_builder_get_missing name them */
+#define MOEQ_ERROR_NOT_FOUND -23    /* no such name, component, file */
+#define MOEQ_ERROR_MISMATCH -24     /* ranks, groups or digests disagree */
+/* capability */
+#define MOEQ_ERROR_UNSUPPORTED -30  /* this format, operation or chip: never silently something else */
+#define MOEQ_ERROR_BACKEND -31      /* plug-in, driver or cuBLASLt absent; err says what was looked for where */
+/* resources */
+#define MOEQ_ERROR_MEMORY -40
+#define MOEQ_ERROR_DEVICE_MEMORY -41
+#define MOEQ_ERROR_LIMIT -42        /* a limit of the options or of the library */
+/* files */
+#define MOEQ_ERROR_IO -50           /* err.os_error has errno */
+#define MOEQ_ERROR_FORMAT -51       /* bytes that break the format's rules; err.class_id says which */
+#define MOEQ_ERROR_TRUNCATED -52
+#define MOEQ_ERROR_DIGEST -53
+/* callbacks */
+#define MOEQ_ERROR_CALLBACK -60     /* a callback failed or gave an impossible result */
+#define MOEQ_ERROR_CANCELLED -61    /* the progress callback said stop */
+/* device */
+#define MOEQ_ERROR_CUDA -70         /* err.os_error has the CUDA code */
+#define MOEQ_ERROR_CUDA_LOST -71    /* the CUDA context is dead for good */
+#define MOEQ_ERROR_CUDA_EARLIER -72 /* an error of earlier work that is not moeq's */
+#define MOEQ_ERROR_CAPTURE -73      /* not allowed while capturing; the capture is still valid */
+#define MOEQ_ERROR_FORKED -74       /* device call in a forked child */
+#define MOEQ_ERROR_INTERNAL -90     /* our fault; destroy and release still work */
+
+/* FROZEN, 512 bytes; needs no initialisation; no pointers, so it may be copied and outlive everything. */
+typedef struct moeq_error {
+    int32_t status;
+    int32_t os_error;    /* errno or CUDA code; 0: none */
+    int32_t argument;    /* 1 = first argument of the function; 0: none in particular */
+    int32_t reserved;
+    char    class_id[8]; /* class of docs/errors.md, "F07"; "" where there is none */
+    int64_t expert;      /* the place in the data; -1: none */
+    int64_t row;
+    int64_t column;
+    char    message[464]; /* function, argument, got, wanted, one hint; names in it are escaped */
+} moeq_error;
+
+MOEQ_API const char *moeq_status_name(moeq_status status); /* "MOEQ_ERROR_SHAPE"; never NULL; static */
+
+/* ---- 2. Library ------------------------------------------------------------------------------------------- */
+
+MOEQ_API int32_t     moeq_abi_version(void);    /* compare with MOEQ_ABI_VERSION before all else */
+MOEQ_API int32_t     moeq_version(void);        /* 10000 major + 100 minor + patch, of the library that runs */
+MOEQ_API const char *moeq_version_string(void); /* "0.1.0", static */
+MOEQ_API uint32_t    moeq_struct_size(const char *name); /* what the library knows of "moeq_spec"; 0: nothing */
+
+/* Blob: data()[size()] is 0, so text is a C string. A name list is n strings, each ended by NUL. */
+MOEQ_API const void *moeq_blob_data(const moeq_blob *blob);
+MOEQ_API int64_t     moeq_blob_size(const moeq_blob *blob);
+MOEQ_API void        moeq_blob_destroy(moeq_blob *blob);
+
+/* ---- 3. Constants ----------------------------------------------------------------------------------------- */
+
+#define MOEQ_CONTINUE 1 /* what a callback returns to go on */
+
+#define MOEQ_DEVICE_DEFAULT 0 /* where the source is; host memory where there is none */
+#define MOEQ_DEVICE_CPU 1
+#define MOEQ_DEVICE_CUDA 2
+#define MOEQ_DEVICE_CUDA_HOST 3 /* pinned host memory */
+#define MOEQ_DEVICE_CUDA_MANAGED 13
+
+/* An element type is DLPack's DLDataType in one number: code | bits << 8 | lanes << 16. No second table. */
+#define MOEQ_DTYPE_DEFAULT 0
+#define MOEQ_DTYPE_FP32 0x12002
+#define MOEQ_DTYPE_FP16 0x11002
+#define MOEQ_DTYPE_BF16 0x11004
+#define MOEQ_DTYPE_FP64 0x14002
+#define MOEQ_DTYPE_FP8_E4M3FN 0x1080A
+#define MOEQ_DTYPE_FP8_E5M2 0x1080C
+#define MOEQ_DTYPE_INT8 0x10800
+#define MOEQ_DTYPE_UINT8 0x10801 /* also packed 4-bit codes, two to a byte */
+#define MOEQ_DTYPE_INT32 0x12000
+#define MOEQ_DTYPE_INT64 0x14000
+
+/* The status word: a uint32_t that the call's device can write. Bits are OR-ed in, never cleared. */
+#define MOEQ_SEEN_NAN 1
+#define MOEQ_SEEN_INF 2
+#define MOEQ_SEEN_BAD_EXPERT 4 /* an expert id out of range: its output is zeros */
+#define MOEQ_SEEN_SATURATED 8  /* a value above the given amax */
+
+/* ---- 4. Context ------------------------------------------------------------------------------------------- */
+
+typedef void *(*moeq_host_alloc_fn)(uint64_t bytes, uint64_t alignment, void *user); /* NULL: none left */
+typedef void (*moeq_host_free_fn)(void *memory, uint64_t bytes, void *user);
+typedef void (*moeq_task_fn)(int64_t index, void *task);
+typedef int32_t (*moeq_parallel_for_fn)(moeq_task_fn run, void *task, int64_t count, void *user); /* all, then return */
+typedef void (*moeq_destroy_fn)(void *user);
+
+#define MOEQ_CPU_TIER_BEST 0
+#define MOEQ_CPU_TIER_SCALAR 1
+#define MOEQ_CPU_TIER_AVX2 2
+#define MOEQ_CPU_TIER_AVX512 3
+#define MOEQ_CPU_TIER_NEON 4
+
+typedef struct moeq_context_options {
+    uint32_t struct_size;
+    int32_t  thread_limit; /* 0: cores, affinity and quota decide; 1: serial */
+    int32_t  cpu_tier;     /* force a lower one; one that the CPU lacks: MOEQ_ERROR_UNSUPPORTED */
+    int32_t  reserved;
+    moeq_host_alloc_fn   host_alloc; /* both or neither */
+    moeq_host_free_fn    host_free;
+    moeq_parallel_for_fn parallel_for; /* NULL: a small pool of our own */
+    void                *user;         /* for all of the above */
+    moeq_destroy_fn      user_destroy; /* called once, after the last use of `user` by the last handle */
+} moeq_context_options;
+
+typedef struct moeq_memory {
+    uint32_t struct_size;
+    uint32_t reserved;
+    int64_t  host_live; /* bytes that went through the context and are in use */
+    int64_t  host_peak; /* the most that ever were; never falls */
+} moeq_memory;
+
+/* Opens nothing, starts no thread. options NULL: malloc, all cores, the best CPU tier. */
+MOEQ_API moeq_status moeq_context_create(const moeq_context_options *options, moeq_context **out, moeq_error *err);
+MOEQ_API void        moeq_context_destroy(moeq_context *context);
+MOEQ_API moeq_status moeq_context_get_memory(const moeq_context *context, moeq_memory *out, moeq_error *err);
+/* JSON: version, CPU tier and why it was chosen, threads, backends; what is absent says why. */
+MOEQ_API moeq_status moeq_context_describe(const moeq_context *context, moeq_blob **out, moeq_error *err);
+
+/* ---- 5. Tensors, for callers without a framework ---------------------------------------------------------- */
+
+/* New uninitialised row-major tensor in the context's memory. */
+MOEQ_API moeq_status moeq_tensor_create(const moeq_context *context, int32_t dtype, int32_t ndim, const int64_t *shape,
+                                        int32_t device_type, int32_t device_id, void *stream,
+                                        struct DLManagedTensorVersioned **out, moeq_error *err);
+/* The same tensor in the 1.x form. Adopts: on success the old form belongs to the new one. */
+MOEQ_API moeq_status moeq_tensor_from_legacy(const moeq_context *context, struct DLManagedTensor *legacy,
+                                             struct DLManagedTensorVersioned **out, moeq_error *err);
+
+/* ---- 6. Spec: what codes and scales mean. A value; equal specs give equal bytes on every device ------------- */
+
+#define MOEQ_FORMAT_INT8 1
+#define MOEQ_FORMAT_NF4 2
+#define MOEQ_FORMAT_FP4 3 /* bitsandbytes' table, not E2M1 */
+#define MOEQ_FORMAT_FP8_E4M3 4
+#define MOEQ_FORMAT_FP8_E5M2 5
+
+#define MOEQ_GRANULARITY_DEFAULT 0 /* int8, FP8: ROW; NF4, FP4: BLOCK */
+#define MOEQ_GRANULARITY_ROW 1     /* one scale per vector along scale_axis */
+#define MOEQ_GRANULARITY_EXPERT 2  /* one scale per expert ("per tensor") */
+#define MOEQ_GRANULARITY_BLOCK 3   /* one scale per block_rows x block_columns tile */
+
+#define MOEQ_BLOCKING_EXPERT 0 /* 1-D blocks run over one expert's elements */
+#define MOEQ_BLOCKING_ROW 1    /* ... restart at each row; ragged tails */
+#define MOEQ_BLOCKING_FLAT 2   /* ... over the whole tensor (bitsandbytes files); cannot be sliced */
+
+#define MOEQ_SCALE_DEFAULT 0 /* int8, NF4, FP4: ABSMAX; FP8: FACTOR */
+#define MOEQ_SCALE_ABSMAX 1  /* the stored statistic is max|x| */
+#define MOEQ_SCALE_FACTOR 2  /* ... is the number that a code is multiplied by */
+
+#define MOEQ_LAYOUT_PLAIN 0
+#define MOEQ_LAYOUT_GATE_UP 1             /* first half of the output axis gate, second half up */
+#define MOEQ_LAYOUT_UP_GATE 2
+#define MOEQ_LAYOUT_GATE_UP_INTERLEAVED 3 /* gate, up, gate, up, ... */
+
+#define MOEQ_NONFINITE_REFUSE 0   /* MOEQ_ERROR_VALUE; HOT calls on a device saturate and set the status word */
+#define MOEQ_NONFINITE_SATURATE 1 /* NaN -> 0, Inf -> the largest finite magnitude that shares its scale */
+
+#define MOEQ_PROFILE_MOEQ 0
+#define MOEQ_PROFILE_BNB_CPU 1      /* bit for bit bitsandbytes' CPU path */
+#define MOEQ_PROFILE_BNB_CPU_FP16 2 /* ... which rounds int8 sources to fp16 first */
+
+#define MOEQ_SPEC_TEXT 128 /* bytes that hold every text form and its NUL */
+
+typedef struct moeq_spec {
+    uint32_t struct_size;
+    int32_t  format;        /* the one field without a default */
+    int32_t  granularity;
+    int32_t  block_rows;    /* 0: format's default (1; FP8: 128) */
+    int32_t  block_columns; /* 0: format's default (64; FP8: 128) */
+    int32_t  blocking;
+    int32_t  scale_axis;    /* the contraction axis: 0 or -1 the last, -2 the one before ([E, in, out] layouts) */
+    int32_t  scale_kind;
+    int32_t  nested;        /* 1: absmax itself in 8 bits (bitsandbytes' double quantization) */
+    int32_t  layout;
+    int32_t  nonfinite;
+    int32_t  profile;
+    int32_t  logical_dtype; /* what the weight stands for; 0: the source's type */
+} moeq_spec;
+
+/* The parts of a quantized weight. A format has some of them; nothing assumes exactly one scale. */
+#define MOEQ_COMPONENT_CODES 1
+#define MOEQ_COMPONENT_SCALE 2        /* absmax or factor, as the spec's scale_kind says; nested: 8-bit codes of it */
+#define MOEQ_COMPONENT_NESTED_SCALE 3 /* fp32 per 256 scales */
+#define MOEQ_COMPONENT_NESTED_MAP 4   /* fp32 [256] */
+#define MOEQ_COMPONENT_NESTED_OFFSET 5 /* fp32 [] */
+#define MOEQ_COMPONENT_CODE_MAP 6     /* fp32 [16] */
+#define MOEQ_COMPONENT_GLOBAL_SCALE 7 /* second level; later formats */
+
+typedef struct moeq_component_info {
+    uint32_t struct_size;
+    int32_t  component;
+    int32_t  dtype;
+    int32_t  ndim;
+    int64_t  shape[8];
+    int64_t  bytes;
+} moeq_component_info;
+
+/* Validates a spec for a shape and replaces every default by its value. `out` may be `spec` itself. */
+MOEQ_API moeq_status moeq_spec_resolve(const moeq_spec *spec, int32_t ndim, const int64_t *shape, moeq_spec *out,
+                                       moeq_error *err);
+/* Size of one component without allocating; MOEQ_ERROR_NOT_FOUND where the format has none. */
+MOEQ_API moeq_status moeq_spec_get_component(const moeq_spec *spec, int32_t ndim, const int64_t *shape,
+                                             int32_t component, moeq_component_info *out, moeq_error *err);
+/* Bytes of all components, and the most that a builder can have to stage (section 8). Either may be NULL. */
+MOEQ_API moeq_status moeq_spec_get_bytes(const moeq_spec *spec, int32_t ndim, const int64_t *shape, int64_t *bytes,
+                                         int64_t *staging, moeq_error *err);
+/* The one spelling of specs for command lines, files and messages: "nf4", "nf4:64,nested", "fp8_e4m3:block128x128". */
+MOEQ_API moeq_status moeq_spec_parse(const char *text, moeq_spec *out, moeq_error *err);
+MOEQ_API moeq_status moeq_spec_print(const moeq_spec *spec, char *out_text, moeq_error *err); /* [MOEQ_SPEC_TEXT] */
+
+/* ---- 7. Qtensor: make it, look at it, read it ------------------------------------------------------------- */
+
+/* FROZEN (used in arrays). */
+typedef struct moeq_component {
+    int32_t component;
+    int32_t reserved;
+    struct DLManagedTensorVersioned *tensor;
+} moeq_component;
+
+typedef struct moeq_quantize_options {
+    uint32_t struct_size;
+    int32_t  device_type; /* where the handle shall live; not with storage */
+    int32_t  device_id;
+    int32_t  reserved;
+    const struct DLManagedTensorVersioned *amax; /* fp32 [E], EXPERT granularity: given, not measured */
+    const moeq_component *storage; /* adopt these and write into them, allocate nothing */
+    int64_t  storage_count;
+    int64_t  staging_limit; /* bytes a builder may stage; 0: no limit of our own */
+    uint32_t *status_word;
+} moeq_quantize_options;
+
+typedef struct moeq_qtensor_info {
+    uint32_t struct_size;
+    int32_t  device_type;
+    int32_t  device_id;
+    int32_t  ndim;
+    int64_t  shape[8];   /* as it was given */
+    int64_t  folded[3];  /* the same as experts, rows, columns */
+    int64_t  bytes;      /* of all components */
+    uint64_t generation; /* 1, and one more after each requantize */
+    void    *home_stream;
+} moeq_qtensor_info;
+
+/* Which part of a weight a call is about. All zero: everything. */
+typedef struct moeq_region {
+    uint32_t struct_size;
+    uint32_t reserved;
+    const int64_t *experts; /* host list; repeated ids are fine. NULL: see expert_ids */
+    int64_t  expert_count;
+    const struct DLManagedTensorVersioned *expert_ids; /* or int32/int64 [n] on the handle's device; NULL: all */
+    int64_t  row_begin;
+    int64_t  row_end; /* 0: to the last */
+    uint32_t *status_word;
+} moeq_region;
+
+/* source: [E, R, C], any strides. REFUSE policy: the error names the first bad element and nothing is made. */
+MOEQ_API moeq_status moeq_qtensor_quantize(const moeq_context *context, const struct DLManagedTensorVersioned *source,
+                                           const moeq_spec *spec, const moeq_quantize_options *options, void *stream,
+                                           moeq_qtensor **out, moeq_error *err);
+/* A handle over codes and scales made elsewhere. Adopts every tensor of `components`. `shape` is the weight's. */
+MOEQ_API moeq_status moeq_qtensor_adopt(const moeq_context *context, const moeq_spec *spec, int32_t ndim,
+                                        const int64_t *shape, const moeq_component *components, int64_t component_count,
+                                        void *stream, moeq_qtensor **out, moeq_error *err);
+MOEQ_API void moeq_qtensor_retain(const moeq_qtensor *qtensor);
+MOEQ_API void moeq_qtensor_release(const moeq_qtensor *qtensor);
+MOEQ_API moeq_status moeq_qtensor_get_info(const moeq_qtensor *qtensor, moeq_qtensor_info *out, moeq_error *err);
+MOEQ_API moeq_status moeq_qtensor_get_spec(const moeq_qtensor *qtensor, moeq_spec *out, moeq_error *err); /* resolved */
+/* A read-only view that shares ownership: no copy, and it may outlive the handle. Packed codes are uint8. */
+MOEQ_API moeq_status moeq_qtensor_export(const moeq_qtensor *qtensor, int32_t component,
+                                            struct DLManagedTensorVersioned **out, moeq_error *err);
+/* HOT. destination: [n, rows, C] of the region, or [rows, C] where n is 1; any strides; one rounding. */
+MOEQ_API moeq_status moeq_qtensor_dequantize(const moeq_qtensor *qtensor, const moeq_region *region, void *stream,
+                                             struct DLManagedTensorVersioned *destination, moeq_error *err);
+/* HOT. New weights into the handle's own storage, by its spec, of its shape. All who share the storage (slices, exported
+ * components) see them: exclude their readers too. VALUE leaves the contents unspecified. */
+MOEQ_API moeq_status moeq_qtensor_requantize(moeq_qtensor *qtensor, const struct DLManagedTensorVersioned *source,
+                                             const moeq_quantize_options *options, void *stream, moeq_error *err);
+/* HOT. No handle at all: codes and scales straight into the caller's tensors (each one a destination). */
+MOEQ_API moeq_status moeq_quantize_into(const moeq_context *context, const struct DLManagedTensorVersioned *source,
+                                        const moeq_spec *spec, const moeq_quantize_options *options, void *stream,
+                                        const moeq_component *destinations, int64_t destination_count, moeq_error *err);
+/* A handle that shares storage. axis 0 experts, 1 rows, 2 columns; 4-bit columns and tiles only at block borders. */
+MOEQ_API moeq_status moeq_qtensor_slice(const moeq_qtensor *qtensor, int32_t axis, int64_t begin, int64_t end,
+                                        moeq_qtensor **out, moeq_error *err);
+/* A handle with storage of its own on a device, in host or in pinned memory; compact, also from a slice. */
+MOEQ_API moeq_status moeq_qtensor_copy(const moeq_qtensor *qtensor, int32_t device_type, int32_t device_id,
+                                       void *stream, moeq_qtensor **out, moeq_error *err);
+/* Error against the dense source: destination fp64 [E, k] on the host, k <= 7; column j is METRIC j of each expert. */
+#define MOEQ_METRIC_MAX_ERROR 0
+#define MOEQ_METRIC_RMSE 1
+#define MOEQ_METRIC_RMSE_OVER_SCALE 2
+#define MOEQ_METRIC_SQNR_DB 3
+#define MOEQ_METRIC_SATURATED 4 /* share of codes, 0..1 */
+#define MOEQ_METRIC_ZERO 5      /* share of codes, 0..1 */
+#define MOEQ_METRIC_AMAX 6      /* of the source */
+MOEQ_API moeq_status moeq_qtensor_compare(const moeq_qtensor *qtensor, const struct DLManagedTensorVersioned *source,
+                                          void *stream, struct DLManagedTensorVersioned *destination, moeq_error *err);
+
+/* ---- 8. Builder: a weight that arrives in pieces ---------------------------------------------------------- */
+
+/* Pieces come in any order and size. Each is encoded as soon as all elements that share its scale are there (row, block,
+ * expert); what cannot be encoded yet is STAGED in the source's type. Staging is zero when every piece holds whole scale
+ * units, at most one scale unit per unit in flight otherwise, and zero for EXPERT granularity when amax is given.
+ * nested staging is 4 bytes per block until finish. Abandoning at any point leaks nothing. */
+
+/* FROZEN. Part of a weight, in elements. */
+typedef struct moeq_block {
+    int64_t expert_begin, expert_end, row_begin, row_end, column_begin, column_end;
+} moeq_block;
+
+typedef struct moeq_builder_state {
+    uint32_t struct_size;
+    uint32_t reserved;
+    int64_t  missing_elements; /* 0: moeq_builder_finish will succeed */
+    int64_t  staged_bytes;
+    int64_t  complete_experts;
+} moeq_builder_state;
+
+MOEQ_API moeq_status moeq_builder_create(const moeq_context *context, const moeq_spec *spec, int32_t ndim,
+                                         const int64_t *shape, const moeq_quantize_options *options, void *stream,
+                                         moeq_builder **out, moeq_error *err);
+/* piece: [r, c] or [e, r, c], its first element at (expert, row, column). May run at the same time in several threads
+ * and on several streams. RANGE: outside; DUPLICATE: overlaps what is there (err names the first such element);
+ * VALUE: the piece counts as not written and may be sent again. */
+MOEQ_API moeq_status moeq_builder_write(moeq_builder *builder, int64_t expert, int64_t row, int64_t column,
+                                        const struct DLManagedTensorVersioned *piece, void *stream, moeq_error *err);
+MOEQ_API moeq_status moeq_builder_get_state(const moeq_builder *builder, moeq_builder_state *out, moeq_error *err);
+/* The missing blocks in order of place: the first `capacity` of them, and how many there are. */
+MOEQ_API moeq_status moeq_builder_get_missing(const moeq_builder *builder, moeq_block *blocks, int64_t capacity,
+                                              int64_t *out_count, moeq_error *err);
+/* Turns the builder into a handle and destroys it; after INCOMPLETE it lives on. The handle is ready on `stream`. */
+MOEQ_API moeq_status moeq_builder_finish(moeq_builder *builder, void *stream, moeq_qtensor **out, moeq_error *err);
+MOEQ_API void        moeq_builder_destroy(moeq_builder *builder);
+
+/* ---- 9. Reductions: one read of the data ------------------------------------------------------------------ */
+
+#define MOEQ_REDUCE_AMAX 0
+#define MOEQ_REDUCE_SUM 1
+
+#define MOEQ_REDUCE_KEEP_AXES 1      /* reduced axes stay with extent 1 */
+#define MOEQ_REDUCE_ACCUMULATE 2     /* destination = max (or sum) of itself and the result; shapes must agree */
+#define MOEQ_REDUCE_SQUEEZE_SCALAR 4 /* a result of one element is 0-d even with KEEP_AXES */
+#define MOEQ_REDUCE_EMPTY_IS_ALL 8   /* an empty list of axes reduces all of them, as in some frameworks, not none */
+#define MOEQ_REDUCE_WRAP_INTEGERS 16 /* the most negative integer wraps, as in some frameworks; else it is widened */
+
+typedef struct moeq_reduce_options {
+    uint32_t struct_size;
+    int32_t  operation;
+    int32_t  flags;
+    int32_t  axis_count;
+    const int32_t *axes;   /* NULL: all; negative counts from the end; duplicates: MOEQ_ERROR_ARGUMENT */
+    const int64_t *blocks; /* NULL, or a length per source axis: that axis becomes its blocks, the last one ragged */
+    uint32_t *status_word; /* amax of data with NaN is NaN */
+} moeq_reduce_options;
+
+/* HOT. source: also int8..int64, FP8. destination: fp32, fp64, or the source's type; shape as
+ * moeq_reduce_shape says. */
+MOEQ_API moeq_status moeq_reduce(const moeq_context *context, const struct DLManagedTensorVersioned *source,
+                                 const moeq_reduce_options *options, void *stream,
+                                 struct DLManagedTensorVersioned *destination, moeq_error *err);
+/* HOT. Each source to one number, in one launch: destination [count]. */
+MOEQ_API moeq_status moeq_reduce_many(const moeq_context *context,
+                                      const struct DLManagedTensorVersioned *const *sources,
+                                      int64_t count, const moeq_reduce_options *options, void *stream,
+                                      struct DLManagedTensorVersioned *destination, moeq_error *err);
+MOEQ_API moeq_status moeq_reduce_shape(int32_t ndim, const int64_t *shape, const moeq_reduce_options *options,
+                                       int32_t *out_ndim, int64_t *out_shape, moeq_error *err);
+/* The axes to reduce when scales are kept per `quant_axes` (NULL: none is kept); out_axes has room for ndim. */
+MOEQ_API moeq_status moeq_reduce_axes(int32_t ndim, const int32_t *quant_axes, int32_t quant_axis_count,
+                                      int32_t *out_axes, int32_t *out_count, moeq_error *err);
+/* HOT. The number that codes are multiplied by, for each amax (fp32, any shape), by the format's rule. */
+MOEQ_API moeq_status moeq_scale_from_amax(const moeq_context *context, const struct DLManagedTensorVersioned *amax,
+                                          const moeq_spec *spec, void *stream,
+                                          struct DLManagedTensorVersioned *destination, moeq_error *err);
+
+/* [moeq.end] */
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* MOEQ_H */

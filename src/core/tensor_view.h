@@ -1,0 +1,52 @@
+// The only reader of DLPack structs. A tensor from outside is copied once into a TensorView by one acceptance function with
+// one fixed order of checks, so the first failing step is what the caller is told; everything behind works on views.
+#pragma once
+
+#include "core/dtype.h"
+#include "core/report.h"
+
+namespace moeq {
+
+constexpr int32_t kMaxDims = 8;
+
+struct TensorView {
+    char* data = nullptr; // first element; byte_offset is in it. NULL allowed when empty
+    int32_t dtype = 0;
+    int32_t ndim = 0;
+    int32_t device_type = 0;
+    int32_t device_id = 0;
+    bool read_only = false;
+    int64_t count = 0;             // elements
+    int64_t shape[kMaxDims] = {};
+    int64_t strides[kMaxDims] = {}; // in elements; 0 where the extent is 0 or 1
+
+    int64_t itemsize() const { return dtype_bytes(dtype); }
+    bool empty() const { return count == 0; }
+};
+
+// Row-major strides of a shape, by the convention of TensorView.
+void set_contiguous_strides(TensorView& view);
+bool is_contiguous(const TensorView& view);
+
+enum class Access { kRead, kWrite };
+
+struct Wanted {
+    int32_t argument;    // 1 for the function's first
+    const char* name;    // as in moeq.h
+    uint32_t dtypes;     // a DtypeSet
+    Access access = Access::kRead;
+};
+
+// Copies and checks. Order: NULL, major version, device, element type, rank, extents, (empty: done), size, data, alignment,
+// and for kWrite: writable, no element at the address of another.
+[[nodiscard]] moeq_status accept_tensor(const DLManagedTensorVersioned* tensor, const Wanted& wanted, TensorView* out,
+                                        Report& report);
+
+// LAYOUT where the byte ranges meet.
+[[nodiscard]] moeq_status check_no_overlap(const TensorView& destination, const Wanted& wanted, const TensorView& other,
+                                           const char* other_name, Report& report);
+
+[[nodiscard]] moeq_status check_shape(const TensorView& view, const Wanted& wanted, int32_t ndim, const int64_t* shape,
+                                      Report& report);
+
+} // namespace moeq

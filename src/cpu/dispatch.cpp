@@ -1,0 +1,94 @@
+#include "cpu/dispatch.h"
+
+#include <cstdlib>
+#include <cstring>
+
+#include "moeq.h"
+
+#if defined(MOEQ_HAVE_AVX2)
+#include "cpu/avx2/tier.h"
+#endif
+#if defined(MOEQ_HAVE_AVX512)
+#include "cpu/avx512/tier.h"
+#endif
+
+namespace moeq::cpu {
+
+namespace {
+
+// In order of rank: a tier includes the ones before it.
+constexpr int32_t kRanked[] = {MOEQ_CPU_TIER_SCALAR, MOEQ_CPU_TIER_AVX2, MOEQ_CPU_TIER_AVX512};
+
+} // namespace
+
+const char* tier_name(int32_t tier)
+{
+    switch (tier) {
+    case MOEQ_CPU_TIER_BEST:
+        return "best";
+    case MOEQ_CPU_TIER_SCALAR:
+        return "scalar";
+    case MOEQ_CPU_TIER_AVX2:
+        return "avx2";
+    case MOEQ_CPU_TIER_AVX512:
+        return "avx512";
+    case MOEQ_CPU_TIER_NEON:
+        return "neon";
+    default:
+        return "unknown";
+    }
+}
+
+// The compiler's check looks at cpuid and at XCR0, so a system that does not save the wide registers counts as without.
+const char* tier_missing(int32_t tier)
+{
+    switch (tier) {
+    case MOEQ_CPU_TIER_SCALAR:
+        return nullptr;
+#if defined(MOEQ_HAVE_AVX2)
+    case MOEQ_CPU_TIER_AVX2:
+        if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("f16c"))
+            return "the CPU lacks AVX2, FMA or F16C";
+        return nullptr;
+#endif
+#if defined(MOEQ_HAVE_AVX512)
+    case MOEQ_CPU_TIER_AVX512:
+        if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512dq") ||
+            !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512vbmi") ||
+            !__builtin_cpu_supports("avx512vbmi2"))
+            return "the CPU lacks one of AVX-512 F, BW, DQ, VL, VBMI, VBMI2";
+        return nullptr;
+#endif
+    default:
+        return "this build has no such tier";
+    }
+}
+
+bool tier_available(int32_t tier) { return tier_missing(tier) == nullptr; }
+
+int32_t best_tier()
+{
+    const char* forced = std::getenv("MOEQ_CPU_TIER");
+    int32_t best = MOEQ_CPU_TIER_SCALAR;
+    for (const int32_t tier : kRanked) {
+        if (tier_available(tier))
+            best = tier;
+        if (forced != nullptr && std::strcmp(forced, tier_name(tier)) == 0)
+            break;
+    }
+    return best;
+}
+
+void overlay_tier([[maybe_unused]] int32_t tier, [[maybe_unused]] Kernels* kernels)
+{
+#if defined(MOEQ_HAVE_AVX2)
+    if (tier == MOEQ_CPU_TIER_AVX2 || tier == MOEQ_CPU_TIER_AVX512)
+        avx2::overlay(kernels);
+#endif
+#if defined(MOEQ_HAVE_AVX512)
+    if (tier == MOEQ_CPU_TIER_AVX512)
+        avx512::overlay(kernels);
+#endif
+}
+
+} // namespace moeq::cpu

@@ -1,0 +1,22 @@
+// Which tier runs: decided here and nowhere else.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/kernels.h"
+
+namespace moeq::cpu {
+
+// True when this build has the tier and this CPU and its operating system can run it.
+bool tier_available(int32_t tier);
+// The best available one that MOEQ_CPU_TIER (scalar, avx2, avx512, neon) does not forbid.
+int32_t best_tier();
+// "avx512"; "unknown" for all else.
+const char* tier_name(int32_t tier);
+// Why a tier cannot run here; NULL when it can.
+const char* tier_missing(int32_t tier);
+
+// Writes the kernels of a tier, and of the tiers below it, over `kernels`, which holds the scalar references.
+void overlay_tier(int32_t tier, Kernels* kernels);
+
+} // namespace moeq::cpu

@@ -1,0 +1,53 @@
+// The table of CPU kernels: what a tier (scalar, AVX2, AVX-512, NEON) provides. All are pure: no allocation, no threads, no
+// global state. Sources and destinations are contiguous and naturally aligned; drivers in formats/ gather what is not.
+// Every kernel gives the bytes of the scalar reference, which is the specification.
+#pragma once
+
+#include <cstdint>
+
+#include "codec/statistic.h"
+#include "core/dtype.h"
+
+namespace moeq::cpu {
+
+// The largest magnitude of `count` elements, as fp32 bits without sign. At or above 0x7F800000: Inf or NaN is among them.
+using AmaxRun = uint32_t (*)(const void* source, int64_t count);
+// bits[i] = max(bits[i], magnitude bits of element i).
+using AmaxColumns = void (*)(const void* source, int64_t count, uint32_t* bits);
+
+// 8-bit formats. One scale for `count` elements, or one for each.
+using EncodeRun = void (*)(const void* source, int64_t count, codec::Multiplier multiplier, uint8_t* codes);
+using EncodeColumns = void (*)(const void* source, int64_t count, const codec::Multiplier* multipliers, uint8_t* codes);
+using DecodeRun = void (*)(const uint8_t* codes, int64_t count, float scale, void* destination);
+using DecodeColumns = void (*)(const uint8_t* codes, int64_t count, const float* scales, void* destination);
+
+// 4-bit formats. Element 0 is the high nibble of codes[0]; block b holds elements [b * block, (b + 1) * block), the last one
+// may be shorter; `block` is even. An odd count fills its last low nibble with the code of 0.
+// Returns the largest magnitude as AmaxRun does; at or above 0x7F800000 codes and absmax of such blocks are unspecified.
+using EncodeBlocks = uint32_t (*)(const void* source, int64_t count, int64_t block, float* absmax, uint8_t* codes);
+// Elements [begin, end), of which `codes` and `absmax` hold all from element 0 on.
+using DecodeBlocks = void (*)(const uint8_t* codes, int64_t begin, int64_t end, const float* absmax, int64_t block,
+                              void* destination);
+
+enum ScaleKind : int32_t { kAbsmax = 0, kFactor = 1, kScaleKinds = 2 };
+
+// Indexed by FloatType: of the source to encode, of the destination to decode. NULL: this tier has none of its own.
+struct FormatKernels {
+    EncodeRun encode[kFloatTypes];
+    EncodeColumns encode_columns[kFloatTypes];
+    DecodeRun decode[kScaleKinds][kFloatTypes];
+    DecodeColumns decode_columns[kScaleKinds][kFloatTypes];
+    EncodeBlocks encode_blocks[kFloatTypes];
+    DecodeBlocks decode_blocks[kFloatTypes];
+};
+
+// Rows of the format table (formats/format.h), in this order.
+enum FormatIndex : int32_t { kInt8 = 0, kNf4 = 1, kFp4 = 2, kE4m3 = 3, kE5m2 = 4, kFormats = 5 };
+
+struct Kernels {
+    AmaxRun amax[kFloatTypes];
+    AmaxColumns amax_columns[kFloatTypes];
+    FormatKernels formats[kFormats];
+};
+
+} // namespace moeq::cpu

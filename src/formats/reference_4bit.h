@@ -1,0 +1,78 @@
+// The scalar reference of the 4-bit block formats, over a format's two rules: Code::encode(t) and Code::value(code).
+#pragma once
+
+#include "cpu/kernels.h"
+#include "formats/elements.h"
+
+namespace moeq {
+
+template <class Code>
+struct Reference4Bit {
+    template <FloatType type>
+    static uint32_t encode_blocks(const void* source, int64_t count, int64_t block, float* absmax, uint8_t* codes)
+    {
+        const auto* elements = static_cast<const typename Element<type>::Stored*>(source);
+        uint32_t largest = 0;
+        for (int64_t begin = 0; begin < count; begin += block) {
+            const int64_t end = count - begin < block ? count : begin + block;
+            uint32_t bits = 0;
+            for (int64_t i = begin; i < end; ++i)
+                bits = bits > Element<type>::magnitude(elements[i]) ? bits : Element<type>::magnitude(elements[i]);
+            largest = largest > bits ? largest : bits;
+            const float amax = codec::float_from_bits(bits);
+            absmax[begin / block] = amax;
+            const codec::Multiplier multiplier = codec::unit_multiplier(amax);
+            const auto code = [&](int64_t i) {
+                const float t = i < end ? codec::code_argument(Element<type>::load(elements[i]), multiplier) : 0.0f;
+                return static_cast<uint32_t>(Code::encode(t));
+            };
+            for (int64_t i = begin; i < end; i += 2)
+                codes[i / 2] = static_cast<uint8_t>(code(i) << 4 | code(i + 1));
+        }
+        return largest;
+    }
+
+    template <FloatType type>
+    static void decode_blocks(const uint8_t* codes, int64_t begin, int64_t end, const float* absmax, int64_t block,
+                              void* destination)
+    {
+        auto* elements = static_cast<typename Element<type>::Stored*>(destination);
+        for (int64_t i = begin; i < end; ++i) {
+            const uint8_t code = i % 2 == 0 ? codes[i / 2] >> 4 : codes[i / 2] & 15;
+            elements[i - begin] = Element<type>::store(codec::multiply(Code::value(code), absmax[i / block]));
+        }
+    }
+
+    // argument_code: the code of an argument under the rules of bitsandbytes' CPU path.
+    template <uint8_t (*argument_code)(float)>
+    static float encode_block_bnb_cpu(const float* source, int64_t count, bool partial, uint8_t* codes)
+    {
+        uint32_t bits = 0;
+        for (int64_t i = 0; i < count; ++i)
+            bits = bits > codec::magnitude_bits_fp32(source[i]) ? bits : codec::magnitude_bits_fp32(source[i]);
+        const float amax = codec::float_from_bits(bits);
+        const float multiplier = codec::block_multiplier_bnb_cpu(amax);
+        const auto code = [&](int64_t i) {
+            if (i >= count)
+                return static_cast<uint32_t>(argument_code(0.0f));
+            const float t = partial ? codec::partial_block_argument_bnb_cpu(source[i], amax)
+                                    : codec::block_argument_bnb_cpu(source[i], multiplier);
+            return static_cast<uint32_t>(argument_code(t));
+        };
+        for (int64_t i = 0; i < count; i += 2)
+            codes[i / 2] = static_cast<uint8_t>(code(i) << 4 | code(i + 1));
+        return codec::stored_absmax_bnb_cpu(amax, partial);
+    }
+
+    static constexpr cpu::FormatKernels kernels()
+    {
+        return {{},
+                {},
+                {},
+                {},
+                {encode_blocks<kFp32>, encode_blocks<kFp16>, encode_blocks<kBf16>},
+                {decode_blocks<kFp32>, decode_blocks<kFp16>, decode_blocks<kBf16>}};
+    }
+};
+
+} // namespace moeq

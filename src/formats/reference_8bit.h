@@ -1,0 +1,58 @@
+// The scalar reference of the 8-bit formats, over a format's two rules: Code::encode(t) and Code::decode<kind>(code, scale).
+#pragma once
+
+#include "cpu/kernels.h"
+#include "formats/elements.h"
+
+namespace moeq {
+
+template <class Code>
+struct Reference8Bit {
+    template <FloatType type>
+    static void encode(const void* source, int64_t count, codec::Multiplier multiplier, uint8_t* codes)
+    {
+        const auto* elements = static_cast<const typename Element<type>::Stored*>(source);
+        for (int64_t i = 0; i < count; ++i)
+            codes[i] = Code::encode(codec::code_argument(Element<type>::load(elements[i]), multiplier));
+    }
+
+    template <FloatType type>
+    static void encode_columns(const void* source, int64_t count, const codec::Multiplier* multipliers, uint8_t* codes)
+    {
+        const auto* elements = static_cast<const typename Element<type>::Stored*>(source);
+        for (int64_t i = 0; i < count; ++i)
+            codes[i] = Code::encode(codec::code_argument(Element<type>::load(elements[i]), multipliers[i]));
+    }
+
+    template <cpu::ScaleKind kind, FloatType type>
+    static void decode(const uint8_t* codes, int64_t count, float scale, void* destination)
+    {
+        auto* elements = static_cast<typename Element<type>::Stored*>(destination);
+        for (int64_t i = 0; i < count; ++i)
+            elements[i] = Element<type>::store(Code::template decode<kind>(codes[i], scale));
+    }
+
+    template <cpu::ScaleKind kind, FloatType type>
+    static void decode_columns(const uint8_t* codes, int64_t count, const float* scales, void* destination)
+    {
+        auto* elements = static_cast<typename Element<type>::Stored*>(destination);
+        for (int64_t i = 0; i < count; ++i)
+            elements[i] = Element<type>::store(Code::template decode<kind>(codes[i], scales[i]));
+    }
+
+    static constexpr cpu::FormatKernels kernels()
+    {
+        using cpu::kAbsmax;
+        using cpu::kFactor;
+        return {{encode<kFp32>, encode<kFp16>, encode<kBf16>},
+                {encode_columns<kFp32>, encode_columns<kFp16>, encode_columns<kBf16>},
+                {{decode<kAbsmax, kFp32>, decode<kAbsmax, kFp16>, decode<kAbsmax, kBf16>},
+                 {decode<kFactor, kFp32>, decode<kFactor, kFp16>, decode<kFactor, kBf16>}},
+                {{decode_columns<kAbsmax, kFp32>, decode_columns<kAbsmax, kFp16>, decode_columns<kAbsmax, kBf16>},
+                 {decode_columns<kFactor, kFp32>, decode_columns<kFactor, kFp16>, decode_columns<kFactor, kBf16>}},
+                {},
+                {}};
+    }
+};
+
+} // namespace moeq

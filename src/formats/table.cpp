@@ -1,0 +1,61 @@
+// The format table, in the order of cpu::FormatIndex.
+#include <cstring>
+
+#include "formats/elements.h"
+#include "formats/rows.h"
+
+namespace moeq {
+
+namespace {
+
+constexpr const Format* kTable[kFormatCount] = {&kInt8Format, &kNf4Format, &kFp4Format, &kE4m3Format, &kE5m2Format};
+
+template <FloatType type>
+uint32_t amax(const void* source, int64_t count)
+{
+    const auto* elements = static_cast<const typename Element<type>::Stored*>(source);
+    uint32_t bits = 0;
+    for (int64_t i = 0; i < count; ++i)
+        bits = bits > Element<type>::magnitude(elements[i]) ? bits : Element<type>::magnitude(elements[i]);
+    return bits;
+}
+
+template <FloatType type>
+void amax_columns(const void* source, int64_t count, uint32_t* bits)
+{
+    const auto* elements = static_cast<const typename Element<type>::Stored*>(source);
+    for (int64_t i = 0; i < count; ++i)
+        bits[i] = bits[i] > Element<type>::magnitude(elements[i]) ? bits[i] : Element<type>::magnitude(elements[i]);
+}
+
+} // namespace
+
+const Format& format_at(int32_t index) { return *kTable[index]; }
+
+const Format* find_format(int32_t id)
+{
+    for (const Format* format : kTable)
+        if (format->id == id)
+            return format;
+    return nullptr;
+}
+
+const Format* find_format(const char* name, int64_t length)
+{
+    for (const Format* format : kTable)
+        if (std::strlen(format->name) == static_cast<uint64_t>(length) &&
+            std::memcmp(format->name, name, static_cast<uint64_t>(length)) == 0)
+            return format;
+    return nullptr;
+}
+
+void fill_reference_kernels(cpu::Kernels* kernels)
+{
+    *kernels = {{amax<kFp32>, amax<kFp16>, amax<kBf16>},
+                {amax_columns<kFp32>, amax_columns<kFp16>, amax_columns<kBf16>},
+                {}};
+    for (int32_t i = 0; i < kFormatCount; ++i)
+        kernels->formats[i] = *kTable[i]->reference;
+}
+
+} // namespace moeq
