@@ -16,11 +16,18 @@ void* Allocator::allocate(uint64_t bytes)
         memory = nullptr;
     if (memory == nullptr)
         return nullptr;
-    const int64_t live = live_.fetch_add(static_cast<int64_t>(asked), std::memory_order_relaxed) + static_cast<int64_t>(asked);
+    count(static_cast<int64_t>(asked));
+    return memory;
+}
+
+void Allocator::adopt(uint64_t bytes) { count(static_cast<int64_t>(bytes)); }
+
+void Allocator::count(int64_t bytes)
+{
+    const int64_t live = live_.fetch_add(bytes, std::memory_order_relaxed) + bytes;
     int64_t peak = peak_.load(std::memory_order_relaxed);
     while (live > peak && !peak_.compare_exchange_weak(peak, live, std::memory_order_relaxed)) {
     }
-    return memory;
 }
 
 void Allocator::free(void* memory, uint64_t bytes)

@@ -29,10 +29,16 @@ public:
     void* allocate(uint64_t bytes);
     void free(void* memory, uint64_t bytes);
 
+    // Memory that came from the same hooks before this object was there: counts it.
+    void adopt(uint64_t bytes);
+    moeq_host_free_fn free_hook() const { return free_; }
+
     int64_t live() const { return live_.load(std::memory_order_relaxed); }
     int64_t peak() const { return peak_.load(std::memory_order_relaxed); }
 
 private:
+    void count(int64_t bytes);
+
     moeq_host_alloc_fn alloc_;
     moeq_host_free_fn free_;
     void* user_;
@@ -102,6 +108,14 @@ public:
             return false;
         data_[size_++] = value;
         return true;
+    }
+    int64_t capacity() const { return capacity_; }
+    // Room must have been reserved.
+    void append_reserved(const T* values, int64_t count)
+    {
+        if (count != 0)
+            std::memcpy(static_cast<void*>(data_ + size_), values, static_cast<uint64_t>(count) * sizeof(T));
+        size_ += count;
     }
     // Before position i; room must have been reserved.
     void insert_reserved(int64_t i, const T& value)

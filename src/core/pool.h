@@ -1,6 +1,10 @@
 // A small thread pool: lazy, parked, self-scheduling; the caller takes part, so a late worker only costs speed.
 #pragma once
 
+#include <pthread.h>
+#include <sys/types.h>
+
+#include <atomic>
 #include <cstdint>
 
 #include "core/memory.h"
@@ -18,11 +22,48 @@ public:
     // task of the same pool, while another thread is using the pool, in a forked child, or where no thread can be had.
     void run(int64_t count, moeq_task_fn body, void* task);
 
-    int32_t threads() const;
+    // The most that a run may use, the caller included.
+    int32_t threads() const { return threads_; }
 
 private:
-    Pool() = default;
+    Pool(Allocator& allocator, int32_t threads, pid_t process, pthread_t* workers)
+        : allocator_(allocator), threads_(threads), process_(process), workers_(workers)
+    {
+    }
     ~Pool() = default;
+
+    static void* work(void* pool);
+    void run_round(int64_t base, uint32_t count);
+    void wake_workers(uint32_t wanted);
+    void start_workers(int32_t wanted);
+    void take_tasks();
+    void wait_for_workers();
+    uint32_t wait_for_round(uint32_t seen);
+
+    Allocator& allocator_;
+    const int32_t threads_;
+    const pid_t process_; // where the workers live
+    pthread_t* const workers_;
+
+    // Written by the thread that is inside run, while no task of the round before is in the air.
+    int32_t started_ = 0;
+    bool refused_ = false; // the system had no thread for us; it is not asked again
+    moeq_task_fn body_ = nullptr;
+    void* task_ = nullptr;
+    int64_t base_ = 0;   // index of the first task of this round
+    uint32_t count_ = 0; // tasks of this round
+
+    // The number of the round in the upper half, the tasks that nobody has taken yet in the lower half. A task is taken by
+    // a compare-exchange of both, so a worker that slept through the end of its round takes nothing by mistake, and who has
+    // taken a task holds the round, and what is above, until it reports. (2^32 rounds during one such exchange would be
+    // taken for none; they last an hour.)
+    alignas(64) std::atomic<uint64_t> ticket_{0};
+    alignas(64) std::atomic<uint32_t> unreported_{0}; // tasks; the caller sleeps on this word
+    std::atomic<bool> caller_sleeps_{false};
+    alignas(64) std::atomic<uint32_t> round_{0}; // the workers sleep on this word
+    std::atomic<uint32_t> sleepers_{0};
+    std::atomic<bool> stop_{false};
+    std::atomic<bool> busy_{false}; // a thread is inside run
 };
 
 // How many threads make sense here: the least of online cores, affinity mask, cgroup quota and MOEQ_NUM_THREADS; at least 1.

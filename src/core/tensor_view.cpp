@@ -217,6 +217,24 @@ moeq_status accept_tensor(const DLManagedTensorVersioned* tensor, const Wanted& 
     return status;
 }
 
+moeq_status view_legacy(const DLManagedTensor& tensor, const Wanted& wanted, TensorView* out, Report& report)
+{
+    const DLTensor copy = tensor.dl_tensor;
+    TensorView view;
+    view.device_type = copy.device.device_type;
+    view.device_id = copy.device.device_id;
+    view.dtype = make_dtype(copy.dtype.code, copy.dtype.bits, copy.dtype.lanes);
+    view.ndim = copy.ndim;
+    moeq_status status = check_rank(copy, wanted, report);
+    if (status == MOEQ_OK)
+        status = take_shape(copy, wanted, view, report);
+    if (status == MOEQ_OK && !view.empty())
+        view.data = static_cast<char*>(copy.data) + copy.byte_offset;
+    if (status == MOEQ_OK)
+        *out = view;
+    return status;
+}
+
 moeq_status check_no_overlap(const TensorView& destination, const Wanted& wanted, const TensorView& other,
                              const char* other_name, Report& report)
 {

@@ -42,6 +42,9 @@ struct Wanted {
 [[nodiscard]] moeq_status accept_tensor(const DLManagedTensorVersioned* tensor, const Wanted& wanted, TensorView* out,
                                         Report& report);
 
+// The same for the struct inside a tensor of the form before 1.0, on any device: rank, extents and size are checked.
+[[nodiscard]] moeq_status view_legacy(const DLManagedTensor& tensor, const Wanted& wanted, TensorView* out, Report& report);
+
 // LAYOUT where the byte ranges meet.
 [[nodiscard]] moeq_status check_no_overlap(const TensorView& destination, const Wanted& wanted, const TensorView& other,
                                            const char* other_name, Report& report);

@@ -16,7 +16,7 @@ struct Format {
     int32_t default_scale_kind;  // MOEQ_SCALE_
     int32_t default_block_rows;
     int32_t default_block_columns;
-    bool can_nest;
+    bool has_bnb_profile; // bitsandbytes has the format: its profiles apply
     float largest;               // the magnitude that amax is mapped to: 127, 448, 57344, 1
     const cpu::FormatKernels* reference;
 

@@ -1,0 +1,65 @@
+# The front door: `make help` tells what there is. CMake does the building, tools/run_tests.py the testing.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := all
+MAKEFLAGS += --no-print-directory
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+PREFIX ?= /usr/local
+MODEL ?=
+
+# The Python environment with CMake, Ninja, cffi and the like: made when the first recipe asks for it.
+ENV = $(eval ENV := $(shell tools/setup_env.py build))$(or $(ENV),$(error The Python environment could not be made))
+IN_ENV = PATH="$(ENV)/bin:$$PATH"
+RUN_TESTS = tools/run_tests.py --jobs $(JOBS)
+
+.PHONY: all help system release debug test test-all asan tsan demo check format lock install clean
+
+## Building
+
+all: release ## set up what is missing, then build build/release/libmoeq.so
+	@echo "built build/release/libmoeq.so; next: make test, make demo, make help"
+
+release debug: system ## the library in build/release, or in build/debug with checks of handles
+	@tools/build.py $@ --target moeq --jobs $(JOBS)
+
+install: release ## install library, header, CMake package and moeq.pc [PREFIX=/usr/local]
+	@$(IN_ENV) cmake --install build/release --prefix "$(PREFIX)"
+
+system:
+	@tools/setup.sh
+
+## Testing
+
+test: system ## run everything that this machine can run; the last line counts
+	@$(RUN_TESTS)
+
+test-all: system ## the same with the long suites: every 32-bit float, thread sanitizer
+	@$(RUN_TESTS) --all
+
+asan tsan: system ## the C++ suites under address+undefined or thread sanitizer
+	@$(RUN_TESTS) --only $@
+
+check: system ## generated files are up to date, versions agree, formatting is clean
+	@$(RUN_TESTS) --only checks --format
+
+## Trying and working
+
+demo: release ## a checkpoint before and after, in numbers [MODEL=dir]
+	@$(IN_ENV) PYTHONPATH=bindings/python MOEQ_LIBRARY="$(CURDIR)/build/release/libmoeq.so" \
+	    python examples/demo $(if $(MODEL),--model "$(MODEL)")
+
+format: system ## format the C and C++ sources
+	@tools/format.sh
+
+lock: ## choose the versions in tools/requirements/*.txt anew
+	@tools/setup_env.py --lock
+
+clean: ## remove build/; environments stay in ~/.cache/moeq
+	rm -rf build
+
+help: ## this list
+	@awk 'BEGIN { FS = ":[^#]*## " } \
+	    /^## / { printf "\n%s\n", substr($$0, 4) } \
+	    /^[a-z][a-z -]*:.*## / { gsub(/ /, ", ", $$1); sub(/^all$$/, "", $$1); printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo

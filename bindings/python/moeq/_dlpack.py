@@ -1,0 +1,299 @@
+"""Tensors in: borrowing for one call, or handing ownership to the library. Tensors out are in _export.py.
+
+A source of elements may be a moeq.Tensor, a NumPy array (read directly, so that ml_dtypes, read-only and negatively
+strided arrays work with every NumPy), anything with `__dlpack__` (versioned capsules, or the form before DLPack 1.0), a
+DLPack capsule, or a C-contiguous object with the buffer protocol (array.array, memoryview).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ._cdef import ffi
+from ._errors import DtypeError, LayoutError, check, new_error
+from ._library import lib
+from ._names import NUMPY_CODES, number_of, numpy_module
+
+MAX_VERSION = (1, 1)
+READ_ONLY = 1  # bit 0 of DLPack's flags
+CPU = ffi.integer_const("MOEQ_DEVICE_CPU")
+
+
+def _immortal(text: bytes) -> int:
+    """The address of a C string that is never freed: capsules keep the pointer, and may outlive this module."""
+    allocate = ctypes.pythonapi.PyMem_RawMalloc
+    allocate.restype = ctypes.c_void_p
+    allocate.argtypes = [ctypes.c_size_t]
+    address = allocate(len(text) + 1)
+    ctypes.memmove(address, text + b"\0", len(text) + 1)
+    return address
+
+
+def _capsule_function(name: str, result: Any, *arguments: Any) -> Any:
+    prototype = ctypes.PYFUNCTYPE(result, *arguments)
+    return prototype((name, ctypes.pythonapi))
+
+
+_object, _pointer = ctypes.py_object, ctypes.c_void_p
+capsule_new = _capsule_function("PyCapsule_New", _object, _pointer, _pointer, _pointer)
+capsule_is_valid = _capsule_function("PyCapsule_IsValid", ctypes.c_int, _object, _pointer)
+capsule_get_pointer = _capsule_function("PyCapsule_GetPointer", _pointer, _object, _pointer)
+capsule_set_name = _capsule_function("PyCapsule_SetName", ctypes.c_int, _object, _pointer)
+
+VERSIONED = _immortal(b"dltensor_versioned")
+LEGACY = _immortal(b"dltensor")
+USED_VERSIONED = _immortal(b"used_dltensor_versioned")
+USED_LEGACY = _immortal(b"used_dltensor")
+Capsule: type = type(capsule_new(VERSIONED, VERSIONED, None))
+
+# Formats of the buffer protocol that are moeq's or DLPack's element types.
+BUFFER_NAMES = {
+    "f": "float32", "e": "float16", "d": "float64", "b": "int8", "B": "uint8", "h": "int16", "H": "uint16",
+    "i": "int32", "I": "uint32", "q": "int64", "Q": "uint64", "?": "bool",
+    "l": f"int{8 * ctypes.sizeof(ctypes.c_long)}", "L": f"uint{8 * ctypes.sizeof(ctypes.c_long)}",
+}  # fmt: skip
+
+
+class Borrowed:
+    """A tensor for one call: `pointer` is valid as long as this object lives. `keep` is what holds the memory."""
+
+    __slots__ = ("pointer", "keep")
+
+    def __init__(self, pointer: Any, keep: Any) -> None:
+        self.pointer = pointer
+        self.keep = keep
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        tensor = self.pointer.dl_tensor
+        return tuple(tensor.shape[0 : tensor.ndim]) if tensor.ndim > 0 else ()
+
+    @property
+    def dtype(self) -> int:
+        """The element type as moeq.h counts it."""
+        dtype = self.pointer.dl_tensor.dtype
+        return dtype.code | dtype.bits << 8 | dtype.lanes << 16
+
+
+def set_dtype(tensor: Any, code: int) -> None:
+    """Writes an element type into a tensor struct."""
+    tensor.dtype.code = code & 0xFF
+    tensor.dtype.bits = code >> 8 & 0xFF
+    tensor.dtype.lanes = code >> 16
+
+
+def describe(address: int, code: int, shape: tuple, strides: tuple, read_only: bool, keep: Any) -> Borrowed:
+    """A managed tensor of our own over host memory that `keep` holds; strides in elements; it has no deleter."""
+    managed = ffi.new("struct DLManagedTensorVersioned *")
+    extents = ffi.new("int64_t[]", list(shape) + list(strides))
+    managed.version.major, managed.version.minor = MAX_VERSION
+    managed.flags = READ_ONLY if read_only else 0
+    tensor = managed.dl_tensor
+    tensor.data = ffi.cast("void *", address)
+    tensor.device.device_type = CPU
+    tensor.ndim = len(shape)
+    set_dtype(tensor, code)
+    tensor.shape = extents
+    tensor.strides = extents + len(shape)
+    return Borrowed(managed, (extents, keep))
+
+
+def element_strides(strides: tuple, itemsize: int, argument: str) -> tuple:
+    """Strides in elements for strides in bytes."""
+    for stride in strides:
+        if stride % itemsize:
+            raise LayoutError(
+                f"moeq: {argument}: got a stride of {stride} bytes with elements of {itemsize} bytes; "
+                "wanted strides that are a multiple of the element size; make a copy of the array"
+            )
+    return tuple(stride // itemsize for stride in strides)
+
+
+def numpy_code(array: Any, argument: str) -> int:
+    """The element type of a NumPy array as moeq.h counts it."""
+    dtype = array.dtype
+    if not dtype.isnative:
+        raise DtypeError(
+            f"moeq: {argument}: got a byte-swapped array ({dtype.str}); wanted the machine's byte order; "
+            "use array.astype(array.dtype.newbyteorder('='))"
+        )
+    code = NUMPY_CODES.get(dtype.name)
+    if code is None:
+        raise DtypeError(f"moeq: {argument}: got an array of {dtype.name}, which has no DLPack element type")
+    return code
+
+
+def _borrow_numpy(array: Any, argument: str) -> Borrowed:
+    code = numpy_code(array, argument)
+    strides = array.strides if array.size else (0,) * array.ndim  # an empty array may have any; none is followed
+    return describe(
+        array.ctypes.data,
+        code,
+        array.shape,
+        element_strides(strides, array.dtype.itemsize, argument),
+        not array.flags.writeable,
+        array,
+    )
+
+
+def _borrow_buffer(view: memoryview, argument: str) -> Borrowed:
+    name = BUFFER_NAMES.get(view.format.lstrip("@=" if sys.byteorder == "big" else "@=<"))
+    if name is None:
+        raise DtypeError(f"moeq: {argument}: got a buffer of format {view.format!r}, which is no element type")
+    if not view.c_contiguous:
+        raise LayoutError(f"moeq: {argument}: got a strided buffer; wanted a C-contiguous one, or a DLPack tensor")
+    raw = ffi.from_buffer(view)
+    strides = element_strides(view.strides or (), view.itemsize, argument)
+    address = int(ffi.cast("uintptr_t", raw))
+    return describe(address, NUMPY_CODES[name], view.shape or (), strides, view.readonly, raw)
+
+
+def capsule_tensor(capsule: Any) -> Any:
+    """The tensor struct in an unconsumed capsule of either form."""
+    if capsule_is_valid(capsule, VERSIONED):
+        address, kind = capsule_get_pointer(capsule, VERSIONED), "struct DLManagedTensorVersioned *"
+    else:
+        address, kind = capsule_get_pointer(capsule, LEGACY), "struct DLManagedTensor *"
+    return ffi.cast(kind, address).dl_tensor
+
+
+def borrow_capsule(capsule: Any, argument: str, keep: Any = None) -> Borrowed:
+    """Looks into an unconsumed capsule. Its own destructor frees it: the capsule is not marked as used."""
+    if capsule_is_valid(capsule, VERSIONED):
+        address = capsule_get_pointer(capsule, VERSIONED)
+        return Borrowed(ffi.cast("struct DLManagedTensorVersioned *", address), (capsule, keep))
+    if capsule_is_valid(capsule, LEGACY):
+        legacy = ffi.cast("struct DLManagedTensor *", capsule_get_pointer(capsule, LEGACY))
+        managed = ffi.new("struct DLManagedTensorVersioned *")
+        managed.version.major = 1
+        managed.dl_tensor = legacy.dl_tensor
+        return Borrowed(managed, (capsule, keep))
+    raise DtypeError(f"moeq: {argument}: got a capsule {capsule!r} that is no DLPack tensor, or a used one")
+
+
+def request_capsule(producer: Any, *, writable: bool) -> Any:
+    """A capsule of the producer's. A destination asks for no copy: what was written into one would be lost."""
+    attempts = [{"max_version": MAX_VERSION, "copy": False}] if writable else []
+    attempts += [{"max_version": MAX_VERSION}, {}]
+    for keywords in attempts[:-1]:
+        try:
+            return producer.__dlpack__(**keywords)
+        except TypeError:
+            continue  # a producer of before these keywords
+    return producer.__dlpack__()
+
+
+def borrow(source: Any, argument: str, *, writable: bool = False) -> Borrowed:
+    """The tensor in `source`, for the time of one call. `argument` is the name that messages use."""
+    own = getattr(type(source), "_moeq_borrow", None)
+    if own is not None:
+        return own(source)
+    numpy = numpy_module()
+    if numpy is not None and isinstance(source, (numpy.ndarray, numpy.generic)):
+        return _borrow_numpy(source if isinstance(source, numpy.ndarray) else numpy.asarray(source), argument)
+    if hasattr(type(source), "__dlpack__"):
+        if not writable and getattr(source, "requires_grad", False):
+            source = source.detach()  # only read, so autograd has nothing to record
+        return borrow_capsule(request_capsule(source, writable=writable), argument, source)
+    if type(source) is Capsule:
+        return borrow_capsule(source, argument)
+    try:
+        view = memoryview(source)
+    except TypeError:
+        raise DtypeError(
+            f"moeq: {argument}: got {type(source).__name__}; wanted a tensor: an object with __dlpack__, a NumPy "
+            "array, or a contiguous buffer"
+        ) from None
+    return _borrow_buffer(view, argument)
+
+
+class Owned:
+    """A managed tensor taken from its producer for the library to own. Where the library does not take it after all,
+    `give_back` undoes the taking."""
+
+    __slots__ = ("pointer", "_undo")
+
+    def __init__(self, pointer: Any, undo: Callable[[], Any]) -> None:
+        self.pointer = pointer
+        self._undo = undo
+
+    def give_back(self) -> None:
+        self._undo()
+
+
+def own(source: Any, argument: str, context: Any) -> Owned:
+    """A tensor whose ownership the library can take. The producer's own deleter is used wherever it has one, so that
+    the last release needs no Python."""
+    from ._export import numpy_capsule, shared
+
+    numpy = numpy_module()
+    capsule = None
+    if numpy is not None and isinstance(source, numpy.ndarray):
+        capsule = numpy_capsule(source, numpy_code(source, argument), versioned=True)
+    elif type(source) is Capsule:
+        capsule = source
+    elif hasattr(type(source), "__dlpack__"):
+        capsule = request_capsule(source, writable=True)
+    if capsule is not None:
+        return _take_capsule(capsule, argument, context)
+    managed = shared(borrow(source, argument))
+    return Owned(managed, lambda: managed.deleter(managed))
+
+
+def _take_capsule(capsule: Any, argument: str, context: Any) -> Owned:
+    if capsule_is_valid(capsule, VERSIONED):
+        managed = ffi.cast("struct DLManagedTensorVersioned *", capsule_get_pointer(capsule, VERSIONED))
+        capsule_set_name(capsule, USED_VERSIONED)
+        return Owned(managed, lambda: capsule_set_name(capsule, VERSIONED))
+    if not capsule_is_valid(capsule, LEGACY):
+        raise DtypeError(f"moeq: {argument}: got a capsule {capsule!r} that is no DLPack tensor, or a used one")
+    legacy = ffi.cast("struct DLManagedTensor *", capsule_get_pointer(capsule, LEGACY))
+    out, err = ffi.new("struct DLManagedTensorVersioned **"), new_error()
+    check(lib.moeq_tensor_from_legacy(context, legacy, out, err), err)
+    capsule_set_name(capsule, USED_LEGACY)
+    managed = out[0]
+    return Owned(managed, lambda: managed.deleter(managed))
+
+
+class Adoption:
+    """Named tensors as the array of moeq_component that "adopt" functions take. Use in `with`: what the block
+    raises gives every tensor back to its producer."""
+
+    def __init__(self, components: Mapping[str, Any], context: Any) -> None:
+        self._owned: list[Owned] = []
+        self.count = len(components)
+        self.array = ffi.new("moeq_component[]", max(self.count, 1))
+        try:
+            for index, (name, source) in enumerate(components.items()):
+                owned = own(source, name, context)
+                self._owned.append(owned)
+                self.array[index].component = number_of("component", name)
+                self.array[index].tensor = owned.pointer
+        except BaseException:
+            self._give_back()
+            raise
+
+    def _give_back(self) -> None:
+        for owned in self._owned:
+            owned.give_back()
+        self._owned.clear()
+
+    def __enter__(self) -> Adoption:
+        return self
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        if kind is not None:
+            self._give_back()
+
+
+def borrow_components(components: Mapping[str, Any], *, writable: bool) -> tuple[Any, list[Borrowed]]:
+    """Named tensors as an array of moeq_component for one call, and what keeps them alive during it."""
+    kept = [borrow(source, name, writable=writable) for name, source in components.items()]
+    array = ffi.new("moeq_component[]", max(len(kept), 1))
+    for index, (name, borrowed) in enumerate(zip(components, kept)):
+        array[index].component = number_of("component", name)
+        array[index].tensor = borrowed.pointer
+    return array, kept

@@ -1,0 +1,112 @@
+"""Which part of a weight a call is about, and on which device."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+from ._cdef import ffi
+from ._context import sized
+from ._dlpack import Capsule, borrow
+from ._errors import ArgumentError, ShapeError
+from ._names import numpy_module
+
+
+class Region:
+    """A moeq_region from `experts=` and `rows=`, and the shapes of what it selects.
+
+    folded_shape: [n, rows, C], as the library sees it. result_shape: for Python: one expert by its index loses its
+    axis, a selection of experts has one, and everything keeps the weight's own leading axes.
+    """
+
+    def __init__(self, shape: tuple[int, ...], folded: tuple[int, int, int], experts: Any, rows: Any) -> None:
+        self.struct = sized("moeq_region")
+        self._keep: Any = None
+        count, height, width = folded
+        begin, end = row_range(rows, height)
+        self._set_rows(begin, end, height)
+        leading = self._set_experts(experts, count)
+        chosen = count if leading is None else math.prod(leading)
+        self.folded_shape = (chosen, end - begin, width)
+        self.result_shape = (*(shape[:-2] if leading is None else leading), end - begin, width)
+
+    def _set_rows(self, begin: int, end: int, height: int) -> None:
+        if end == 0 and height:  # 0 means "to the last", so an empty range at the top is given at the bottom
+            begin = end = height
+        self.struct.row_begin, self.struct.row_end = begin, end
+
+    def _set_experts(self, experts: Any, count: int) -> tuple[int, ...] | None:
+        """Fills in the selection; returns the leading axes of the result, None for the weight's own."""
+        if experts is None:
+            return None
+        if isinstance(experts, slice):
+            return self._set_list(list(range(*experts.indices(count))))
+        if is_tensor(experts):
+            ids = borrow(experts, "experts")
+            if len(ids.shape) == 1:
+                self._keep = ids
+                self.struct.expert_ids = ids.pointer
+                return ids.shape
+            if ids.shape:
+                raise ShapeError(f"moeq.QTensor: experts: got a tensor of shape {ids.shape}; wanted [n] or one index")
+        try:
+            index = operator.index(experts)
+        except TypeError:
+            try:
+                return self._set_list([wrapped(operator.index(item), count) for item in experts])
+            except TypeError:
+                raise ArgumentError(
+                    f"moeq.QTensor: experts: got {experts!r}; wanted an index, indices or a slice, or a tensor [n]"
+                ) from None
+        self._set_list([wrapped(index, count)])
+        return ()
+
+    def _set_list(self, indices: list[int]) -> tuple[int, ...]:
+        self._keep = ffi.new("int64_t[]", indices or 1)
+        self.struct.experts = self._keep
+        self.struct.expert_count = len(indices)
+        return (len(indices),)
+
+
+def wrapped(index: int, count: int) -> int:
+    """A negative index counts from the end; one out of range stays so, and the library names it."""
+    return index + count if -count <= index < 0 else index
+
+
+def is_tensor(value: Any) -> bool:
+    numpy = numpy_module()
+    if numpy is not None and isinstance(value, numpy.ndarray):
+        return True
+    return hasattr(type(value), "__dlpack__") or type(value) is Capsule
+
+
+def row_range(rows: Any, height: int) -> tuple[int, int]:
+    """[begin, end) from None, a slice, a range or a pair; the library judges whether a pair is in range."""
+    if rows is None:
+        return 0, height
+    if isinstance(rows, slice):
+        begin, end, step = rows.indices(height)
+        if step != 1:
+            raise ArgumentError(f"moeq.QTensor: rows: got a slice with step {step}; wanted step 1")
+        return begin, max(begin, end)
+    if isinstance(rows, range) and rows.step == 1:
+        return rows.start, max(rows.start, rows.stop)
+    try:
+        begin, end = (operator.index(bound) for bound in rows)
+    except (TypeError, ValueError):
+        raise ArgumentError(f"moeq.QTensor: rows: got {rows!r}; wanted slice(begin, end) or (begin, end)") from None
+    return begin, end
+
+
+DEVICE_WORDS = {"cpu": "CPU", "cuda": "CUDA", "cuda_host": "CUDA_HOST", "cuda_managed": "CUDA_MANAGED"}
+
+
+def parse_device(device: Any) -> tuple[int, int]:
+    """DLPack's (type, id) for "cpu", "cuda", "cuda:1" or a pair."""
+    if isinstance(device, (tuple, list)) and len(device) == 2:
+        return int(device[0]), int(device[1])
+    word, _, number = str(device).partition(":")
+    if word not in DEVICE_WORDS or (number and not number.isdigit()):
+        raise ArgumentError(f"moeq: device: got {device!r}; wanted 'cpu', 'cuda', 'cuda:1' or DLPack's (type, id)")
+    return ffi.integer_const("MOEQ_DEVICE_" + DEVICE_WORDS[word]), int(number or 0)

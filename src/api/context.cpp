@@ -1,0 +1,147 @@
+#include "api/context.h"
+
+#include "api/blob.h"
+#include "api/boundary.h"
+#include "core/text.h"
+#include "cpu/dispatch.h"
+#include "formats/format.h"
+
+using namespace moeq;
+
+// The context's own memory came from the hooks that it holds, and goes back to them last.
+void moeq_context::release() const
+{
+    if (references.fetch_sub(1, std::memory_order_acq_rel) != 1)
+        return;
+    auto* self = const_cast<moeq_context*>(this);
+    Pool::destroy(pool);
+    void* const hook_user = user;
+    const moeq_destroy_fn destroy_user = user_destroy;
+    const moeq_host_free_fn host_free = self->allocator.free_hook();
+    self->~moeq_context();
+    Allocator(nullptr, host_free, hook_user).free(self, sizeof *self);
+    if (destroy_user != nullptr)
+        destroy_user(hook_user);
+}
+
+namespace {
+
+moeq_status check_options(const moeq_context_options& options, Report& report)
+{
+    if ((options.host_alloc == nullptr) != (options.host_free == nullptr))
+        return report.fail(MOEQ_ERROR_ARGUMENT, 1, "options")
+               << "got " << (options.host_alloc == nullptr ? "host_free without host_alloc" : "host_alloc without host_free")
+               << "; want both or neither";
+    if (options.thread_limit < 0)
+        return report.fail(MOEQ_ERROR_ARGUMENT, 1, "options")
+               << "got thread_limit " << options.thread_limit << "; want 0 (automatic), 1 (serial) or more";
+    if (options.reserved != 0)
+        return report.fail(MOEQ_ERROR_ARGUMENT, 1, "options") << "got reserved " << options.reserved << "; want 0";
+    if (options.cpu_tier < MOEQ_CPU_TIER_BEST || options.cpu_tier > MOEQ_CPU_TIER_NEON)
+        return report.fail(MOEQ_ERROR_ARGUMENT, 1, "options")
+               << "got cpu_tier " << options.cpu_tier << "; want a MOEQ_CPU_TIER_ constant";
+    if (options.cpu_tier != MOEQ_CPU_TIER_BEST && !cpu::tier_available(options.cpu_tier))
+        return report.fail(MOEQ_ERROR_UNSUPPORTED, 1, "options")
+               << "got cpu_tier " << cpu::tier_name(options.cpu_tier) << "; " << cpu::tier_missing(options.cpu_tier)
+               << "; want MOEQ_CPU_TIER_BEST or a lower one";
+    return MOEQ_OK;
+}
+
+// Moves a context that was built in a local allocator's memory into being: its own allocator then owns and counts it.
+moeq_context* construct(const moeq_context_options& options, Report& report, moeq_status* status)
+{
+    Allocator bootstrap(options.host_alloc, options.host_free, options.user);
+    void* memory = bootstrap.allocate(sizeof(moeq_context));
+    if (memory == nullptr) {
+        *status = report.out_of_memory(sizeof(moeq_context));
+        return nullptr;
+    }
+    const int32_t tier = options.cpu_tier == MOEQ_CPU_TIER_BEST ? cpu::best_tier() : options.cpu_tier;
+    const int32_t threads = options.thread_limit != 0 ? options.thread_limit : usable_threads();
+    auto* context = ::new (memory) moeq_context(options, tier, threads);
+    context->allocator.adopt(sizeof(moeq_context));
+    fill_reference_kernels(&context->kernels);
+    cpu::overlay_tier(tier, &context->kernels);
+    *status = MOEQ_OK;
+    return context;
+}
+
+} // namespace
+
+extern "C" moeq_status moeq_context_create(const moeq_context_options* options, moeq_context** out, moeq_error* err)
+{
+    return guarded("moeq_context_create", err, [&](Report& report) -> moeq_status {
+        MOEQ_TRY(check_not_null(out, 2, "out", report));
+        *out = nullptr;
+        moeq_context_options known;
+        MOEQ_TRY(read_struct(options, &known, 1, "options", report));
+        MOEQ_TRY(check_options(known, report));
+        moeq_status status = MOEQ_OK;
+        moeq_context* context = construct(known, report, &status);
+        if (context == nullptr)
+            return status;
+        if (context->own_executor && context->threads > 1) {
+            context->pool = Pool::create(context->allocator, context->threads);
+            if (context->pool == nullptr) {
+                context->user_destroy = nullptr; // `user` stays the caller's after an error
+                context->release();
+                return report.out_of_memory(0);
+            }
+            context->executor = Executor(nullptr, nullptr, context->pool);
+        }
+        *out = context;
+        return MOEQ_OK;
+    });
+}
+
+extern "C" void moeq_context_destroy(moeq_context* context)
+{
+    if (context != nullptr)
+        context->release();
+}
+
+extern "C" moeq_status moeq_context_get_memory(const moeq_context* context, moeq_memory* out, moeq_error* err)
+{
+    return guarded("moeq_context_get_memory", err, [&](Report& report) -> moeq_status {
+        MOEQ_TRY(check_not_null(context, 1, "context", report));
+        MOEQ_TRY(check_not_null(out, 2, "out", report));
+        MOEQ_TRY(check_struct_size<moeq_memory>(out->struct_size, 2, "out", report));
+        moeq_memory memory{};
+        memory.host_live = context->allocator.live();
+        memory.host_peak = context->allocator.peak();
+        write_struct(memory, out);
+        return MOEQ_OK;
+    });
+}
+
+namespace {
+
+void describe_tiers(const moeq_context& context, Text& text)
+{
+    text.add("\"cpu\": {\"tier\": \"").add(cpu::tier_name(context.tier)).add("\", \"tiers\": {");
+    for (int32_t tier = MOEQ_CPU_TIER_SCALAR; tier <= MOEQ_CPU_TIER_NEON; ++tier) {
+        const char* missing = cpu::tier_missing(tier);
+        text.add(tier == MOEQ_CPU_TIER_SCALAR ? "\"" : ", \"").add(cpu::tier_name(tier)).add("\": \"");
+        text.add(missing == nullptr ? "available" : missing).add('"');
+    }
+    text.add("}}");
+}
+
+} // namespace
+
+extern "C" moeq_status moeq_context_describe(const moeq_context* context, moeq_blob** out, moeq_error* err)
+{
+    return guarded("moeq_context_describe", err, [&](Report& report) -> moeq_status {
+        MOEQ_TRY(check_not_null(out, 2, "out", report));
+        *out = nullptr;
+        MOEQ_TRY(check_not_null(context, 1, "context", report));
+        char buffer[2048];
+        Text text(buffer, sizeof buffer);
+        text.add("{\"version\": \"").add(moeq_version_string()).add("\", \"abi\": ").add(moeq_abi_version()).add(", ");
+        describe_tiers(*context, text);
+        text.add(", \"threads\": {\"limit\": ").add(context->threads).add(", \"executor\": \"");
+        text.add(!context->own_executor ? "caller" : context->pool != nullptr ? "pool" : "serial");
+        text.add("\"}, \"backends\": {\"cuda\": \"absent: this build has none\"}}");
+        return blob_create(*context, text.c_str(), static_cast<int64_t>(text.size()), out, report);
+    });
+}

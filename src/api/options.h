@@ -1,0 +1,12 @@
+// Options that several nouns read.
+#pragma once
+
+#include "core/report.h"
+
+namespace moeq {
+
+// moeq_quantize_options of the caller's, checked by itself; NULL: all defaults.
+[[nodiscard]] moeq_status read_quantize_options(const moeq_quantize_options* given, int32_t argument,
+                                                moeq_quantize_options* out, Report& report);
+
+} // namespace moeq

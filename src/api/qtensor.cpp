@@ -1,0 +1,298 @@
+#include "api/qtensor.h"
+
+#include <dlpack/dlpack.h>
+
+#include "api/boundary.h"
+#include "formats/compare.h"
+
+using namespace moeq;
+
+extern "C" moeq_status moeq_qtensor_adopt(const moeq_context* context, const moeq_spec* spec, int32_t ndim,
+                                          const int64_t* shape, const moeq_component* components, int64_t component_count,
+                                          void* stream, moeq_qtensor** out, moeq_error* err)
+{
+    return guarded("moeq_qtensor_adopt", err, [&](Report& report) -> moeq_status {
+        MOEQ_TRY(check_not_null(out, 8, "out", report));
+        *out = nullptr;
+        MOEQ_TRY(check_not_null(context, 1, "context", report));
+        MOEQ_TRY(check_not_null(spec, 2, "spec", report));
+        moeq_spec known;
+        Geometry geometry;
+        MOEQ_TRY(read_struct(spec, &known, 2, "spec", report));
+        if (known.logical_dtype == MOEQ_DTYPE_DEFAULT)
+            known.logical_dtype = MOEQ_DTYPE_BF16;
+        MOEQ_TRY(make_geometry(known, 2, ndim, shape, 4, "shape", &geometry, report));
+        EncodedWeight weight;
+        MOEQ_TRY(accept_components(geometry, components, component_count, Access::kRead, 5, "components", &weight, report));
+        MOEQ_TRY(check_host_stream(stream, 7, report));
+        Storage* storage = nullptr;
+        MOEQ_TRY(storage_adopt(*context, components, component_count, &storage, report));
+        const moeq_status status = qtensor_create(weight, storage, false, out, report);
+        if (status != MOEQ_OK)
+            storage_disown(storage);
+        return status;
+    });
+}
+
+extern "C" void moeq_qtensor_retain(const moeq_qtensor* qtensor)
+{
+    if (qtensor != nullptr)
+        qtensor->references.fetch_add(1, std::memory_order_relaxed);
+}
+
+extern "C" void moeq_qtensor_release(const moeq_qtensor* qtensor)
+{
+    if (qtensor == nullptr || qtensor->references.fetch_sub(1, std::memory_order_acq_rel) != 1)
+        return;
+    Storage* storage = qtensor->storage;
+    destroy(storage->context->allocator, const_cast<moeq_qtensor*>(qtensor));
+    storage->release();
+}
+
+extern "C" moeq_status moeq_qtensor_get_info(const moeq_qtensor* qtensor, moeq_qtensor_info* out, moeq_error* err)
+{
+    return guarded("moeq_qtensor_get_info", err, [&](Report& report) -> moeq_status {
+        MOEQ_TRY(check_not_null(qtensor, 1, "qtensor", report));
+        MOEQ_TRY(check_not_null(out, 2, "out", report));
+        MOEQ_TRY(check_struct_size<moeq_qtensor_info>(out->struct_size, 2, "out", report));
+        const Geometry& g = qtensor->weight.geometry;
+        moeq_qtensor_info info{};
+        info.device_type = MOEQ_DEVICE_CPU;
+        info.ndim = g.ndim;
+        for (int32_t i = 0; i < g.ndim; ++i)
+            info.shape[i] = g.shape[i];
+        info.folded[0] = g.experts;
+        info.folded[1] = g.rows;
+        info.folded[2] = g.columns;
+        info.bytes = stored_bytes(g);
+        info.generation = qtensor->storage->generation.load(std::memory_order_relaxed);
+        write_struct(info, out);
+        return MOEQ_OK;
+    });
+}
+
+extern "C" moeq_status moeq_qtensor_get_spec(const moeq_qtensor* qtensor, moeq_spec* out, moeq_error* err)
+{
+    return guarded("moeq_qtensor_get_spec", err, [&](Report& report) -> moeq_status {
+        MOEQ_TRY(check_not_null(qtensor, 1, "qtensor", report));
+        MOEQ_TRY(check_not_null(out, 2, "out", report));
+        MOEQ_TRY(check_struct_size<moeq_spec>(out->struct_size, 2, "out", report));
+        write_struct(qtensor->weight.geometry.spec, out);
+        return MOEQ_OK;
+    });
+}
+
+extern "C" moeq_status moeq_qtensor_export(const moeq_qtensor* qtensor, int32_t component, DLManagedTensorVersioned** out,
+                                           moeq_error* err)
+{
+    return guarded("moeq_qtensor_export", err, [&](Report& report) -> moeq_status {
+        MOEQ_TRY(check_not_null(out, 3, "out", report));
+        *out = nullptr;
+        MOEQ_TRY(check_not_null(qtensor, 1, "qtensor", report));
+        const EncodedWeight& weight = qtensor->weight;
+        TensorView view;
+        if (!component_layout(weight.geometry, component, &view))
+            return report.fail(MOEQ_ERROR_NOT_FOUND, 2, "component")
+                   << "got " << component << " (" << component_name(component) << "); want a component that this "
+                   << weight.geometry.format->name << " weight has";
+        const int32_t dtype = view.dtype;
+        if (component == MOEQ_COMPONENT_CODE_MAP)
+            view.data = const_cast<char*>(reinterpret_cast<const char*>(weight.geometry.format->code_map));
+        else
+            view = weight.component(component);
+        view.dtype = dtype;
+        view.read_only = true;
+        Storage* storage = qtensor->storage;
+        storage->retain();
+        const auto release = [](void* owner) { static_cast<Storage*>(owner)->release(); };
+        const moeq_status status = managed_tensor_create(*storage->context, view, storage, release, out, report);
+        if (status != MOEQ_OK)
+            storage->release();
+        return status;
+    });
+}
+
+namespace {
+
+// A region of a handle, checked: which experts and which rows.
+struct Selection {
+    ExpertList experts;
+    int64_t row_begin;
+    int64_t row_end;
+    bool everything;
+
+    int64_t rows() const { return row_end - row_begin; }
+};
+
+moeq_status refuse_expert(int64_t expert, int64_t position, const Geometry& g, uint32_t* status_word, Report& report)
+{
+    if (status_word != nullptr)
+        *status_word |= MOEQ_SEEN_BAD_EXPERT;
+    const moeq_status status = report.fail(MOEQ_ERROR_RANGE, 2, "region")
+                               << "got expert " << expert << " at position " << position << "; want 0 to " << g.experts - 1;
+    report.set_place({expert, -1, -1});
+    return status;
+}
+
+moeq_status accept_expert_ids(const DLManagedTensorVersioned* ids, ExpertList* out, Report& report)
+{
+    TensorView view;
+    const Wanted wanted{.argument = 2, .name = "region.expert_ids", .dtypes = kSetIds};
+    MOEQ_TRY(accept_tensor(ids, wanted, &view, report));
+    if (view.ndim != 1)
+        return report.fail(MOEQ_ERROR_SHAPE, 2, "region.expert_ids") << "got " << view.ndim << " dimensions; want 1";
+    static const char kEmpty = 0;
+    out->tensor = view.empty() ? &kEmpty : view.data;
+    out->tensor_stride = view.strides[0] * view.itemsize();
+    out->wide = view.dtype == MOEQ_DTYPE_INT64;
+    out->count = view.count;
+    return MOEQ_OK;
+}
+
+moeq_status select(const moeq_region& region, const Geometry& g, Selection* out, Report& report)
+{
+    Selection s{};
+    if (region.experts != nullptr && region.expert_ids != nullptr)
+        return report.fail(MOEQ_ERROR_ARGUMENT, 2, "region") << "got experts and expert_ids; want one of them";
+    if (region.expert_count < 0 || (region.experts == nullptr && region.expert_count != 0))
+        return report.fail(MOEQ_ERROR_ARGUMENT, 2, "region")
+               << "got expert_count " << region.expert_count << (region.experts == nullptr ? " without experts" : "")
+               << "; want the length of experts";
+    MOEQ_TRY(check_zero(region.reserved, "reserved", 2, "region", report));
+    s.experts.ids = region.experts;
+    s.experts.count = region.experts != nullptr ? region.expert_count : g.experts;
+    if (region.expert_ids != nullptr)
+        MOEQ_TRY(accept_expert_ids(region.expert_ids, &s.experts, report));
+    for (int64_t i = 0; (region.experts != nullptr || region.expert_ids != nullptr) && i < s.experts.count; ++i)
+        if (s.experts[i] < 0 || s.experts[i] >= g.experts)
+            return refuse_expert(s.experts[i], i, g, region.status_word, report);
+    s.row_begin = region.row_begin;
+    s.row_end = region.row_end == 0 ? g.rows : region.row_end;
+    if (s.row_begin < 0 || s.row_begin > s.row_end || s.row_end > g.rows) {
+        const moeq_status status = report.fail(MOEQ_ERROR_RANGE, 2, "region")
+                                   << "got rows [" << region.row_begin << ", " << region.row_end << "); want a range inside [0, "
+                                   << g.rows << ")";
+        report.set_place({-1, region.row_begin, -1});
+        return status;
+    }
+    s.everything = region.experts == nullptr && region.expert_ids == nullptr && s.rows() == g.rows;
+    *out = s;
+    return MOEQ_OK;
+}
+
+// [n, rows, C]; [rows, C] where n is 1; and the weight's own shape for all of it.
+moeq_status check_destination_shape(const TensorView& destination, const Selection& s, const Geometry& g, const Wanted& wanted,
+                                    Report& report)
+{
+    const int64_t folded[3] = {s.experts.count, s.rows(), g.columns};
+    bool fits = destination.ndim == 3 || (destination.ndim == 2 && s.experts.count == 1);
+    for (int32_t i = 0; fits && i < destination.ndim; ++i)
+        fits = destination.shape[i] == folded[3 - destination.ndim + i];
+    bool same = s.everything && destination.ndim == g.ndim;
+    for (int32_t i = 0; same && i < g.ndim; ++i)
+        same = destination.shape[i] == g.shape[i];
+    return fits || same ? MOEQ_OK : check_shape(destination, wanted, 3, folded, report);
+}
+
+moeq_status check_components_apart(const TensorView& destination, const Wanted& wanted, const EncodedWeight& weight,
+                                   Report& report)
+{
+    int32_t ids[kComponentLimit];
+    const int32_t count = stored_components(weight.geometry, ids);
+    for (int32_t i = 0; i < count; ++i)
+        MOEQ_TRY(check_no_overlap(destination, wanted, weight.component(ids[i]), "the handle's own storage", report));
+    return MOEQ_OK;
+}
+
+} // namespace
+
+extern "C" moeq_status moeq_qtensor_dequantize(const moeq_qtensor* qtensor, const moeq_region* region, void* stream,
+                                               DLManagedTensorVersioned* destination, moeq_error* err)
+{
+    return guarded("moeq_qtensor_dequantize", err, [&](Report& report) -> moeq_status {
+        MOEQ_TRY(check_not_null(qtensor, 1, "qtensor", report));
+        const EncodedWeight& weight = qtensor->weight;
+        moeq_region known;
+        Selection selection{};
+        MOEQ_TRY(read_struct(region, &known, 2, "region", report));
+        MOEQ_TRY(select(known, weight.geometry, &selection, report));
+        MOEQ_TRY(check_host_stream(stream, 3, report));
+        const Wanted wanted{.argument = 4, .name = "destination", .dtypes = kSetWeights, .access = Access::kWrite};
+        TensorView view;
+        MOEQ_TRY(accept_tensor(destination, wanted, &view, report));
+        MOEQ_TRY(check_destination_shape(view, selection, weight.geometry, wanted, report));
+        if (view.empty())
+            return MOEQ_OK;
+        MOEQ_TRY(check_components_apart(view, wanted, weight, report));
+        return decode_rows(engine_of(*qtensor->storage->context), weight, selection.experts, selection.row_begin,
+                           selection.row_end, StackView(view), report);
+    });
+}
+
+extern "C" moeq_status moeq_qtensor_copy(const moeq_qtensor* qtensor, int32_t device_type, int32_t device_id, void* stream,
+                                         moeq_qtensor** out, moeq_error* err)
+{
+    return guarded("moeq_qtensor_copy", err, [&](Report& report) -> moeq_status {
+        MOEQ_TRY(check_not_null(out, 5, "out", report));
+        *out = nullptr;
+        MOEQ_TRY(check_not_null(qtensor, 1, "qtensor", report));
+        if (device_type != MOEQ_DEVICE_DEFAULT && device_type != MOEQ_DEVICE_CPU)
+            return report.fail(MOEQ_ERROR_BACKEND, 2, "device_type")
+                   << "got " << device_type << "; this build of moeq has no CUDA backend; want MOEQ_DEVICE_CPU";
+        MOEQ_TRY(check_zero(device_id, "device_id", 3, "device_id", report));
+        MOEQ_TRY(check_host_stream(stream, 4, report));
+        const moeq_context& context = *qtensor->storage->context;
+        EncodedWeight copy;
+        Storage* storage = nullptr;
+        MOEQ_TRY(storage_allocate(context, qtensor->weight.geometry, &copy, &storage, report));
+        copy_components(qtensor->weight, copy);
+        const moeq_status status = qtensor_create(copy, storage, false, out, report);
+        if (status != MOEQ_OK)
+            storage->release();
+        return status;
+    });
+}
+
+extern "C" moeq_status moeq_qtensor_slice(const moeq_qtensor* qtensor, int32_t axis, int64_t begin, int64_t end,
+                                          moeq_qtensor** out, moeq_error* err)
+{
+    return guarded("moeq_qtensor_slice", err, [&](Report& report) -> moeq_status {
+        MOEQ_TRY(check_not_null(out, 5, "out", report));
+        *out = nullptr;
+        MOEQ_TRY(check_not_null(qtensor, 1, "qtensor", report));
+        EncodedWeight slice;
+        MOEQ_TRY(slice_weight(qtensor->weight, axis, begin, end, &slice, report));
+        qtensor->storage->retain();
+        const moeq_status status = qtensor_create(slice, qtensor->storage, true, out, report);
+        if (status != MOEQ_OK)
+            qtensor->storage->release();
+        return status;
+    });
+}
+
+extern "C" moeq_status moeq_qtensor_compare(const moeq_qtensor* qtensor, const DLManagedTensorVersioned* source, void* stream,
+                                            DLManagedTensorVersioned* destination, moeq_error* err)
+{
+    return guarded("moeq_qtensor_compare", err, [&](Report& report) -> moeq_status {
+        MOEQ_TRY(check_not_null(qtensor, 1, "qtensor", report));
+        const Geometry& g = qtensor->weight.geometry;
+        TensorView dense;
+        TensorView figures;
+        const Wanted source_wanted{.argument = 2, .name = "source", .dtypes = kSetWeights};
+        MOEQ_TRY(accept_tensor(source, source_wanted, &dense, report));
+        MOEQ_TRY(check_shape(dense, source_wanted, g.ndim, g.shape, report));
+        MOEQ_TRY(check_host_stream(stream, 3, report));
+        const Wanted wanted{.argument = 4, .name = "destination", .dtypes = kSetFp64, .access = Access::kWrite};
+        MOEQ_TRY(accept_tensor(destination, wanted, &figures, report));
+        if (figures.ndim != 2 || figures.shape[0] != g.experts || figures.shape[1] > kMetrics)
+            return (report.fail(MOEQ_ERROR_SHAPE, 4, "destination") << "got shape ").shape(figures.ndim, figures.shape)
+                   << "; want [" << g.experts << ", k] with k at most " << kMetrics;
+        if (figures.empty())
+            return MOEQ_OK;
+        MOEQ_TRY(check_no_overlap(figures, wanted, dense, "source", report));
+        MOEQ_TRY(check_components_apart(figures, wanted, qtensor->weight, report));
+        const MetricSink sink{figures.data, figures.strides[0] * figures.itemsize(), figures.strides[1] * figures.itemsize(),
+                              static_cast<int32_t>(figures.shape[1])};
+        return compare_weight(engine_of(*qtensor->storage->context), qtensor->weight, StackView(dense), sink, report);
+    });
+}

@@ -1,0 +1,64 @@
+// The opaque handle: a view of codes and scales, and a share in the storage that they live in.
+#pragma once
+
+#include <atomic>
+
+#include "api/context.h"
+#include "api/managed_tensor.h"
+#include "formats/decode.h"
+#include "formats/slice.h"
+
+namespace moeq {
+
+// Memory of components, shared by a handle, its slices and exported components. Counted; the last one frees it and calls the
+// deleters of what was adopted.
+struct Storage {
+    explicit Storage(const moeq_context& of) : context(&of) { of.retain(); }
+
+    void retain() { references.fetch_add(1, std::memory_order_relaxed); }
+    void release();
+
+    const moeq_context* context;
+    std::atomic<int64_t> references{1};
+    std::atomic<uint64_t> generation{1};
+    void* memory = nullptr; // of our own; NULL when adopted
+    uint64_t bytes = 0;
+    DLManagedTensorVersioned* adopted[kComponentLimit] = {};
+    int32_t adopted_count = 0;
+};
+
+inline Engine engine_of(const moeq_context& context) { return {context.executor, context.kernels}; }
+
+// Storage of our own for a geometry; points weight's components into it.
+[[nodiscard]] moeq_status storage_allocate(const moeq_context& context, const Geometry& geometry, EncodedWeight* weight,
+                                           Storage** out, Report& report);
+
+// Checks components of the caller's against a geometry and points weight's components at them. Access::kWrite: each must be a
+// destination, and none may overlap another.
+[[nodiscard]] moeq_status accept_components(const Geometry& geometry, const moeq_component* components, int64_t count,
+                                            Access access, int32_t argument, const char* name, EncodedWeight* weight,
+                                            Report& report);
+
+// Storage that owns the caller's tensors from now on. On failure they are still the caller's.
+[[nodiscard]] moeq_status storage_adopt(const moeq_context& context, const moeq_component* components, int64_t count,
+                                        Storage** out, Report& report);
+
+// Undoes storage_adopt after a failure: the tensors are the caller's again.
+void storage_disown(Storage* storage);
+
+// A handle over a view; takes over the caller's share in the storage on success.
+[[nodiscard]] moeq_status qtensor_create(const EncodedWeight& weight, Storage* storage, bool sliced, moeq_qtensor** out,
+                                         Report& report);
+
+// A given amax: fp32, one finite value >= 0 per expert, EXPERT granularity only.
+[[nodiscard]] moeq_status accept_amax(const DLManagedTensorVersioned* amax, const Geometry& geometry, int32_t argument,
+                                      TensorView* out, Report& report);
+
+} // namespace moeq
+
+struct moeq_qtensor {
+    mutable std::atomic<int64_t> references{1};
+    moeq::Storage* storage;
+    moeq::EncodedWeight weight;
+    bool sliced; // shows a part of its storage only
+};

@@ -1,0 +1,213 @@
+// Where codes and scales live: memory of the context, or tensors of the caller's.
+#include "api/boundary.h"
+#include "api/qtensor.h"
+#include "core/checked.h"
+
+namespace moeq {
+
+void Storage::release()
+{
+    if (references.fetch_sub(1, std::memory_order_acq_rel) != 1)
+        return;
+    const moeq_context* owner = context;
+    for (int32_t i = 0; i < adopted_count; ++i)
+        managed_tensor_delete(adopted[i]);
+    owner->allocator.free(memory, bytes);
+    destroy(owner->allocator, this);
+    owner->release();
+}
+
+namespace {
+
+constexpr int64_t kComponentAlignment = 64;
+
+int64_t padded_bytes(const TensorView& view)
+{
+    return ceil_divide(view.count * view.itemsize(), kComponentAlignment) * kComponentAlignment;
+}
+
+} // namespace
+
+moeq_status storage_allocate(const moeq_context& context, const Geometry& geometry, EncodedWeight* weight, Storage** out,
+                             Report& report)
+{
+    weight->geometry = geometry;
+    int32_t ids[kComponentLimit];
+    const int32_t count = stored_components(geometry, ids);
+    int64_t bytes = 0;
+    for (int32_t i = 0; i < count; ++i) {
+        component_layout(geometry, ids[i], &weight->component(ids[i]));
+        bytes += padded_bytes(weight->component(ids[i]));
+    }
+    auto* storage = create<Storage>(context.allocator, context);
+    if (storage == nullptr)
+        return report.out_of_memory(sizeof(Storage));
+    storage->memory = context.allocator.allocate(static_cast<uint64_t>(bytes));
+    if (storage->memory == nullptr) {
+        storage->release();
+        return report.out_of_memory(static_cast<uint64_t>(bytes));
+    }
+    storage->bytes = static_cast<uint64_t>(bytes);
+    char* next = static_cast<char*>(storage->memory);
+    for (int32_t i = 0; i < count; ++i) {
+        TensorView& view = weight->component(ids[i]);
+        view.data = next;
+        next += padded_bytes(view);
+    }
+    weight->prepare();
+    *out = storage;
+    return MOEQ_OK;
+}
+
+namespace {
+
+// Kernels walk the last axis of these without a stride, and the nested ones as a whole.
+moeq_status check_inner_stride(const Geometry& geometry, int32_t component, const TensorView& view, const Wanted& wanted,
+                               Report& report)
+{
+    const bool whole = component == MOEQ_COMPONENT_NESTED_SCALE || component == MOEQ_COMPONENT_NESTED_MAP;
+    const bool inner = component == MOEQ_COMPONENT_CODES || (component == MOEQ_COMPONENT_SCALE && geometry.packed());
+    const bool fits =
+        whole ? is_contiguous(view)
+              : !inner || view.ndim == 0 || view.shape[view.ndim - 1] <= 1 || view.strides[view.ndim - 1] == 1;
+    const bool flat_codes = component == MOEQ_COMPONENT_CODES && geometry.flat();
+    if (view.empty() || (fits && (!flat_codes || is_contiguous(view))))
+        return MOEQ_OK;
+    Failure failure = report.fail(MOEQ_ERROR_LAYOUT, wanted.argument, wanted.name);
+    failure << "got " << component_name(component) << " with strides ";
+    return failure.shape(view.ndim, view.strides)
+           << (whole || flat_codes ? "; want them row-major" : "; want a stride of 1 on the last axis");
+}
+
+moeq_status check_code_map(const Geometry& geometry, const TensorView& view, const Wanted& wanted, Report& report)
+{
+    for (int64_t i = 0; i < view.count; ++i) {
+        const float value = *reinterpret_cast<const float*>(view.data + i * view.strides[0] * view.itemsize());
+        if (std::memcmp(&value, geometry.format->code_map + i, sizeof value) != 0)
+            return report.fail(MOEQ_ERROR_UNSUPPORTED, wanted.argument, wanted.name)
+                   << "got a code_map whose value " << i << " is not that of " << geometry.format->name
+                   << "; want the format's own table, or none";
+    }
+    return MOEQ_OK;
+}
+
+void write_code_map(const Geometry& geometry, const TensorView& view)
+{
+    for (int64_t i = 0; i < view.count; ++i)
+        *reinterpret_cast<float*>(view.data + i * view.strides[0] * view.itemsize()) = geometry.format->code_map[i];
+}
+
+// One component against its layout.
+moeq_status accept_component(const Geometry& geometry, const moeq_component& component, Access access, const Wanted& base,
+                             TensorView* out, Report& report)
+{
+    TensorView layout;
+    if (!component_layout(geometry, component.component, &layout))
+        return report.fail(MOEQ_ERROR_NOT_FOUND, base.argument, base.name)
+               << "got component " << component.component << " (" << component_name(component.component) << "); want one that "
+               << geometry.format->name << " has with this spec";
+    Wanted wanted = base;
+    wanted.name = component_name(component.component);
+    wanted.dtypes = dtype_set(layout.dtype);
+    wanted.access = access;
+    // Raw bytes serve as codes of any 8-bit type: frameworks without FP8 keep them as uint8.
+    if (component.component == MOEQ_COMPONENT_CODES)
+        wanted.dtypes |= kSetUint8;
+    MOEQ_TRY(accept_tensor(component.tensor, wanted, out, report));
+    MOEQ_TRY(check_shape(*out, wanted, layout.ndim, layout.shape, report));
+    return check_inner_stride(geometry, component.component, *out, wanted, report);
+}
+
+} // namespace
+
+moeq_status accept_components(const Geometry& geometry, const moeq_component* components, int64_t count, Access access,
+                              int32_t argument, const char* name, EncodedWeight* weight, Report& report)
+{
+    const Wanted base{.argument = argument, .name = name, .dtypes = 0};
+    if (count < 0 || count > kComponentLimit)
+        return report.fail(MOEQ_ERROR_ARGUMENT, argument, name) << "got a count of " << count << "; want 1 to " << kComponentLimit;
+    if (components == nullptr)
+        return report.fail(MOEQ_ERROR_ARGUMENT, argument, name) << "got NULL; want an array of " << count << " components";
+    weight->geometry = geometry;
+    uint32_t seen = 0;
+    TensorView views[kComponentLimit];
+    for (int64_t i = 0; i < count; ++i) {
+        const int32_t id = components[i].component;
+        MOEQ_TRY(accept_component(geometry, components[i], access, base, &views[i], report));
+        if ((seen >> id & 1) != 0)
+            return report.fail(MOEQ_ERROR_DUPLICATE, argument, name) << "got " << component_name(id) << " twice; want it once";
+        seen |= 1u << id;
+        for (int64_t j = 0; access == Access::kWrite && j < i; ++j)
+            MOEQ_TRY(check_no_overlap(views[i], {argument, component_name(id), 0}, views[j],
+                                      component_name(components[j].component), report));
+        if (id != MOEQ_COMPONENT_CODE_MAP)
+            weight->component(id) = views[i];
+        else if (access == Access::kWrite)
+            write_code_map(geometry, views[i]);
+        else
+            MOEQ_TRY(check_code_map(geometry, views[i], base, report));
+    }
+    int32_t ids[kComponentLimit];
+    const int32_t needed = stored_components(geometry, ids);
+    for (int32_t i = 0; i < needed; ++i)
+        if ((seen >> ids[i] & 1) == 0)
+            return report.fail(MOEQ_ERROR_INCOMPLETE, argument, name)
+                   << "got no " << component_name(ids[i]) << "; want it among the components of " << geometry.format->name;
+    weight->prepare();
+    return MOEQ_OK;
+}
+
+moeq_status storage_adopt(const moeq_context& context, const moeq_component* components, int64_t count, Storage** out,
+                          Report& report)
+{
+    auto* storage = create<Storage>(context.allocator, context);
+    if (storage == nullptr)
+        return report.out_of_memory(sizeof(Storage));
+    for (int64_t i = 0; i < count; ++i)
+        storage->adopted[storage->adopted_count++] = components[i].tensor;
+    *out = storage;
+    return MOEQ_OK;
+}
+
+void storage_disown(Storage* storage)
+{
+    storage->adopted_count = 0;
+    storage->release();
+}
+
+moeq_status qtensor_create(const EncodedWeight& weight, Storage* storage, bool sliced, moeq_qtensor** out, Report& report)
+{
+    auto* qtensor = create<moeq_qtensor>(storage->context->allocator);
+    if (qtensor == nullptr)
+        return report.out_of_memory(sizeof(moeq_qtensor));
+    qtensor->storage = storage;
+    qtensor->weight = weight;
+    qtensor->sliced = sliced;
+    *out = qtensor;
+    return MOEQ_OK;
+}
+
+moeq_status accept_amax(const DLManagedTensorVersioned* amax, const Geometry& geometry, int32_t argument, TensorView* out,
+                        Report& report)
+{
+    const Wanted wanted{.argument = argument, .name = "amax", .dtypes = kSetFp32};
+    if (geometry.packed() || geometry.spec.granularity != MOEQ_GRANULARITY_EXPERT)
+        return report.fail(MOEQ_ERROR_ARGUMENT, argument, "amax")
+               << "got an amax with a spec that has no scale per expert; want granularity EXPERT, or none";
+    MOEQ_TRY(accept_tensor(amax, wanted, out, report));
+    if (out->ndim != 0 || geometry.experts != 1)
+        MOEQ_TRY(check_shape(*out, wanted, 1, &geometry.experts, report));
+    for (int64_t e = 0; e < out->count; ++e) {
+        const float value = *reinterpret_cast<const float*>(out->data + e * out->strides[0] * out->itemsize());
+        if (value >= 0.0f && codec::magnitude_bits_fp32(value) < codec::kNonfiniteBits)
+            continue;
+        const moeq_status status = report.fail(MOEQ_ERROR_VALUE, argument, "amax")
+                                   << "got " << (value < 0.0f ? "a negative value" : "NaN or Inf") << " for expert " << e
+                                   << "; want finite values of 0 or more";
+        report.set_place({e, -1, -1});
+        return status;
+    }
+    return MOEQ_OK;
+}
+
+} // namespace moeq

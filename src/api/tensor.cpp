@@ -1,0 +1,121 @@
+// Tensors for callers without a framework.
+#include <dlpack/dlpack.h>
+
+#include "api/boundary.h"
+#include "api/managed_tensor.h"
+#include "core/checked.h"
+
+using namespace moeq;
+
+namespace {
+
+// Memory of a created tensor, with what is needed to give it back.
+struct OwnedMemory {
+    const moeq_context* context;
+    void* data;
+    uint64_t bytes;
+
+    static void release(void* self)
+    {
+        auto* memory = static_cast<OwnedMemory*>(self);
+        Allocator& allocator = memory->context->allocator;
+        allocator.free(memory->data, memory->bytes);
+        destroy(allocator, memory);
+    }
+};
+
+moeq_status describe_new_tensor(int32_t dtype, int32_t ndim, const int64_t* shape, TensorView* view, Report& report)
+{
+    if (dtype_set(dtype) == 0)
+        return (report.fail(MOEQ_ERROR_DTYPE, 2, "dtype") << "got ").hex(static_cast<uint32_t>(dtype))
+               << "; want a MOEQ_DTYPE_ constant";
+    if (ndim < 0 || ndim > kMaxDims)
+        return report.fail(MOEQ_ERROR_SHAPE, 3, "ndim") << "got " << ndim << "; want 0 to " << kMaxDims;
+    if (ndim > 0)
+        MOEQ_TRY(check_not_null(shape, 4, "shape", report));
+    view->dtype = dtype;
+    view->ndim = ndim;
+    view->device_type = kDLCPU;
+    for (int32_t i = 0; i < ndim; ++i) {
+        if (shape[i] < 0)
+            return report.fail(MOEQ_ERROR_SHAPE, 4, "shape")
+                   << "got extent " << shape[i] << " on axis " << i << "; want 0 or more";
+        view->shape[i] = shape[i];
+    }
+    int64_t bytes = 0;
+    if (!checked_product(ndim, shape, &view->count) || !checked_multiply(view->count, view->itemsize(), &bytes))
+        return (report.fail(MOEQ_ERROR_SHAPE, 4, "shape") << "got ").shape(ndim, shape) << "; want less than 2^63 bytes in all";
+    set_contiguous_strides(*view);
+    return MOEQ_OK;
+}
+
+moeq_status check_device(int32_t device_type, int32_t device_id, Report& report)
+{
+    if (device_type != MOEQ_DEVICE_DEFAULT && device_type != MOEQ_DEVICE_CPU) {
+        const bool cuda = device_type == MOEQ_DEVICE_CUDA || device_type == MOEQ_DEVICE_CUDA_HOST ||
+                          device_type == MOEQ_DEVICE_CUDA_MANAGED;
+        return report.fail(cuda ? MOEQ_ERROR_BACKEND : MOEQ_ERROR_DEVICE, 5, "device_type")
+               << "got " << device_type << (cuda ? " (CUDA); this build of moeq has no CUDA backend" : "")
+               << "; want MOEQ_DEVICE_CPU";
+    }
+    if (device_id != 0)
+        return report.fail(MOEQ_ERROR_DEVICE, 6, "device_id") << "got " << device_id << "; want 0 for host memory";
+    return MOEQ_OK;
+}
+
+} // namespace
+
+extern "C" moeq_status moeq_tensor_create(const moeq_context* context, int32_t dtype, int32_t ndim, const int64_t* shape,
+                                          int32_t device_type, int32_t device_id, void* stream,
+                                          DLManagedTensorVersioned** out, moeq_error* err)
+{
+    return guarded("moeq_tensor_create", err, [&](Report& report) -> moeq_status {
+        MOEQ_TRY(check_not_null(out, 8, "out", report));
+        *out = nullptr;
+        MOEQ_TRY(check_not_null(context, 1, "context", report));
+        TensorView view;
+        MOEQ_TRY(describe_new_tensor(dtype, ndim, shape, &view, report));
+        MOEQ_TRY(check_device(device_type, device_id, report));
+        MOEQ_TRY(check_host_stream(stream, 7, report));
+        const uint64_t bytes = static_cast<uint64_t>(view.count * view.itemsize());
+        Allocator& allocator = context->allocator;
+        auto* memory = create<OwnedMemory>(allocator);
+        if (memory == nullptr)
+            return report.out_of_memory(sizeof(OwnedMemory));
+        *memory = {context, allocator.allocate(bytes), bytes};
+        moeq_status status = MOEQ_OK;
+        if (memory->data == nullptr)
+            status = report.out_of_memory(bytes);
+        view.data = static_cast<char*>(memory->data);
+        if (status == MOEQ_OK)
+            status = managed_tensor_create(*context, view, memory, &OwnedMemory::release, out, report);
+        if (status != MOEQ_OK)
+            OwnedMemory::release(memory);
+        return status;
+    });
+}
+
+namespace {
+
+void delete_legacy(void* owner)
+{
+    auto* legacy = static_cast<DLManagedTensor*>(owner);
+    if (legacy->deleter != nullptr)
+        legacy->deleter(legacy);
+}
+
+} // namespace
+
+extern "C" moeq_status moeq_tensor_from_legacy(const moeq_context* context, DLManagedTensor* legacy,
+                                               DLManagedTensorVersioned** out, moeq_error* err)
+{
+    return guarded("moeq_tensor_from_legacy", err, [&](Report& report) -> moeq_status {
+        MOEQ_TRY(check_not_null(out, 3, "out", report));
+        *out = nullptr;
+        MOEQ_TRY(check_not_null(context, 1, "context", report));
+        MOEQ_TRY(check_not_null(legacy, 2, "legacy", report));
+        TensorView view;
+        MOEQ_TRY(view_legacy(*legacy, {.argument = 2, .name = "legacy", .dtypes = ~0u}, &view, report));
+        return managed_tensor_create(*context, view, legacy, delete_legacy, out, report);
+    });
+}

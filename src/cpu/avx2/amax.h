@@ -1,0 +1,97 @@
+// The largest magnitude bits of a run, by AVX2.
+#pragma once
+
+#include "cpu/avx2/elements.h"
+
+namespace moeq::cpu::avx2 {
+
+namespace {
+
+MOEQ_TIER_INLINE uint32_t largest_word(__m256i words)
+{
+    const __m128i half = _mm_max_epu16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+    // The instruction finds a minimum.
+    const __m128i smallest = _mm_minpos_epu16(_mm_xor_si128(half, _mm_set1_epi16(-1)));
+    return ~static_cast<uint32_t>(_mm_cvtsi128_si32(smallest)) & 0xFFFFu;
+}
+
+MOEQ_TIER_INLINE uint32_t largest_dword(__m256i dwords)
+{
+    __m128i most = _mm_max_epu32(_mm256_castsi256_si128(dwords), _mm256_extracti128_si256(dwords, 1));
+    most = _mm_max_epu32(most, _mm_shuffle_epi32(most, 0x4E));
+    most = _mm_max_epu32(most, _mm_shuffle_epi32(most, 0xB1));
+    return static_cast<uint32_t>(_mm_cvtsi128_si32(most));
+}
+
+template <FloatType type>
+constexpr int64_t kLanes = type == kFp32 ? 8 : 16;
+
+template <FloatType type>
+MOEQ_TIER_INLINE __m256i magnitudes(const void *at)
+{
+    return _mm256_and_si256(load256(at), type == kFp32 ? _mm256_set1_epi32(0x7FFFFFFF) : _mm256_set1_epi16(0x7FFF));
+}
+
+template <FloatType type>
+MOEQ_TIER_INLINE __m256i larger(__m256i a, __m256i b)
+{
+    return type == kFp32 ? _mm256_max_epu32(a, b) : _mm256_max_epu16(a, b);
+}
+
+// Widening makes a signalling fp16 NaN quiet, so among NaNs the largest code need not be the largest widened value.
+inline uint32_t amax_fp16_one_by_one(const uint16_t *elements, int64_t count)
+{
+    uint32_t largest = 0;
+    for (int64_t i = 0; i < count; ++i) {
+        const uint32_t bits = codec::magnitude_bits_fp16(elements[i]);
+        largest = largest > bits ? largest : bits;
+    }
+    return largest;
+}
+
+// The widened magnitude bits of the largest of `count` elements, whose stored magnitude is given.
+template <FloatType type>
+MOEQ_TIER_INLINE uint32_t widened(uint32_t stored, const void *source, int64_t count)
+{
+    if constexpr (type == kFp32)
+        return stored;
+    else if constexpr (type == kBf16)
+        return stored << 16;
+    else if (stored > 0x7C00u) [[unlikely]]
+        return amax_fp16_one_by_one(static_cast<const uint16_t *>(source), count);
+    else
+        return codec::fp16_to_float_bits(static_cast<uint16_t>(stored));
+}
+
+template <FloatType type>
+MOEQ_TIER_INLINE uint32_t amax_run(const void *source, int64_t count)
+{
+    constexpr int64_t kStep = kLanes<type>;
+    __m256i most = _mm256_setzero_si256();
+    int64_t i = 0;
+    if (count >= 4 * kStep) {
+        __m256i most1 = most;
+        __m256i most2 = most;
+        __m256i most3 = most;
+        for (; i + 4 * kStep <= count; i += 4 * kStep) {
+            const char *at = static_cast<const char *>(element_at<type>(source, i));
+            most = larger<type>(most, magnitudes<type>(at));
+            most1 = larger<type>(most1, magnitudes<type>(at + 32));
+            most2 = larger<type>(most2, magnitudes<type>(at + 64));
+            most3 = larger<type>(most3, magnitudes<type>(at + 96));
+        }
+        most = larger<type>(larger<type>(most, most1), larger<type>(most2, most3));
+    }
+    for (; i + kStep <= count; i += kStep)
+        most = larger<type>(most, magnitudes<type>(element_at<type>(source, i)));
+    if (i < count) {
+        Padded<kElementBytes<type>> rest;
+        rest.fill(element_at<type>(source, i), count - i);
+        most = larger<type>(most, magnitudes<type>(rest.at));
+    }
+    return widened<type>(type == kFp32 ? largest_dword(most) : largest_word(most), source, count);
+}
+
+} // namespace
+
+} // namespace moeq::cpu::avx2

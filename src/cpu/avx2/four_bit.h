@@ -1,0 +1,200 @@
+// What the 4-bit formats share on AVX2, over a format's rules:
+//   kValues            the 16 values, as fp32 bits
+//   codes32(t, ..)     the codes of 32 arguments, in the order of load32 (kSplitOrder), one to a byte
+#pragma once
+
+#include "cpu/avx2/amax.h"
+#include "cpu/avx2/elements.h"
+#include "cpu/kernels.h"
+
+namespace moeq::cpu::avx2 {
+
+namespace {
+
+// ---- Decode ----
+
+// All 16 results of a block. fp32: the first 8 and the last 8. Else: their low bytes and their high bytes, in both halves.
+struct BlockTable {
+    __m256i parts[2];
+};
+
+// The values of 8 codes. A compiler that sees that FP4's last 8 are the first 8 negated multiplies once and negates the products,
+// which turns the sign of a NaN.
+MOEQ_TIER_INLINE __m256 opaque_values(const uint32_t *bits)
+{
+    __m256 values = _mm256_castsi256_ps(load256(bits));
+    asm("" : "+x"(values));
+    return values;
+}
+
+template <FloatType type>
+MOEQ_TIER_INLINE BlockTable make_table(__m256 first_values, __m256 last_values, float absmax)
+{
+    const __m256 scale = _mm256_set1_ps(absmax);
+    const __m256 first = _mm256_mul_ps(first_values, scale);
+    const __m256 last = _mm256_mul_ps(last_values, scale);
+    if constexpr (type == kFp32)
+        return {{_mm256_castps_si256(first), _mm256_castps_si256(last)}};
+    __m256i words;
+    if constexpr (type == kFp16)
+        words = _mm256_set_m128i(round_fp16(last), round_fp16(first));
+    else
+        words = _mm256_permute4x64_epi64(_mm256_packus_epi32(round_bf16<true>(first), round_bf16<true>(last)), 0xD8);
+    const __m256i low = _mm256_and_si256(words, _mm256_set1_epi16(0xFF));
+    const __m256i high = _mm256_srli_epi16(words, 8);
+    // Lanes: 8 low bytes and 8 high bytes of the first 8 results, then of the last 8.
+    const __m256i bytes = _mm256_packus_epi16(low, high);
+    return {{_mm256_permute4x64_epi64(bytes, 0x88), _mm256_permute4x64_epi64(bytes, 0xDD)}};
+}
+
+// 32 elements from 16 bytes of codes.
+template <FloatType type>
+MOEQ_TIER_INLINE void decode32(const void *codes, const BlockTable &table, void *destination)
+{
+    const char *from = static_cast<const char *>(codes);
+    char *at = static_cast<char *>(destination);
+    if constexpr (type == kFp32) {
+        for (int part = 0; part < 4; ++part) {
+            int four;
+            __builtin_memcpy(&four, from + 4 * part, 4);
+            // The nibble of each element comes to the lowest bits.
+            const __m256i index = _mm256_srlv_epi32(_mm256_set1_epi32(four), _mm256_setr_epi32(4, 0, 12, 8, 20, 16, 28, 24));
+            const __m256 first = _mm256_permutevar8x32_ps(_mm256_castsi256_ps(table.parts[0]), index);
+            const __m256 last = _mm256_permutevar8x32_ps(_mm256_castsi256_ps(table.parts[1]), index);
+            const __m256 upper = _mm256_castsi256_ps(_mm256_slli_epi32(index, 28));
+            _mm256_storeu_ps(static_cast<float *>(destination) + 8 * part, _mm256_blendv_ps(first, last, upper));
+        }
+    } else {
+        // Unpacking works in 128-bit lanes: with the bytes in this order each step below leaves elements in order.
+        const __m128i order = _mm_setr_epi8(0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7, 12, 13, 14, 15);
+        const __m256i bytes = _mm256_cvtepu8_epi16(_mm_shuffle_epi8(load128(from), order));
+        // A byte 0xHL in a word becomes the bytes 0x0H, 0x0L.
+        const __m256i pairs = _mm256_or_si256(_mm256_slli_epi16(bytes, 8), _mm256_srli_epi16(bytes, 4));
+        const __m256i index = _mm256_and_si256(pairs, _mm256_set1_epi8(15));
+        const __m256i low = _mm256_shuffle_epi8(table.parts[0], index);
+        const __m256i high = _mm256_shuffle_epi8(table.parts[1], index);
+        store256(at, _mm256_unpacklo_epi8(low, high));
+        store256(at + 32, _mm256_unpackhi_epi8(low, high));
+    }
+}
+
+template <class Code, FloatType type>
+void decode_blocks(const uint8_t *codes, int64_t begin, int64_t end, const float *absmax, int64_t block, void *destination)
+{
+    const __m256 first_values = opaque_values(Code::kValues.bits);
+    const __m256 last_values = opaque_values(Code::kValues.bits + 8);
+    char *at = static_cast<char *>(destination);
+    int64_t i = begin;
+    int64_t left = begin < end ? block - begin % block : 0; // of the block
+    absmax += begin / block;
+    while (i < end) {
+        const int64_t rest = end - i;
+        int64_t count = left < rest ? left : rest;
+        const BlockTable table = make_table<type>(first_values, last_values, *absmax++);
+        left = block;
+        if ((i & 1) != 0) {
+            // Blocks are even, so only the first element of all can be the second one of a byte.
+            const uint8_t code[16] = {static_cast<uint8_t>(codes[i / 2] << 4)};
+            Padded<kElementBytes<type>> results;
+            decode32<type>(code, table, results.at);
+            results.drain(at, 1);
+            at += kElementBytes<type>;
+            ++i;
+            --count;
+        }
+        for (; count >= 32; count -= 32, i += 32, at += 32 * kElementBytes<type>)
+            decode32<type>(codes + i / 2, table, at);
+        if (count > 0) {
+            Padded<1> last;
+            Padded<kElementBytes<type>> results;
+            last.fill(codes + i / 2, (count + 1) / 2);
+            decode32<type>(last.at, table, results.at);
+            results.drain(at, count);
+            at += count * kElementBytes<type>;
+            i += count;
+        }
+    }
+}
+
+// ---- Encode ----
+
+// The 16 bytes of 32 elements.
+template <class Code, FloatType type, bool kPrescale>
+MOEQ_TIER_INLINE __m128i encode32(const void *source, __m256 prescale, __m256 value)
+{
+    __m256 t[4];
+    load32<type>(source, t);
+    for (int part = 0; part < 4; ++part)
+        t[part] = scaled<kPrescale>(t[part], prescale, value);
+    // 16 * even + odd.
+    const __m256i words = _mm256_maddubs_epi16(Code::template codes32<kSplit<type>>(t), _mm256_set1_epi16(0x0110));
+    return _mm256_castsi256_si128(_mm256_permute4x64_epi64(_mm256_packus_epi16(words, words), 0x08));
+}
+
+template <class Code, FloatType type, bool kPrescale>
+MOEQ_TIER_INLINE void encode_block(const void *source, int64_t count, float prescale, float value, uint8_t *codes)
+{
+    const __m256 prescales = _mm256_set1_ps(prescale);
+    const __m256 values = _mm256_set1_ps(value);
+    int64_t i = 0;
+    for (; i + kGroup <= count; i += kGroup)
+        store128(codes + i / 2, encode32<Code, type, kPrescale>(element_at<type>(source, i), prescales, values));
+    if (i < count) {
+        Padded<kElementBytes<type>> rest;
+        Padded<1> results;
+        rest.fill(element_at<type>(source, i), count - i);
+        store128(results.at, encode32<Code, type, kPrescale>(rest.at, prescales, values));
+        results.drain(codes + i / 2, (count - i + 1) / 2);
+    }
+}
+
+template <class Code, FloatType type>
+uint32_t encode_blocks(const void *source, int64_t count, int64_t block, float *absmax, uint8_t *codes)
+{
+    uint32_t largest = 0;
+    for (int64_t begin = 0; begin < count; begin += block) {
+        const int64_t size = count - begin < block ? count - begin : block;
+        const void *elements = element_at<type>(source, begin);
+        const uint32_t bits = amax_run<type>(elements, size);
+        largest = largest > bits ? largest : bits;
+        const float amax = codec::float_from_bits(bits);
+        *absmax++ = amax;
+        const codec::Multiplier multiplier = codec::unit_multiplier(amax);
+        if (multiplier.prescale == 1.0f) [[likely]]
+            encode_block<Code, type, false>(elements, size, 1.0f, multiplier.value, codes + begin / 2);
+        else
+            encode_block<Code, type, true>(elements, size, multiplier.prescale, multiplier.value, codes + begin / 2);
+    }
+    return largest;
+}
+
+template <class Code, FloatType type>
+void overlay_type(FormatKernels *kernels)
+{
+    kernels->encode_blocks[type] = encode_blocks<Code, type>;
+    kernels->decode_blocks[type] = decode_blocks<Code, type>;
+}
+
+template <class Code>
+void overlay_format(FormatKernels *kernels)
+{
+    overlay_type<Code, kFp32>(kernels);
+    overlay_type<Code, kFp16>(kernels);
+    overlay_type<Code, kBf16>(kernels);
+}
+
+// ---- Binary search among thresholds ----
+
+// One more level: the count so far doubled, less one where t is above the threshold. Counts are kept negative, because a
+// comparison gives -1.
+MOEQ_TIER_INLINE __m256i next_level(__m256i count, __m256 t, __m256 threshold)
+{
+    const __m256i above = _mm256_castps_si256(_mm256_cmp_ps(t, threshold, _CMP_GT_OQ));
+    return _mm256_add_epi32(_mm256_add_epi32(count, count), above);
+}
+
+MOEQ_TIER_INLINE __m256 threshold(uint32_t bits) { return _mm256_castsi256_ps(_mm256_set1_epi32(static_cast<int>(bits))); }
+
+} // namespace
+
+} // namespace moeq::cpu::avx2

@@ -1,0 +1,69 @@
+// FP4 by AVX2.
+#include "codec/fp4.h"
+
+#include "cpu/avx2/four_bit.h"
+#include "cpu/avx2/tier.h"
+
+namespace moeq::cpu::avx2 {
+
+namespace {
+
+struct Thresholds8 {
+    uint32_t bits[8];
+};
+
+// A look-up takes the lowest 3 bits of the negative count n of the levels before; entry -n & 7 holds the threshold in the
+// middle of what is left.
+constexpr Thresholds8 kThird = [] {
+    Thresholds8 table{};
+    for (int n = 0; n < 4; ++n)
+        table.bits[-n & 7] = codec::kFp4Thresholds.bits[2 * n];
+    return table;
+}();
+
+struct Codes16 {
+    uint8_t at[32];
+};
+// By rank, with 8 more for a negative number; twice, for the two lanes. Rank 0 has no sign.
+constexpr Codes16 kCodes = [] {
+    Codes16 codes{};
+    for (int i = 0; i < 32; ++i) {
+        const int rank = i % 8;
+        const uint32_t magnitude = codec::kFp4CodesByMagnitude >> (4 * rank) & 7u;
+        codes.at[i] = static_cast<uint8_t>(rank == 0 ? codec::kFp4ZeroCode : magnitude | (i % 16 < 8 ? 0u : 8u));
+    }
+    return codes;
+}();
+
+struct Code {
+    static constexpr codec::Fp4Values kValues = codec::kFp4Values;
+
+    // Minus the number of thresholds below |t|.
+    MOEQ_TIER_INLINE static __m256i search(__m256 t)
+    {
+        const auto &bits = codec::kFp4Thresholds.bits;
+        const __m256 magnitude = _mm256_and_ps(t, _mm256_castsi256_ps(_mm256_set1_epi32(0x7FFFFFFF)));
+        const __m256i first = next_level(_mm256_setzero_si256(), magnitude, threshold(bits[3]));
+        const __m256 second = _mm256_blendv_ps(threshold(bits[1]), threshold(bits[5]), _mm256_castsi256_ps(first));
+        const __m256i count = next_level(first, magnitude, second);
+        const __m256 third = _mm256_permutevar8x32_ps(_mm256_castsi256_ps(load256(kThird.bits)), count);
+        return next_level(count, magnitude, third);
+    }
+
+    template <bool kSplitOrder>
+    MOEQ_TIER_INLINE static __m256i codes32(const __m256 t[4])
+    {
+        __m256i counts[4];
+        for (int part = 0; part < 4; ++part)
+            counts[part] = search(t[part]);
+        const __m256i rank = _mm256_abs_epi8(pack_saturated<kSplitOrder>(counts));
+        const __m256i sign = _mm256_and_si256(_mm256_srli_epi16(pack_signs<kSplitOrder>(t), 4), _mm256_set1_epi8(8));
+        return _mm256_shuffle_epi8(load256(kCodes.at), _mm256_or_si256(rank, sign));
+    }
+};
+
+} // namespace
+
+void overlay_fp4(FormatKernels *kernels) { overlay_format<Code>(kernels); }
+
+} // namespace moeq::cpu::avx2

@@ -1,0 +1,117 @@
+// FP8, E4M3 and E5M2, by AVX2.
+#include "codec/fp8.h"
+
+#include "cpu/avx2/eight_bit.h"
+#include "cpu/avx2/tier.h"
+
+namespace moeq::cpu::avx2 {
+
+namespace {
+
+// What the two formats differ in.
+struct E4m3 {
+    static constexpr int kMantissaBits = 3;
+    static constexpr int kBias = 7;
+    static constexpr float kMax = codec::kE4m3Max;
+    // The numbers of halves() are too small by this.
+    static constexpr bool kRescale = true;
+    static constexpr float kHalfScale = 256.0f;
+
+    // Codes moved into the layout of fp16, NaN to its quiet NaN.
+    MOEQ_TIER_INLINE static __m256i halves(__m128i codes)
+    {
+        // Sign-extended, so the shift leaves the sign in bit 15 (and a copy of it in bit 14).
+        const __m256i shifted = _mm256_slli_epi16(_mm256_cvtepi8_epi16(codes), 7);
+        const __m256i halves = _mm256_and_si256(shifted, _mm256_set1_epi16(static_cast<int16_t>(0xBF80)));
+        const __m256i all_ones = _mm256_set1_epi16(0x3F80);
+        const __m256i nan = _mm256_cmpeq_epi16(_mm256_and_si256(shifted, all_ones), all_ones);
+        return _mm256_add_epi16(halves, _mm256_and_si256(nan, _mm256_set1_epi16(0x7E00 - 0x3F80)));
+    }
+};
+
+struct E5m2 {
+    static constexpr int kMantissaBits = 2;
+    static constexpr int kBias = 15;
+    static constexpr float kMax = codec::kE5m2Max;
+    static constexpr bool kRescale = false;
+
+    MOEQ_TIER_INLINE static __m256i halves(__m128i codes) { return _mm256_slli_epi16(_mm256_cvtepu8_epi16(codes), 8); }
+};
+
+template <class Layout>
+struct Code {
+    struct Scales {
+        __m256 scale;
+    };
+
+    MOEQ_TIER_INLINE static void values16(__m128i codes, __m256 *low, __m256 *high)
+    {
+        const __m256i halves = Layout::halves(codes);
+        *low = _mm256_cvtph_ps(_mm256_castsi256_si128(halves));
+        *high = _mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1));
+        if constexpr (Layout::kRescale) {
+            *low = _mm256_mul_ps(*low, _mm256_set1_ps(Layout::kHalfScale));
+            *high = _mm256_mul_ps(*high, _mm256_set1_ps(Layout::kHalfScale));
+        }
+    }
+
+    template <ScaleKind kind>
+    MOEQ_TIER_INLINE static Scales prepare(__m256 stored)
+    {
+        return {kind == kFactor ? stored : _mm256_div_ps(stored, _mm256_set1_ps(Layout::kMax))};
+    }
+
+    template <ScaleKind, bool>
+    MOEQ_TIER_INLINE static __m256 apply(__m256 values, const Scales &scales)
+    {
+        return _mm256_mul_ps(values, scales.scale);
+    }
+
+    // A code may be NaN.
+    MOEQ_TIER_INLINE static bool is_plain(const Scales &) { return false; }
+
+    // Adding 2^(e + kShift) to a magnitude in [2^e, 2^(e + 1)) leaves it rounded to the format's mantissa, as an integer in
+    // the lowest bits of the sum: 2^kMantissaBits to 2^(kMantissaBits + 1). With e no smaller than the exponent of the
+    // smallest normal number, subnormals are rounded to their grid in the same way. The sum's own exponent field, moved
+    // down to the place of the code's, then adds up with it to the code, apart from a constant.
+    static constexpr int kShift = 23 - Layout::kMantissaBits;
+    static constexpr int kExcess = (127 + kShift + 1 - Layout::kBias) << Layout::kMantissaBits;
+
+    // t is no NaN.
+    MOEQ_TIER_INLINE static __m256i round(__m256 t)
+    {
+        const __m256 unsigned_t = _mm256_and_ps(t, _mm256_castsi256_ps(_mm256_set1_epi32(0x7FFFFFFF)));
+        const __m256 magnitude = _mm256_min_ps(unsigned_t, _mm256_set1_ps(Layout::kMax));
+        const __m256 exponent = _mm256_and_ps(magnitude, _mm256_castsi256_ps(_mm256_set1_epi32(0x7F800000)));
+        constexpr float kSmallestNormal = codec::float_from_bits(static_cast<uint32_t>(128 - Layout::kBias) << 23);
+        const __m256 power = _mm256_max_ps(exponent, _mm256_set1_ps(kSmallestNormal));
+        // The product is exact.
+        const __m256 sum = _mm256_fmadd_ps(power, _mm256_set1_ps(static_cast<float>(1 << kShift)), magnitude);
+        const __m256i bits = _mm256_castps_si256(sum);
+        const __m256i both = _mm256_add_epi32(bits, _mm256_srli_epi32(bits, kShift));
+        // Modulo 2^8; without the excess the code has 7 bits, which pass through saturation.
+        return _mm256_and_si256(_mm256_sub_epi32(both, _mm256_set1_epi32(kExcess)), _mm256_set1_epi32(0x7F));
+    }
+
+    template <bool kSplitOrder>
+    MOEQ_TIER_INLINE static __m256i encode32(const __m256 arguments[4])
+    {
+        __m256 t[4] = {arguments[0], arguments[1], arguments[2], arguments[3]};
+        const __m256 nan = _mm256_or_ps(_mm256_cmp_ps(t[0], t[1], _CMP_UNORD_Q), _mm256_cmp_ps(t[2], t[3], _CMP_UNORD_Q));
+        if (_mm256_movemask_ps(nan) != 0) [[unlikely]] {
+            for (int part = 0; part < 4; ++part)
+                t[part] = _mm256_and_ps(t[part], _mm256_cmp_ps(t[part], t[part], _CMP_ORD_Q));
+        }
+        __m256i rounded[4];
+        for (int part = 0; part < 4; ++part)
+            rounded[part] = round(t[part]);
+        return _mm256_or_si256(pack_saturated<kSplitOrder>(rounded), pack_signs<kSplitOrder>(t));
+    }
+};
+
+} // namespace
+
+void overlay_e4m3(FormatKernels *kernels) { overlay_format<Code<E4m3>>(kernels); }
+void overlay_e5m2(FormatKernels *kernels) { overlay_format<Code<E5m2>>(kernels); }
+
+} // namespace moeq::cpu::avx2

@@ -1,0 +1,96 @@
+// The largest magnitude bits of a run, by AVX-512.
+#pragma once
+
+#include "cpu/avx512/elements.h"
+
+namespace moeq::cpu::avx512 {
+
+namespace {
+
+MOEQ_TIER_INLINE uint32_t largest_word(__m512i words)
+{
+    const __m256i half = _mm256_max_epu16(_mm512_castsi512_si256(words), _mm512_extracti64x4_epi64(words, 1));
+    const __m128i quarter = _mm_max_epu16(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+    // The instruction finds a minimum.
+    const __m128i smallest = _mm_minpos_epu16(_mm_xor_si128(quarter, _mm_set1_epi16(-1)));
+    return ~static_cast<uint32_t>(_mm_cvtsi128_si32(smallest)) & 0xFFFFu;
+}
+
+MOEQ_TIER_INLINE uint32_t largest_dword(__m512i dwords) { return _mm512_reduce_max_epu32(dwords); }
+
+template <FloatType type>
+constexpr int kLanes = type == kFp32 ? 16 : 32;
+
+template <FloatType type>
+MOEQ_TIER_INLINE __m512i magnitudes(__m512i elements)
+{
+    return _mm512_and_si512(elements, type == kFp32 ? _mm512_set1_epi32(0x7FFFFFFF) : _mm512_set1_epi16(0x7FFF));
+}
+
+template <FloatType type>
+MOEQ_TIER_INLINE __m512i larger(__m512i a, __m512i b)
+{
+    return type == kFp32 ? _mm512_max_epu32(a, b) : _mm512_max_epu16(a, b);
+}
+
+template <FloatType type>
+MOEQ_TIER_INLINE __m512i load_masked(const void *at, uint64_t mask)
+{
+    return type == kFp32 ? _mm512_maskz_loadu_epi32(static_cast<__mmask16>(mask), at)
+                         : _mm512_maskz_loadu_epi16(static_cast<__mmask32>(mask), at);
+}
+
+// Widening makes a signalling fp16 NaN quiet, so among NaNs the largest code need not be the largest widened value.
+inline uint32_t amax_fp16_one_by_one(const uint16_t *elements, int64_t count)
+{
+    uint32_t largest = 0;
+    for (int64_t i = 0; i < count; ++i) {
+        const uint32_t bits = codec::magnitude_bits_fp16(elements[i]);
+        largest = largest > bits ? largest : bits;
+    }
+    return largest;
+}
+
+// The widened magnitude bits of the largest of `count` elements, whose stored magnitude is given.
+template <FloatType type>
+MOEQ_TIER_INLINE uint32_t widened(uint32_t stored, const void *source, int64_t count)
+{
+    if constexpr (type == kFp32)
+        return stored;
+    else if constexpr (type == kBf16)
+        return stored << 16;
+    else if (stored > 0x7C00u) [[unlikely]]
+        return amax_fp16_one_by_one(static_cast<const uint16_t *>(source), count);
+    else
+        return codec::fp16_to_float_bits(static_cast<uint16_t>(stored));
+}
+
+template <FloatType type>
+MOEQ_TIER_INLINE uint32_t amax_run(const void *source, int64_t count)
+{
+    constexpr int64_t kStep = kLanes<type>;
+    __m512i most = _mm512_setzero_si512();
+    int64_t i = 0;
+    if (count >= 4 * kStep) {
+        __m512i most1 = most;
+        __m512i most2 = most;
+        __m512i most3 = most;
+        for (; i + 4 * kStep <= count; i += 4 * kStep) {
+            const char *at = static_cast<const char *>(element_at<type>(source, i));
+            most = larger<type>(most, magnitudes<type>(_mm512_loadu_si512(at)));
+            most1 = larger<type>(most1, magnitudes<type>(_mm512_loadu_si512(at + 64)));
+            most2 = larger<type>(most2, magnitudes<type>(_mm512_loadu_si512(at + 128)));
+            most3 = larger<type>(most3, magnitudes<type>(_mm512_loadu_si512(at + 192)));
+        }
+        most = larger<type>(larger<type>(most, most1), larger<type>(most2, most3));
+    }
+    for (; i + kStep <= count; i += kStep)
+        most = larger<type>(most, magnitudes<type>(_mm512_loadu_si512(element_at<type>(source, i))));
+    if (i < count)
+        most = larger<type>(most, magnitudes<type>(load_masked<type>(element_at<type>(source, i), low_bits(count - i))));
+    return widened<type>(type == kFp32 ? largest_dword(most) : largest_word(most), source, count);
+}
+
+} // namespace
+
+} // namespace moeq::cpu::avx512

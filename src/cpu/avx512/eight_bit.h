@@ -1,0 +1,235 @@
+// What the 8-bit formats share on AVX-512, over a format's rules:
+//   values()            the 128 fp32 values of codes 0..127
+//   value16(codes)      the values of 16 codes
+//   prepare<kind>(s)    what 16 stored scales come to (type Scales), once per run or for 16 columns
+//   apply<kind>(v, s)   the decoded values
+//   encode64(t, ..)     the codes of 64 arguments, in the order of load64 (kSplitOrder) or one after another
+#pragma once
+
+#include "cpu/avx512/elements.h"
+#include "cpu/kernels.h"
+
+namespace moeq::cpu::avx512 {
+
+namespace {
+
+// ---- Decode ----
+
+// Results of 16 bits for one scale: the two bytes of each of the 128 magnitudes, looked up with the lower 7 bits of a code.
+struct MagnitudeTable {
+    __m512i low[2];
+    __m512i high[2];
+};
+
+// Of two registers of results: their 32 low bytes, then their 32 high bytes.
+constexpr Bytes64 kSplitUpperWords = [] {
+    Bytes64 index{};
+    for (int i = 0; i < 64; ++i)
+        index.at[i] = static_cast<uint8_t>((i % 32) * 4 + 2 + i / 32);
+    return index;
+}();
+constexpr Bytes64 kSplitWords = [] {
+    Bytes64 index{};
+    for (int i = 0; i < 64; ++i)
+        index.at[i] = static_cast<uint8_t>((i % 32) * 2 + i / 32);
+    return index;
+}();
+
+template <FloatType type>
+MOEQ_TIER_INLINE __m512i split_bytes(__m512 first, __m512 second)
+{
+    if constexpr (type == kBf16)
+        return _mm512_permutex2var_epi8(round_bf16(first), load_constant(kSplitUpperWords), round_bf16(second));
+    const __m512i words = _mm512_inserti64x4(_mm512_castsi256_si512(round_fp16(first)), round_fp16(second), 1);
+    return _mm512_permutexvar_epi8(load_constant(kSplitWords), words);
+}
+
+template <class Code, ScaleKind kind, FloatType type>
+MOEQ_TIER_INLINE MagnitudeTable make_table(const typename Code::Scales &scales)
+{
+    __m512i split[4];
+    for (int i = 0; i < 4; ++i) {
+        const float *values = Code::values() + 32 * i;
+        split[i] = split_bytes<type>(Code::template apply<kind>(_mm512_loadu_ps(values), scales),
+                                     Code::template apply<kind>(_mm512_loadu_ps(values + 16), scales));
+    }
+    MagnitudeTable table;
+    for (int i = 0; i < 2; ++i) {
+        table.low[i] = _mm512_shuffle_i64x2(split[2 * i], split[2 * i + 1], 0x44);
+        table.high[i] = _mm512_shuffle_i64x2(split[2 * i], split[2 * i + 1], 0xEE);
+    }
+    return table;
+}
+
+template <class Code, ScaleKind kind, FloatType type, bool kFull>
+MOEQ_TIER_INLINE void decode32(const uint8_t *codes, uint32_t mask, const typename Code::Scales &first,
+                               const typename Code::Scales &second, void *destination)
+{
+    const __m256i bytes = kFull ? _mm256_loadu_si256(static_cast<const __m256i *>(static_cast<const void *>(codes)))
+                                : _mm256_maskz_loadu_epi8(mask, codes);
+    __m512 low;
+    __m512 high;
+    Code::values32(bytes, &low, &high);
+    store32<type, kFull>(destination, mask, Code::template apply<kind>(low, first), Code::template apply<kind>(high, second));
+}
+
+// Below this the table costs more than it saves.
+constexpr int64_t kTableCount = 512;
+
+// As many elements as there are whole groups of 64; returns their number. The scale must be finite and not 0: then a result
+// with the code's sign turned is the negated result.
+template <class Code, ScaleKind kind, FloatType type>
+MOEQ_TIER_INLINE int64_t decode_by_table(const uint8_t *codes, int64_t count, const typename Code::Scales &scales,
+                                         void *destination)
+{
+    const MagnitudeTable table = make_table<Code, kind, type>(scales);
+    // Unpacking works in 128-bit lanes: with the quadwords in this order its two results are in element order.
+    const __m512i order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
+    const __m512i sign = _mm512_set1_epi8(static_cast<char>(0x80));
+    int64_t i = 0;
+    for (; i + 64 <= count; i += 64) {
+        const __m512i bytes = _mm512_permutexvar_epi64(order, _mm512_loadu_si512(codes + i));
+        char *at = static_cast<char *>(element_at<type>(destination, i));
+        if constexpr (Code::kTwosComplement) {
+            // -128 has no magnitude of 7 bits.
+            if (_mm512_cmpeq_epi8_mask(bytes, sign) != 0) [[unlikely]] {
+                decode32<Code, kind, type, true>(codes + i, 0, scales, scales, at);
+                decode32<Code, kind, type, true>(codes + i + 32, 0, scales, scales, at + 64);
+                continue;
+            }
+        }
+        const __m512i index = Code::kTwosComplement ? _mm512_abs_epi8(bytes) : bytes;
+        const __m512i low = _mm512_permutex2var_epi8(table.low[0], index, table.low[1]);
+        const __m512i magnitude = _mm512_permutex2var_epi8(table.high[0], index, table.high[1]);
+        constexpr int kXorOfAnd = 0x78; // a ^ (b & c)
+        const __m512i high = _mm512_ternarylogic_epi32(magnitude, bytes, sign, kXorOfAnd);
+        _mm512_storeu_si512(at, _mm512_unpacklo_epi8(low, high));
+        _mm512_storeu_si512(at + 64, _mm512_unpackhi_epi8(low, high));
+    }
+    return i;
+}
+
+template <class Code, ScaleKind kind, FloatType type>
+void decode(const uint8_t *codes, int64_t count, float scale, void *destination)
+{
+    const auto scales = Code::template prepare<kind>(_mm512_set1_ps(scale));
+    int64_t i = 0;
+    if constexpr (type != kFp32) {
+        if (count >= kTableCount && Code::can_negate(scales))
+            i = decode_by_table<Code, kind, type>(codes, count, scales, destination);
+    }
+    for (; i + 32 <= count; i += 32)
+        decode32<Code, kind, type, true>(codes + i, 0, scales, scales, element_at<type>(destination, i));
+    if (i < count)
+        decode32<Code, kind, type, false>(codes + i, static_cast<uint32_t>(low_bits(count - i)), scales, scales,
+                                          element_at<type>(destination, i));
+}
+
+template <class Code, ScaleKind kind, FloatType type>
+void decode_columns(const uint8_t *codes, int64_t count, const float *scales, void *destination)
+{
+    int64_t i = 0;
+    for (; i + 32 <= count; i += 32)
+        decode32<Code, kind, type, true>(codes + i, 0, Code::template prepare<kind>(_mm512_loadu_ps(scales + i)),
+                                         Code::template prepare<kind>(_mm512_loadu_ps(scales + i + 16)),
+                                         element_at<type>(destination, i));
+    if (i < count) {
+        const uint32_t mask = static_cast<uint32_t>(low_bits(count - i));
+        const __m512 first = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask), scales + i);
+        const __m512 second = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask >> 16), scales + i + 16);
+        decode32<Code, kind, type, false>(codes + i, mask, Code::template prepare<kind>(first),
+                                          Code::template prepare<kind>(second), element_at<type>(destination, i));
+    }
+}
+
+// ---- Encode ----
+
+template <class Code, FloatType type, bool kPrescale, bool kFull>
+MOEQ_TIER_INLINE void encode64(const void *source, int64_t i, uint64_t mask, __m512 prescale, __m512 value, uint8_t *codes)
+{
+    __m512 t[4];
+    load64<type, kFull>(source, i, mask, t);
+    for (int part = 0; part < 4; ++part)
+        t[part] = scaled<kPrescale>(t[part], prescale, value);
+    store_bytes<kFull>(codes + i, mask, Code::template encode64<kSplit<type>>(t));
+}
+
+template <class Code, FloatType type, bool kPrescale>
+MOEQ_TIER_INLINE void encode_scaled(const void *source, int64_t count, codec::Multiplier multiplier, uint8_t *codes)
+{
+    const __m512 prescale = _mm512_set1_ps(multiplier.prescale);
+    const __m512 value = _mm512_set1_ps(multiplier.value);
+    int64_t i = 0;
+    for (; i + 64 <= count; i += 64)
+        encode64<Code, type, kPrescale, true>(source, i, 0, prescale, value, codes);
+    if (i < count)
+        encode64<Code, type, kPrescale, false>(source, i, low_bits(count - i), prescale, value, codes);
+}
+
+template <class Code, FloatType type>
+void encode(const void *source, int64_t count, codec::Multiplier multiplier, uint8_t *codes)
+{
+    if (multiplier.value == 0.0f) {
+        int64_t i = 0;
+        for (; i + 64 <= count; i += 64)
+            _mm512_storeu_si512(codes + i, _mm512_setzero_si512());
+        _mm512_mask_storeu_epi8(codes + i, low_bits(count - i), _mm512_setzero_si512());
+    } else if (multiplier.prescale == 1.0f) {
+        encode_scaled<Code, type, false>(source, count, multiplier, codes);
+    } else {
+        encode_scaled<Code, type, true>(source, count, multiplier, codes);
+    }
+}
+
+template <class Code, FloatType type, bool kFull>
+MOEQ_TIER_INLINE void encode_columns64(const void *source, int64_t i, uint64_t mask, const codec::Multiplier *multipliers,
+                                       uint8_t *codes)
+{
+    __m512 t[4];
+    for (int part = 0; part < 4; ++part) {
+        const __mmask16 lanes = static_cast<__mmask16>(mask >> (16 * part));
+        const __m512 x = load16<type, kFull>(source, i + 16 * part, lanes);
+        t[part] = code_arguments<kFull>(x, multipliers + i + 16 * part, lanes);
+    }
+    store_bytes<kFull>(codes + i, mask, Code::template encode64<false>(t));
+}
+
+template <class Code, FloatType type>
+void encode_columns(const void *source, int64_t count, const codec::Multiplier *multipliers, uint8_t *codes)
+{
+    int64_t i = 0;
+    for (; i + 64 <= count; i += 64)
+        encode_columns64<Code, type, true>(source, i, 0, multipliers, codes);
+    if (i < count)
+        encode_columns64<Code, type, false>(source, i, low_bits(count - i), multipliers, codes);
+}
+
+template <class Code, FloatType type>
+void overlay_type(FormatKernels *kernels)
+{
+    kernels->encode[type] = encode<Code, type>;
+    kernels->encode_columns[type] = encode_columns<Code, type>;
+    kernels->decode[kAbsmax][type] = decode<Code, kAbsmax, type>;
+    kernels->decode[kFactor][type] = decode<Code, kFactor, type>;
+    kernels->decode_columns[kAbsmax][type] = decode_columns<Code, kAbsmax, type>;
+    kernels->decode_columns[kFactor][type] = decode_columns<Code, kFactor, type>;
+}
+
+template <class Code>
+void overlay_format(FormatKernels *kernels)
+{
+    overlay_type<Code, kFp32>(kernels);
+    overlay_type<Code, kFp16>(kernels);
+    overlay_type<Code, kBf16>(kernels);
+}
+
+// A finite scale that is not 0, in every lane.
+MOEQ_TIER_INLINE bool is_finite_nonzero(__m512 scale)
+{
+    const uint32_t magnitude = codec::magnitude_bits_fp32(_mm512_cvtss_f32(scale));
+    return magnitude != 0 && magnitude < codec::kNonfiniteBits;
+}
+
+} // namespace
+
+} // namespace moeq::cpu::avx512

@@ -1,0 +1,86 @@
+// FP4 by AVX-512.
+#include "codec/fp4.h"
+
+#include "cpu/avx512/four_bit.h"
+#include "cpu/avx512/tier.h"
+
+namespace moeq::cpu::avx512 {
+
+namespace {
+
+// Magnitudes up to 1 are cut into cells of 1/14, cell c holding those whose 14 * |t| rounds to c. No two thresholds share a
+// cell, so one comparison with that of its own cell tells the rank of the magnitude.
+constexpr int kCells = 16;
+constexpr double kCellsPerUnit = 14.0;
+
+struct CellTable {
+    float threshold[kCells]; // 2, above every argument, where the cell has none
+    int below[kCells];       // thresholds below the cell
+    bool separate;           // at most one in each, and none at a border, where the cell is a matter of rounding
+};
+
+constexpr CellTable make_cells()
+{
+    CellTable table{};
+    table.separate = true;
+    for (int c = 0; c < kCells; ++c) {
+        const double low = (c - 0.5) / kCellsPerUnit;
+        const double high = (c + 0.5) / kCellsPerUnit;
+        int inside = 0;
+        table.threshold[c] = 2.0f;
+        for (const uint32_t bits : codec::kFp4Thresholds.bits) {
+            const double threshold = static_cast<double>(codec::float_from_bits(bits));
+            if (threshold < low)
+                ++table.below[c];
+            if (threshold >= low && threshold <= high) {
+                table.threshold[c] = codec::float_from_bits(bits);
+                ++inside;
+            }
+            const double from_border = threshold > low ? threshold - low : low - threshold;
+            table.separate = table.separate && from_border > 1e-4;
+        }
+        table.separate = table.separate && inside <= 1;
+    }
+    return table;
+}
+constexpr CellTable kCellTable = make_cells();
+static_assert(kCellTable.separate);
+
+struct Code {
+    static constexpr codec::Fp4Values kValues = codec::kFp4Values;
+
+    // Index: the cell in bits 2..5, bit 1 set above its threshold, bit 0 the sign. Rank 0 has no sign.
+    static constexpr Bytes64 kCodes = [] {
+        Bytes64 codes{};
+        for (int i = 0; i < 64; ++i) {
+            const int rank = kCellTable.below[i / 4] + i / 2 % 2;
+            const uint32_t magnitude = codec::kFp4CodesByMagnitude >> (4 * (rank & 7)) & 7u;
+            codes.at[i] = static_cast<uint8_t>(rank == 0 ? codec::kFp4ZeroCode : (i % 2 != 0 ? 8u : 0u) | magnitude);
+        }
+        return codes;
+    }();
+
+    struct Search {
+        __m512 thresholds;
+
+        MOEQ_TIER_INLINE __m512i cell_index(__m512 t) const
+        {
+            const __m512 magnitude = _mm512_abs_ps(t);
+            const __m512 shifted = _mm512_fmadd_ps(magnitude, _mm512_set1_ps(static_cast<float>(kCellsPerUnit)),
+                                                   _mm512_set1_ps(kRounder));
+            const __m512i cell = _mm512_castps_si512(shifted);
+            const __m512 threshold = _mm512_permutexvar_ps(cell, thresholds);
+            // The sign of the difference says whether |t| is above; it moves in behind the cell, then the sign of t does.
+            const __m512i above = _mm512_shldi_epi32(cell, _mm512_castps_si512(_mm512_sub_ps(threshold, magnitude)), 1);
+            return _mm512_shldi_epi32(above, _mm512_castps_si512(t), 1);
+        }
+    };
+
+    MOEQ_TIER_INLINE static Search make_search() { return {_mm512_loadu_ps(kCellTable.threshold)}; }
+};
+
+} // namespace
+
+void overlay_fp4(FormatKernels *kernels) { overlay_format<Code>(kernels); }
+
+} // namespace moeq::cpu::avx512

@@ -1,0 +1,140 @@
+// FP8, E4M3 and E5M2, by AVX-512.
+#include "codec/fp8.h"
+
+#include "cpu/avx512/eight_bit.h"
+#include "cpu/avx512/tier.h"
+
+namespace moeq::cpu::avx512 {
+
+namespace {
+
+struct Values128 {
+    float at[128];
+};
+
+// What the two formats differ in.
+struct E4m3 {
+    static constexpr int kMantissaBits = 3;
+    static constexpr int kBias = 7;
+    static constexpr float kMax = codec::kE4m3Max;
+    // The numbers of halves() are too small by this.
+    static constexpr bool kRescale = true;
+    static constexpr float kHalfScale = 256.0f;
+    static constexpr Values128 kValues = [] {
+        Values128 values{};
+        for (int i = 0; i < 128; ++i)
+            values.at[i] = codec::float_from_bits(codec::e4m3_to_float_bits(static_cast<uint8_t>(i)));
+        return values;
+    }();
+
+    // Codes moved into the layout of fp16, NaN to its quiet NaN.
+    MOEQ_TIER_INLINE static __m512i halves(__m256i codes)
+    {
+        // Sign-extended, so the shift leaves the sign in bit 15 (and a copy of it in bit 14).
+        const __m512i shifted = _mm512_slli_epi16(_mm512_cvtepi8_epi16(codes), 7);
+        const __m512i halves = _mm512_and_si512(shifted, _mm512_set1_epi16(static_cast<int16_t>(0xBF80)));
+        const __m512i all_ones = _mm512_set1_epi16(0x3F80);
+        const __mmask32 nan = _mm512_cmpeq_epi16_mask(_mm512_and_si512(shifted, all_ones), all_ones);
+        return _mm512_mask_add_epi16(halves, nan, halves, _mm512_set1_epi16(0x7E00 - 0x3F80));
+    }
+};
+
+struct E5m2 {
+    static constexpr int kMantissaBits = 2;
+    static constexpr int kBias = 15;
+    static constexpr float kMax = codec::kE5m2Max;
+    static constexpr bool kRescale = false;
+    static constexpr Values128 kValues = [] {
+        Values128 values{};
+        for (int i = 0; i < 128; ++i)
+            values.at[i] = codec::float_from_bits(codec::e5m2_to_float_bits(static_cast<uint8_t>(i)));
+        return values;
+    }();
+
+    MOEQ_TIER_INLINE static __m512i halves(__m256i codes) { return _mm512_slli_epi16(_mm512_cvtepu8_epi16(codes), 8); }
+};
+
+template <class Layout>
+struct Code {
+    static constexpr bool kTwosComplement = false;
+
+    struct Scales {
+        __m512 scale;
+    };
+
+    static const float *values() { return Layout::kValues.at; }
+
+    MOEQ_TIER_INLINE static void values32(__m256i codes, __m512 *low, __m512 *high)
+    {
+        const __m512i halves = Layout::halves(codes);
+        *low = _mm512_cvtph_ps(_mm512_castsi512_si256(halves));
+        *high = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(halves, 1));
+        if constexpr (Layout::kRescale) {
+            *low = _mm512_mul_ps(*low, _mm512_set1_ps(Layout::kHalfScale));
+            *high = _mm512_mul_ps(*high, _mm512_set1_ps(Layout::kHalfScale));
+        }
+    }
+
+    template <ScaleKind kind>
+    MOEQ_TIER_INLINE static Scales prepare(__m512 stored)
+    {
+        return {kind == kFactor ? stored : _mm512_div_ps(stored, _mm512_set1_ps(Layout::kMax))};
+    }
+
+    template <ScaleKind>
+    MOEQ_TIER_INLINE static __m512 apply(__m512 values, const Scales &scales)
+    {
+        return _mm512_mul_ps(values, scales.scale);
+    }
+
+    MOEQ_TIER_INLINE static bool can_negate(const Scales &scales) { return is_finite_nonzero(scales.scale); }
+
+    // Adding 2^(e + kShift) to a magnitude in [2^e, 2^(e + 1)) leaves it rounded to the format's mantissa, as an integer in
+    // the lowest bits of the sum: 2^kMantissaBits to 2^(kMantissaBits + 1). With e no smaller than the exponent of the
+    // smallest normal number, subnormals are rounded to their grid in the same way. The sum's own exponent field, moved
+    // down to the place of the code's, then adds up with it to the code, apart from a constant.
+    static constexpr int kShift = 23 - Layout::kMantissaBits;
+    static constexpr int kExcess = (127 + kShift + 1 - Layout::kBias) << Layout::kMantissaBits;
+
+    MOEQ_TIER_INLINE static __m512i round(__m512 t)
+    {
+        constexpr int kSmallerMagnitudeWithoutSign = 0x0A;
+        const __m512 magnitude = _mm512_range_ps(t, _mm512_set1_ps(Layout::kMax), kSmallerMagnitudeWithoutSign);
+        const __m512 exponent = _mm512_and_ps(magnitude, _mm512_castsi512_ps(_mm512_set1_epi32(0x7F800000)));
+        constexpr float kSmallestNormal = codec::float_from_bits(static_cast<uint32_t>(128 - Layout::kBias) << 23);
+        const __m512 power = _mm512_max_ps(exponent, _mm512_set1_ps(kSmallestNormal));
+        // The product is exact.
+        const __m512 sum = _mm512_fmadd_ps(power, _mm512_set1_ps(static_cast<float>(1 << kShift)), magnitude);
+        const __m512i bits = _mm512_castps_si512(sum);
+        return _mm512_add_epi32(bits, _mm512_srli_epi32(bits, kShift));
+    }
+
+    template <bool kSplitOrder>
+    MOEQ_TIER_INLINE static __m512i encode64(const __m512 arguments[4])
+    {
+        __m512 t[4] = {arguments[0], arguments[1], arguments[2], arguments[3]};
+        const __mmask16 nan = _mm512_cmp_ps_mask(t[0], t[1], _CMP_UNORD_Q) | _mm512_cmp_ps_mask(t[2], t[3], _CMP_UNORD_Q);
+        if (nan != 0) [[unlikely]] {
+            for (int part = 0; part < 4; ++part)
+                t[part] = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(t[part], t[part], _CMP_ORD_Q), t[part]);
+        }
+        __m512i rounded[4];
+        __m512i bits[4];
+        for (int part = 0; part < 4; ++part) {
+            rounded[part] = round(t[part]);
+            bits[part] = _mm512_castps_si512(t[part]);
+        }
+        const __m512i magnitude =
+            _mm512_sub_epi8(pack_byte<kSplitOrder, 0>(rounded), _mm512_set1_epi8(static_cast<char>(kExcess & 0xFF)));
+        const __m512i signs = pack_byte<kSplitOrder, 3>(bits);
+        constexpr int kOrOfAnd = 0xF8; // a | (b & c)
+        return _mm512_ternarylogic_epi32(magnitude, signs, _mm512_set1_epi8(static_cast<char>(0x80)), kOrOfAnd);
+    }
+};
+
+} // namespace
+
+void overlay_e4m3(FormatKernels *kernels) { overlay_format<Code<E4m3>>(kernels); }
+void overlay_e5m2(FormatKernels *kernels) { overlay_format<Code<E5m2>>(kernels); }
+
+} // namespace moeq::cpu::avx512

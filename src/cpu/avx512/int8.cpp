@@ -1,0 +1,85 @@
+// int8 by AVX-512.
+#include "codec/int8.h"
+
+#include "cpu/avx512/eight_bit.h"
+#include "cpu/avx512/tier.h"
+
+namespace moeq::cpu::avx512 {
+
+namespace {
+
+struct Values128 {
+    float at[128];
+};
+constexpr Values128 kValues = [] {
+    Values128 values{};
+    for (int i = 0; i < 128; ++i)
+        values.at[i] = static_cast<float>(i);
+    return values;
+}();
+
+struct Code {
+    static constexpr bool kTwosComplement = true;
+
+    // `large`: the lanes whose absmax is so large that code * absmax could overflow; their scale holds absmax * 2^-8.
+    struct Scales {
+        __m512 scale;
+        __mmask16 large;
+    };
+
+    static const float *values() { return kValues.at; }
+
+    MOEQ_TIER_INLINE static void values32(__m256i codes, __m512 *low, __m512 *high)
+    {
+        *low = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm256_castsi256_si128(codes)));
+        *high = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm256_extracti128_si256(codes, 1)));
+    }
+
+    template <ScaleKind kind>
+    MOEQ_TIER_INLINE static Scales prepare(__m512 stored)
+    {
+        if constexpr (kind == kFactor)
+            return {stored, 0};
+        const __m512i magnitude = _mm512_and_si512(_mm512_castps_si512(stored), _mm512_set1_epi32(0x7FFFFFFF));
+        const __mmask16 large = _mm512_cmpge_epu32_mask(magnitude, _mm512_set1_epi32(0x7B800000)); // 2^120
+        return {_mm512_mask_mul_ps(stored, large, stored, _mm512_set1_ps(0.00390625f)), large};
+    }
+
+    template <ScaleKind kind>
+    MOEQ_TIER_INLINE static __m512 apply(__m512 values, const Scales &scales)
+    {
+        const __m512 product = _mm512_mul_ps(values, scales.scale);
+        if constexpr (kind == kFactor)
+            return product;
+        const __m512 inverse = _mm512_castsi512_ps(_mm512_set1_epi32(static_cast<int>(codec::kInverse127Bits)));
+        const __m512 result = _mm512_mul_ps(product, inverse);
+        return _mm512_mask_mul_ps(result, scales.large, result, _mm512_set1_ps(256.0f));
+    }
+
+    MOEQ_TIER_INLINE static bool can_negate(const Scales &scales) { return is_finite_nonzero(scales.scale); }
+
+    // An argument outside the range of int32 and NaN convert to -2^31, which packs to -128, as what is below -127 does.
+    // That code is never right, so it says that these 64 need the slower way; what is above 127 saturates by itself.
+    template <bool kSplitOrder>
+    MOEQ_TIER_INLINE static __m512i encode64(const __m512 t[4])
+    {
+        __m512i rounded[4];
+        for (int part = 0; part < 4; ++part)
+            rounded[part] = _mm512_cvtps_epi32(t[part]);
+        const __m512i codes = pack_saturated<kSplitOrder>(rounded);
+        if (_mm512_cmpeq_epi8_mask(codes, _mm512_set1_epi8(-128)) == 0) [[likely]]
+            return codes;
+        for (int part = 0; part < 4; ++part) {
+            const __mmask16 number = _mm512_cmp_ps_mask(t[part], t[part], _CMP_ORD_Q);
+            const __m512 low = _mm512_maskz_max_ps(number, t[part], _mm512_set1_ps(-127.0f));
+            rounded[part] = _mm512_cvtps_epi32(_mm512_min_ps(low, _mm512_set1_ps(127.0f)));
+        }
+        return pack_saturated<kSplitOrder>(rounded);
+    }
+};
+
+} // namespace
+
+void overlay_int8(FormatKernels *kernels) { overlay_format<Code>(kernels); }
+
+} // namespace moeq::cpu::avx512

@@ -1,0 +1,209 @@
+#include "formats/decode.h"
+
+#include <cstring>
+
+#include "codec/dynamic_map.h"
+#include "formats/elements.h"
+
+namespace moeq {
+
+namespace {
+
+constexpr int64_t kTaskElements = 1 << 16;
+constexpr int64_t kSegment = 2048;       // elements decoded to the stack when the destination's columns are not contiguous
+constexpr int64_t kStatistics = 256;     // block statistics decoded at a time
+
+// Decodes rows of one weight into one destination; one per task.
+class RowDecoder {
+public:
+    RowDecoder(const Engine& engine, const EncodedWeight& weight, const StackView& destination)
+        : g_(weight.geometry), weight_(weight), destination_(destination), type_(float_type(destination.dtype)),
+          kernels_(engine.kernels.formats[g_.format->index()])
+    {
+    }
+
+    // Rows [begin, end) of an expert to rows [to, ...) of element `slot` of the destination.
+    void run(int64_t expert, int64_t begin, int64_t end, int64_t slot, int64_t to)
+    {
+        if (g_.packed() && g_.spec.blocking != MOEQ_BLOCKING_ROW && destination_.column_stride == 1 &&
+            (destination_.row_stride == g_.columns || end - begin == 1)) {
+            // Rows that follow each other in codes and destination are one range.
+            const int64_t base = g_.flat() ? expert * g_.expert_elements() : 0;
+            decode_range(g_.flat() ? 0 : expert, base + begin * g_.columns, base + end * g_.columns,
+                         destination_.at(slot, to, 0));
+            return;
+        }
+        for (int64_t r = begin; r < end; ++r)
+            decode_row(expert, r, slot, to + r - begin);
+    }
+
+    void decode_segment(int64_t expert, int64_t row, int64_t begin, int64_t end, char* to)
+    {
+        if (!g_.packed()) {
+            g_.scale_per_column() ? decode_columns(expert, row, begin, end, to) : decode_tiles(expert, row, begin, end, to);
+        } else if (g_.spec.blocking == MOEQ_BLOCKING_ROW) {
+            decode_range(expert * g_.rows + row, begin, end, to);
+        } else {
+            const int64_t first = (g_.flat() ? expert * g_.expert_elements() : 0) + row * g_.columns;
+            decode_range(g_.flat() ? 0 : expert, first + begin, first + end, to);
+        }
+    }
+
+private:
+    void decode_row(int64_t expert, int64_t row, int64_t slot, int64_t to)
+    {
+        if (destination_.column_stride == 1) {
+            decode_segment(expert, row, 0, g_.columns, destination_.at(slot, to, 0));
+            return;
+        }
+        alignas(64) char buffer[kSegment * 4];
+        for (int64_t c = 0; c < g_.columns; c += kSegment) {
+            const int64_t count = minimum(kSegment, g_.columns - c);
+            decode_segment(expert, row, c, c + count, buffer);
+            scatter(buffer, count, destination_.at(slot, to, c));
+        }
+    }
+
+    void scatter(const char* from, int64_t count, char* to) const
+    {
+        const int64_t stride = destination_.column_stride * destination_.itemsize;
+        if (destination_.itemsize == 4)
+            for (int64_t i = 0; i < count; ++i)
+                reinterpret_cast<uint32_t&>(to[i * stride]) = reinterpret_cast<const uint32_t*>(from)[i];
+        else
+            for (int64_t i = 0; i < count; ++i)
+                reinterpret_cast<uint16_t&>(to[i * stride]) = reinterpret_cast<const uint16_t*>(from)[i];
+    }
+
+    void decode_tiles(int64_t expert, int64_t row, int64_t begin, int64_t end, char* to)
+    {
+        const cpu::DecodeRun decode = kernels_.decode[g_.scale_kind()][type_];
+        const int64_t i = g_.row_tiling.index_of(row);
+        for (int64_t c = begin; c < end;) {
+            const int64_t j = g_.column_tiling.index_of(c);
+            const int64_t stop = minimum(end, g_.column_tiling.end(j));
+            decode(weight_.codes_at(expert, row, c), stop - c, *weight_.scale_at(expert, i, j),
+                   to + (c - begin) * destination_.itemsize);
+            c = stop;
+        }
+    }
+
+    void decode_columns(int64_t expert, int64_t row, int64_t begin, int64_t end, char* to)
+    {
+        const cpu::DecodeColumns decode = kernels_.decode_columns[g_.scale_kind()][type_];
+        float gathered[kStatistics];
+        for (int64_t c = begin; c < end;) {
+            const bool contiguous = weight_.scale_column_stride() == 1;
+            const int64_t count = contiguous ? end - c : minimum(kStatistics, end - c);
+            const float* scales = weight_.scale_at(expert, 0, c);
+            if (!contiguous) {
+                for (int64_t i = 0; i < count; ++i)
+                    gathered[i] = *weight_.scale_at(expert, 0, c + i);
+                scales = gathered;
+            }
+            decode(weight_.codes_at(expert, row, c), count, scales, to + (c - begin) * destination_.itemsize);
+            c += count;
+        }
+    }
+
+    // Elements [begin, end) of a run of blocks.
+    void decode_range(int64_t run, int64_t begin, int64_t end, char* to)
+    {
+        const cpu::DecodeBlocks decode = kernels_.decode_blocks[type_];
+        const uint8_t* codes = weight_.run_codes(run);
+        if (!g_.nested()) {
+            decode(codes, begin, end, weight_.run_absmax(run), g_.block, to);
+            return;
+        }
+        float absmax[kStatistics];
+        for (int64_t f = begin; f < end;) {
+            const int64_t first = f / g_.block;
+            const int64_t stop = minimum(end, (first + kStatistics) * g_.block);
+            load_block_statistics(weight_, run, first, ceil_divide(stop, g_.block) - first, absmax);
+            decode(codes + first * g_.block / 2, f - first * g_.block, stop - first * g_.block, absmax, g_.block,
+                   to + (f - begin) * destination_.itemsize);
+            f = stop;
+        }
+    }
+
+    const Geometry& g_;
+    const EncodedWeight& weight_;
+    const StackView& destination_;
+    int32_t type_;
+    const cpu::FormatKernels& kernels_;
+};
+
+} // namespace
+
+moeq_status decode_rows(const Engine& engine, const EncodedWeight& weight, const ExpertList& experts, int64_t row_begin,
+                        int64_t row_end, const StackView& destination, Report& report)
+{
+    const Geometry& g = weight.geometry;
+    const int64_t rows = row_end - row_begin;
+    if (experts.count == 0 || rows == 0 || g.columns == 0)
+        return MOEQ_OK;
+    const int64_t band = maximum(1, kTaskElements / g.columns);
+    const int64_t bands = ceil_divide(rows, band);
+    auto body = [&](int64_t task) {
+        const int64_t slot = task / bands;
+        const int64_t begin = task % bands * band;
+        const int64_t end = minimum(begin + band, rows);
+        const int64_t expert = experts[slot];
+        if (expert < 0 || expert >= g.experts)
+            return; // the caller changed the list during the call
+        RowDecoder(engine, weight, destination).run(expert, row_begin + begin, row_begin + end, slot, begin);
+    };
+    return engine.executor.for_each(experts.count * bands, body, report);
+}
+
+void decode_elements(const Engine& engine, const EncodedWeight& weight, int64_t expert, int64_t row, int64_t begin, int64_t end,
+                     float* out)
+{
+    StackView unused;
+    unused.dtype = MOEQ_DTYPE_FP32;
+    unused.itemsize = sizeof(float);
+    RowDecoder(engine, weight, unused).decode_segment(expert, row, begin, end, reinterpret_cast<char*>(out));
+}
+
+void load_block_statistics(const EncodedWeight& weight, int64_t run, int64_t first, int64_t count, float* out)
+{
+    const Geometry& g = weight.geometry;
+    if (!g.nested()) {
+        std::memcpy(out, weight.run_absmax(run) + first, static_cast<uint64_t>(count) * sizeof(float));
+        return;
+    }
+    const uint8_t* codes = weight.run_nested_codes(run) + first;
+    const auto* map = reinterpret_cast<const float*>(weight.nested_map.data);
+    const auto* scales = reinterpret_cast<const float*>(weight.nested_scale.data);
+    const float offset = weight.nested_offset_value();
+    const int64_t global = run * g.run_blocks() + first;
+    for (int64_t i = 0; i < count; ++i)
+        out[i] = codec::nested_absmax(map[codes[i]], scales[(global + i) / kNestedBlock], offset);
+}
+
+void load_factors(const EncodedWeight& weight, int64_t expert, int64_t row, int64_t begin, int64_t end, float* out)
+{
+    const Geometry& g = weight.geometry;
+    if (!g.packed()) {
+        const int64_t i = g.row_tiling.index_of(row);
+        for (int64_t c = begin; c < end; ++c) {
+            const float scale = *weight.scale_at(expert, i, g.column_tiling.index_of(c));
+            out[c - begin] = g.scale_kind() == cpu::kFactor ? scale : g.format->factor(scale);
+        }
+        return;
+    }
+    const bool by_row = g.spec.blocking == MOEQ_BLOCKING_ROW;
+    const int64_t run = by_row ? expert * g.rows + row : g.flat() ? 0 : expert;
+    const int64_t base = by_row ? 0 : (g.flat() ? expert * g.expert_elements() : 0) + row * g.columns;
+    int64_t block = -1;
+    float absmax = 0.0f;
+    for (int64_t c = begin; c < end; ++c) {
+        if ((base + c) / g.block != block) {
+            block = (base + c) / g.block;
+            load_block_statistics(weight, run, block, 1, &absmax);
+        }
+        out[c - begin] = absmax;
+    }
+}
+
+} // namespace moeq

@@ -1,0 +1,42 @@
+// From codes and scales to elements: any experts, any rows, straight into the caller's memory of any strides.
+#pragma once
+
+#include "formats/encode.h"
+
+namespace moeq {
+
+// Which experts, in which order: a host list, a tensor of ids in host memory, or (neither) all from 0 on.
+struct ExpertList {
+    const int64_t* ids = nullptr;
+    const char* tensor = nullptr; // int32 or int64
+    int64_t tensor_stride = 0;    // in bytes
+    bool wide = false;
+    int64_t count = 0;
+
+    int64_t operator[](int64_t i) const
+    {
+        if (ids != nullptr)
+            return ids[i];
+        if (tensor == nullptr)
+            return i;
+        const char* at = tensor + i * tensor_stride;
+        return wide ? *reinterpret_cast<const int64_t*>(at) : *reinterpret_cast<const int32_t*>(at);
+    }
+};
+
+// Rows [row_begin, row_end) of the listed experts (all in range) into destination [count, rows, columns]. Parallel; allocates
+// nothing.
+[[nodiscard]] moeq_status decode_rows(const Engine& engine, const EncodedWeight& weight, const ExpertList& experts,
+                                      int64_t row_begin, int64_t row_end, const StackView& destination, Report& report);
+
+// Columns [begin, end) of one row as fp32.
+void decode_elements(const Engine& engine, const EncodedWeight& weight, int64_t expert, int64_t row, int64_t begin, int64_t end,
+                     float* out);
+
+// The statistics of blocks [first, first + count) of a run: plain ones as they are, nested ones decoded.
+void load_block_statistics(const EncodedWeight& weight, int64_t run, int64_t first, int64_t count, float* out);
+
+// The number that each code of a row segment is multiplied by, for error figures: columns [begin, end) into out.
+void load_factors(const EncodedWeight& weight, int64_t expert, int64_t row, int64_t begin, int64_t end, float* out);
+
+} // namespace moeq

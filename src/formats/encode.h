@@ -1,0 +1,137 @@
+// From source elements to codes and scales. The whole weight, or any part of it that consists of whole scale units, through
+// the same functions, so that pieces give the bytes of the whole.
+#pragma once
+
+#include <atomic>
+
+#include "core/parallel.h"
+#include "formats/encoded_weight.h"
+
+namespace moeq {
+
+// What encoding works with.
+struct Engine {
+    const Executor& executor;
+    const cpu::Kernels& kernels;
+};
+
+// A box of a weight.
+struct Box {
+    int64_t expert_begin = 0, expert_end = 0;
+    int64_t row_begin = 0, row_end = 0;
+    int64_t column_begin = 0, column_end = 0;
+
+    int64_t experts() const { return expert_end - expert_begin; }
+    int64_t rows() const { return row_end - row_begin; }
+    int64_t columns() const { return column_end - column_begin; }
+    bool empty() const { return experts() <= 0 || rows() <= 0 || columns() <= 0; }
+};
+
+// Source elements of a box: element (e, r, c) of the weight is at view.at(e - box.expert_begin, ...).
+struct Patch {
+    StackView view;
+    Box box;
+    char* at(int64_t expert, int64_t row, int64_t column) const
+    {
+        return view.at(expert - box.expert_begin, row - box.row_begin, column - box.column_begin);
+    }
+};
+
+// The elements of a box as ranges of runs (4-bit formats), as few and as long as they can be; all of one length.
+struct RunSegments {
+    RunSegments(const Geometry& geometry, const Box& box);
+
+    struct Segment {
+        int64_t run, begin, end;
+        Place first; // of the weight, at `begin`
+    };
+    Segment operator[](int64_t i) const;
+
+    int64_t count;
+    int64_t length;
+
+private:
+    const Geometry& g_;
+    Box box_;
+    int64_t rows_; // segments of one expert: 1 where its rows follow each other
+};
+
+// Whole blocks of a segment: [begin, end), empty when begin >= end.
+inline void whole_blocks(const Geometry& g, const RunSegments::Segment& segment, int64_t* begin, int64_t* end)
+{
+    *begin = ceil_divide(segment.begin, g.block) * g.block;
+    *end = segment.end == g.run_length ? segment.end : round_down(segment.end, g.block);
+}
+
+// What the data told, gathered from all tasks of a call.
+class Findings {
+public:
+    // A NaN or Inf that the policy refuses. The least place wins.
+    void refuse(int64_t flat_index)
+    {
+        uint64_t least = first_bad_.load(std::memory_order_relaxed);
+        const uint64_t index = static_cast<uint64_t>(flat_index);
+        while (index < least && !first_bad_.compare_exchange_weak(least, index, std::memory_order_relaxed)) {
+        }
+    }
+    void see(uint32_t bits) { seen_.fetch_or(bits, std::memory_order_relaxed); }
+
+    bool refused() const { return first_bad_.load(std::memory_order_relaxed) != kNone; }
+    int64_t first_bad() const { return static_cast<int64_t>(first_bad_.load(std::memory_order_relaxed)); }
+    uint32_t seen() const { return seen_.load(std::memory_order_relaxed); }
+
+private:
+    static constexpr uint64_t kNone = UINT64_MAX;
+    std::atomic<uint64_t> first_bad_{kNone};
+    std::atomic<uint32_t> seen_{0};
+};
+
+// The status for what was found: VALUE with the place of the first refused element; ORs what was seen into *status_word
+// (may be NULL).
+[[nodiscard]] moeq_status conclude(const Findings& findings, const Geometry& geometry, int32_t argument, const char* name,
+                                   uint32_t* status_word, Report& report);
+
+// The whole weight. amax: NULL, or a finite amax >= 0 for each expert (EXPERT granularity). absmax_staging: for nested
+// statistics, room for one fp32 per block; NULL: the source is read again instead. Parallel; allocates nothing.
+[[nodiscard]] moeq_status encode_weight(const Engine& engine, const EncodedWeight& weight, const StackView& source,
+                                        const TensorView* amax, float* absmax_staging, Findings& findings, Report& report);
+
+// The scale units that lie wholly inside a box of a patch; what is not whole is left out. With amax: the whole box.
+// absmax_staging as above, but where nested statistics have none they are dropped. Parallel; allocates nothing.
+[[nodiscard]] moeq_status encode_whole_units(const Engine& engine, const EncodedWeight& weight, const Patch& patch,
+                                             const TensorView* amax, float* absmax_staging, Findings& findings,
+                                             Report& report);
+
+// 8-bit formats: a box that ends where scale units end (with amax: any box). Serial. `amax` as above.
+void encode_box(const Engine& engine, const EncodedWeight& weight, const Patch& patch, const Box& box, const TensorView* amax,
+                Findings& findings);
+
+// 4-bit formats: elements [begin, end) of a run, begin on a block's border, end too or the run's end, all inside the patch.
+// absmax: where the statistics go, that of the block at `begin` first. Serial.
+void encode_run(const Engine& engine, const EncodedWeight& weight, const Patch& patch, int64_t run, int64_t begin, int64_t end,
+                float* absmax, Findings& findings);
+
+// 4-bit formats: one block from `count` contiguous elements of a type, for the run's element `begin` on. Serial.
+void encode_lone_block(const Engine& engine, const EncodedWeight& weight, int32_t dtype, const void* elements, int64_t run,
+                       int64_t begin, int64_t count, float* absmax, Findings& findings);
+
+// 4-bit formats: the statistics of blocks [first, first + count) of all runs in order, computed anew from the source. Serial.
+void read_block_statistics(const Engine& engine, const EncodedWeight& weight, const Patch& patch, int64_t first, int64_t count,
+                           float* absmax);
+
+// Writes the factor or absmax of every expert from given amax values.
+void store_given_scales(const EncodedWeight& weight, const TensorView& amax);
+
+// 8-bit formats: the statistics of a weight without elements, whose scale units (rows of no columns) are still there.
+void store_zero_scales(const EncodedWeight& weight);
+
+// Nested statistics from plain ones: blocks(first, count, out) gives the absmax of blocks in order, repeatably. Serial.
+template <class Blocks>
+void encode_nested(const EncodedWeight& weight, Blocks&& blocks);
+
+// Looks for NaN and Inf in a box of a patch; for the refusing policy before anything is touched. Serial.
+void find_nonfinite(const Engine& engine, const Geometry& geometry, const Patch& patch, const Box& box, Findings& findings);
+
+} // namespace moeq
+
+#include "formats/nested.h"

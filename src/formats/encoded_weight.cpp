@@ -1,0 +1,42 @@
+#include "formats/encoded_weight.h"
+
+namespace moeq {
+
+TensorView& EncodedWeight::component(int32_t id)
+{
+    switch (id) {
+    case MOEQ_COMPONENT_SCALE:
+        return scale;
+    case MOEQ_COMPONENT_NESTED_SCALE:
+        return nested_scale;
+    case MOEQ_COMPONENT_NESTED_MAP:
+        return nested_map;
+    case MOEQ_COMPONENT_NESTED_OFFSET:
+        return nested_offset;
+    default:
+        return codes;
+    }
+}
+
+void EncodedWeight::prepare()
+{
+    const int32_t lead = geometry.flat() ? 0 : geometry.lead();
+    code_lead_ = LeadAxes(codes, lead);
+    scale_lead_ = LeadAxes(scale, lead);
+    if (geometry.packed()) {
+        const bool by_row = geometry.spec.blocking == MOEQ_BLOCKING_ROW;
+        code_row_stride_ = by_row ? codes.strides[lead] : 0;
+        scale_row_stride_ = by_row ? scale.strides[lead] : 0;
+        return;
+    }
+    code_row_stride_ = codes.strides[lead];
+    scale_row_stride_ = scale_column_stride_ = 0;
+    if (geometry.spec.granularity == MOEQ_GRANULARITY_BLOCK) {
+        scale_row_stride_ = scale.strides[lead];
+        scale_column_stride_ = scale.strides[lead + 1];
+    } else if (geometry.spec.granularity == MOEQ_GRANULARITY_ROW) {
+        (geometry.scale_per_column() ? scale_column_stride_ : scale_row_stride_) = scale.strides[lead];
+    }
+}
+
+} // namespace moeq

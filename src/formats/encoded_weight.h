@@ -1,0 +1,66 @@
+// Codes and scales in memory, with their meaning: what encoding writes and decoding reads. Owns nothing.
+#pragma once
+
+#include "core/stack_view.h"
+#include "formats/geometry.h"
+
+namespace moeq {
+
+struct EncodedWeight {
+    Geometry geometry;
+    TensorView codes;
+    TensorView scale;         // fp32; nested: uint8
+    TensorView nested_scale;  // these three only where nested
+    TensorView nested_map;
+    TensorView nested_offset;
+
+    // The view of a stored component.
+    TensorView& component(int32_t id);
+    const TensorView& component(int32_t id) const { return const_cast<EncodedWeight*>(this)->component(id); }
+    // To be called when the component views are set.
+    void prepare();
+
+    // 8-bit formats: the codes of a row from a column on, one byte each; and the statistic of a scale unit.
+    uint8_t* codes_at(int64_t expert, int64_t row, int64_t column) const
+    {
+        return bytes_of(codes) + code_lead_.offset(expert) + row * code_row_stride_ + column;
+    }
+    float* scale_at(int64_t expert, int64_t row_tile, int64_t column_tile) const
+    {
+        return reinterpret_cast<float*>(scale.data) + scale_lead_.offset(expert) + row_tile * scale_row_stride_ +
+               column_tile * scale_column_stride_;
+    }
+    int64_t scale_column_stride() const { return scale_column_stride_; }
+
+    // 4-bit formats: the first byte of a run's codes, and the offset of its first statistic in elements of `scale`.
+    uint8_t* run_codes(int64_t run) const { return bytes_of(codes) + run_offset(run, code_lead_, code_row_stride_); }
+    float* run_absmax(int64_t run) const
+    {
+        return reinterpret_cast<float*>(scale.data) + run_offset(run, scale_lead_, scale_row_stride_);
+    }
+    uint8_t* run_nested_codes(int64_t run) const
+    {
+        return bytes_of(scale) + run_offset(run, scale_lead_, scale_row_stride_);
+    }
+    float nested_offset_value() const { return *reinterpret_cast<const float*>(nested_offset.data); }
+
+private:
+    static uint8_t* bytes_of(const TensorView& view) { return reinterpret_cast<uint8_t*>(view.data); }
+    int64_t run_offset(int64_t run, const LeadAxes& lead, int64_t row_stride) const
+    {
+        const int64_t per_expert = geometry.runs_per_expert;
+        if (per_expert == 0)
+            return 0;
+        return per_expert == 1 && geometry.spec.blocking != MOEQ_BLOCKING_ROW
+                   ? lead.offset(run)
+                   : lead.offset(run / per_expert) + run % per_expert * row_stride;
+    }
+
+    LeadAxes code_lead_;
+    LeadAxes scale_lead_;
+    int64_t code_row_stride_ = 0;
+    int64_t scale_row_stride_ = 0;
+    int64_t scale_column_stride_ = 0;
+};
+
+} // namespace moeq

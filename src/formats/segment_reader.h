@@ -1,0 +1,117 @@
+// Gives the kernels contiguous elements of a row: the source's own memory where it is contiguous, else a copy of a few thousand
+// elements on the stack. So strided and transposed sources need no hidden full copy.
+#pragma once
+
+#include <cstring>
+
+#include "formats/elements.h"
+#include "formats/encode.h"
+
+namespace moeq {
+
+constexpr int64_t kSegment = 4096; // elements of the copy; the largest block of the 4-bit formats
+
+class SegmentReader {
+public:
+    // to_fp16: elements are rounded to fp16 first (MOEQ_PROFILE_BNB_CPU_FP16).
+    SegmentReader(const Patch& patch, bool to_fp16)
+        : patch_(patch), source_type_(float_type(patch.view.dtype)), to_fp16_(to_fp16 && source_type_ != kFp16),
+          direct_(patch.view.column_stride == 1 && !to_fp16_)
+    {
+    }
+
+    FloatType type() const { return to_fp16_ ? kFp16 : static_cast<FloatType>(source_type_); }
+    // How many elements a read may have.
+    int64_t limit() const { return direct_ ? INT64_MAX : kSegment; }
+
+    // Elements [column, column + count) of a row; valid until the next read.
+    const void* read(int64_t expert, int64_t row, int64_t column, int64_t count)
+    {
+        return direct_ ? patch_.at(expert, row, column) : copy(expert, row, column, count, 0);
+    }
+
+    // The same, always copied to position `at` of the buffer, so that it may be changed.
+    void* copy(int64_t expert, int64_t row, int64_t column, int64_t count, int64_t at)
+    {
+        const char* from = patch_.at(expert, row, column);
+        const int64_t stride = patch_.view.column_stride * patch_.view.itemsize;
+        if (to_fp16_)
+            round_to_fp16(from, stride, count, at);
+        else if (patch_.view.itemsize == 4)
+            gather<uint32_t>(from, stride, count, at);
+        else
+            gather<uint16_t>(from, stride, count, at);
+        return buffer_ + at * float_type_bytes(type());
+    }
+    void* buffer() { return buffer_; }
+
+private:
+    template <class Word>
+    void gather(const char* from, int64_t stride, int64_t count, int64_t at)
+    {
+        auto* to = reinterpret_cast<Word*>(buffer_) + at;
+        if (stride == static_cast<int64_t>(sizeof(Word))) {
+            std::memcpy(to, from, static_cast<uint64_t>(count) * sizeof(Word));
+            return;
+        }
+        for (int64_t i = 0; i < count; ++i)
+            to[i] = *reinterpret_cast<const Word*>(from + i * stride);
+    }
+    void round_to_fp16(const char* from, int64_t stride, int64_t count, int64_t at)
+    {
+        auto* to = reinterpret_cast<uint16_t*>(buffer_) + at;
+        for (int64_t i = 0; i < count; ++i)
+            to[i] = codec::float_to_fp16(load_element(source_type_, from + i * stride, 0));
+    }
+
+    const Patch& patch_;
+    int32_t source_type_;
+    bool to_fp16_;
+    bool direct_;
+    alignas(64) char buffer_[kSegment * 4];
+};
+
+// Replaces NaN by 0 and Inf by the given magnitude, in a buffer of elements (MOEQ_NONFINITE_SATURATE).
+inline void saturate_elements(FloatType type, void* data, int64_t count, float amax)
+{
+    for (int64_t i = 0; i < count; ++i) {
+        const float value = load_element(type, data, i);
+        if (codec::magnitude_bits_fp32(value) < codec::kNonfiniteBits)
+            continue;
+        const float finite = codec::saturate_nonfinite(value, amax);
+        if (type == kFp32)
+            static_cast<float*>(data)[i] = finite;
+        else
+            static_cast<uint16_t*>(data)[i] = type == kFp16 ? codec::float_to_fp16(finite) : codec::float_to_bf16(finite);
+    }
+}
+
+// The largest finite magnitude of a run, as bits.
+inline uint32_t finite_amax(FloatType type, const void* data, int64_t count)
+{
+    uint32_t bits = 0;
+    for (int64_t i = 0; i < count; ++i) {
+        const uint32_t magnitude = codec::finite_or_zero(codec::magnitude_bits_fp32(load_element(type, data, i)));
+        bits = magnitude > bits ? magnitude : bits;
+    }
+    return bits;
+}
+
+// Notes every NaN and Inf of a run whose first element has a flat index. Returns whether there was one.
+inline bool note_nonfinite(FloatType type, const void* data, int64_t count, int64_t flat_index, bool refuse,
+                           Findings& findings)
+{
+    bool found = false;
+    for (int64_t i = 0; i < count; ++i) {
+        const uint32_t magnitude = codec::magnitude_bits_fp32(load_element(type, data, i));
+        if (magnitude < codec::kNonfiniteBits)
+            continue;
+        findings.see(magnitude == codec::kNonfiniteBits ? MOEQ_SEEN_INF : MOEQ_SEEN_NAN);
+        if (refuse && !found)
+            findings.refuse(flat_index + i);
+        found = true;
+    }
+    return found;
+}
+
+} // namespace moeq
