@@ -20,10 +20,11 @@
  *
  * Arguments   Order: handle, inputs, options, stream, outputs, error. Sizes, indices and counts are 64-bit;
  *             ranges are [begin, end). Text is UTF-8 ended by NUL. A NULL options pointer means all defaults.
- * Structs     Set `struct_size` to sizeof and the rest to zero: in every field 0 or NULL is the default, so there are no
- *             init functions. Fields are only ever added at the end. A struct larger than the library knows is
- *             accepted when its tail is zero; structs out are filled up to the caller's struct_size. A sized
- *             struct is never embedded in another; FROZEN structs have no size, never change, may be in arrays.
+ * Structs     Set `struct_size` to sizeof, of structs out too, and the rest to zero: in every field 0 or NULL is the
+ *             default, so there are no init functions. Fields are only ever added at the end. A struct larger than the
+ *             library knows is accepted when its tail is zero (and it has at most 4096 bytes); structs out are filled
+ *             up to the caller's struct_size, with zero where the library knows less. A sized struct is never embedded
+ *             in another; FROZEN structs have no size, never change, may be in arrays.
  * Constants   Plain ints that travel as int32_t. Numbers are never reused. Unknown in: MOEQ_ERROR_ARGUMENT;
  *             unknown out: treat as "other".
  * Tensors     struct DLManagedTensorVersioned of DLPack 1.x, from any dlpack.h, or from none. `const T *` is read,
@@ -33,6 +34,7 @@
  *             any thread. NULL strides, size-1 axes with odd strides, byte_offset, any strides and natural
  *             alignment are accepted. A destination may not be read-only, overlap itself or overlap a source.
  *             An empty destination is a success that writes nothing. Element types: fp32, fp16, bf16.
+ *             Exported and created tensors have real strides and a byte_offset of 0.
  * Devices     DLPack's numbers. Inputs and outputs of one call are on one device, or host memory that it reads.
  * Streams     A cudaStream_t/CUstream of the tensors' device, passed on as it is: NULL is CUDA's legacy default
  *             stream. For tensors in host memory it must be NULL and the call is complete when it returns.
@@ -142,16 +144,21 @@ typedef struct moeq_error {
     char    message[464]; /* function, argument, got, wanted, one hint; names in it are escaped */
 } moeq_error;
 
-MOEQ_API const char *moeq_status_name(moeq_status status); /* "MOEQ_ERROR_SHAPE"; never NULL; static */
+/* "MOEQ_ERROR_SHAPE"; never NULL; static. */
+MOEQ_API const char *moeq_status_name(moeq_status status);
 
 /* ---- 2. Library ------------------------------------------------------------------------------------------- */
 
-MOEQ_API int32_t     moeq_abi_version(void);    /* compare with MOEQ_ABI_VERSION before all else */
-MOEQ_API int32_t     moeq_version(void);        /* 10000 major + 100 minor + patch, of the library that runs */
-MOEQ_API const char *moeq_version_string(void); /* "0.1.0", static */
-MOEQ_API uint32_t    moeq_struct_size(const char *name); /* what the library knows of "moeq_spec"; 0: nothing */
+/* Compare with MOEQ_ABI_VERSION before all else. */
+MOEQ_API int32_t     moeq_abi_version(void);
+/* Of the library that runs: 10000 major + 100 minor + patch, and "0.1.0" (static). */
+MOEQ_API int32_t     moeq_version(void);
+MOEQ_API const char *moeq_version_string(void);
+/* sizeof what the library knows under a name, such as "moeq_spec"; 0: nothing. */
+MOEQ_API uint32_t    moeq_struct_size(const char *name);
 
-/* Blob: data()[size()] is 0, so text is a C string. A name list is n strings, each ended by NUL. */
+/* Blob: data()[size()] is 0, so text is a C string. A name list is n strings, each ended by NUL. NULL is an empty
+ * blob. */
 MOEQ_API const void *moeq_blob_data(const moeq_blob *blob);
 MOEQ_API int64_t     moeq_blob_size(const moeq_blob *blob);
 MOEQ_API void        moeq_blob_destroy(moeq_blob *blob);
@@ -179,18 +186,24 @@ MOEQ_API void        moeq_blob_destroy(moeq_blob *blob);
 #define MOEQ_DTYPE_INT32 0x12000
 #define MOEQ_DTYPE_INT64 0x14000
 
-/* The status word: a uint32_t that the call's device can write. Bits are OR-ed in, never cleared. */
+/* The status word: a uint32_t that the call's device can write, alive until the call (for a builder: its last write)
+ * is done. Bits are OR-ed in atomically, never cleared; on host memory too, besides the status that a call returns.
+ * */
 #define MOEQ_SEEN_NAN 1
 #define MOEQ_SEEN_INF 2
-#define MOEQ_SEEN_BAD_EXPERT 4 /* an expert id out of range: its output is zeros */
+#define MOEQ_SEEN_BAD_EXPERT 4 /* an expert id out of range: its output is zeros (on the host: MOEQ_ERROR_RANGE) */
 #define MOEQ_SEEN_SATURATED 8  /* a value above the given amax */
 
 /* ---- 4. Context ------------------------------------------------------------------------------------------- */
 
-typedef void *(*moeq_host_alloc_fn)(uint64_t bytes, uint64_t alignment, void *user); /* NULL: none left */
+/* Both may be called from several threads at once. bytes is at least 1, and the same in free as in alloc; alignment
+ * is always 64. alloc returns NULL when there is none left; free is never given NULL. */
+typedef void *(*moeq_host_alloc_fn)(uint64_t bytes, uint64_t alignment, void *user);
 typedef void (*moeq_host_free_fn)(void *memory, uint64_t bytes, void *user);
+/* Calls run(index, task) for each index in [0, count), once each, from any threads, in any order; returns
+ * MOEQ_CONTINUE when all are done. The tasks do not wait for each other. */
 typedef void (*moeq_task_fn)(int64_t index, void *task);
-typedef int32_t (*moeq_parallel_for_fn)(moeq_task_fn run, void *task, int64_t count, void *user); /* all, then return */
+typedef int32_t (*moeq_parallel_for_fn)(moeq_task_fn run, void *task, int64_t count, void *user);
 typedef void (*moeq_destroy_fn)(void *user);
 
 #define MOEQ_CPU_TIER_BEST 0
@@ -201,8 +214,8 @@ typedef void (*moeq_destroy_fn)(void *user);
 
 typedef struct moeq_context_options {
     uint32_t struct_size;
-    int32_t  thread_limit; /* 0: cores, affinity and quota decide; 1: serial */
-    int32_t  cpu_tier;     /* force a lower one; one that the CPU lacks: MOEQ_ERROR_UNSUPPORTED */
+    int32_t  thread_limit; /* 0: cores, affinity, quota and MOEQ_NUM_THREADS decide; 1: serial */
+    int32_t  cpu_tier;     /* force a lower one (so does MOEQ_CPU_TIER); one that the CPU lacks: UNSUPPORTED */
     int32_t  reserved;
     moeq_host_alloc_fn   host_alloc; /* both or neither */
     moeq_host_free_fn    host_free;
@@ -218,7 +231,8 @@ typedef struct moeq_memory {
     int64_t  host_peak; /* the most that ever were; never falls */
 } moeq_memory;
 
-/* Opens nothing, starts no thread. options NULL: malloc, all cores, the best CPU tier. */
+/* Keeps nothing open, starts no thread: the pool does at the first call that can use it. options NULL: malloc, all
+ * cores, the best CPU tier. On failure `user` is still the caller's: user_destroy is not called. */
 MOEQ_API moeq_status moeq_context_create(const moeq_context_options *options, moeq_context **out, moeq_error *err);
 MOEQ_API void        moeq_context_destroy(moeq_context *context);
 MOEQ_API moeq_status moeq_context_get_memory(const moeq_context *context, moeq_memory *out, moeq_error *err);
@@ -283,10 +297,11 @@ typedef struct moeq_spec {
     int32_t  layout;
     int32_t  nonfinite;
     int32_t  profile;
-    int32_t  logical_dtype; /* what the weight stands for; 0: the source's type */
+    int32_t  logical_dtype; /* what the weight stands for; 0: the source's type, and bf16 where there is no source */
 } moeq_spec;
 
-/* The parts of a quantized weight. A format has some of them; nothing assumes exactly one scale. */
+/* The parts of a quantized weight. A format has some of them; nothing assumes exactly one scale. Shapes begin with
+ * the weight's axes before rows and columns; docs/formats.md has the table. */
 #define MOEQ_COMPONENT_CODES 1
 #define MOEQ_COMPONENT_SCALE 2        /* absmax or factor, as the spec's scale_kind says; nested: 8-bit codes of it */
 #define MOEQ_COMPONENT_NESTED_SCALE 3 /* fp32 per 256 scales */
@@ -300,7 +315,7 @@ typedef struct moeq_component_info {
     int32_t  component;
     int32_t  dtype;
     int32_t  ndim;
-    int64_t  shape[8];
+    int64_t  shape[8]; /* unused entries are 0 */
     int64_t  bytes;
 } moeq_component_info;
 
@@ -310,12 +325,15 @@ MOEQ_API moeq_status moeq_spec_resolve(const moeq_spec *spec, int32_t ndim, cons
 /* Size of one component without allocating; MOEQ_ERROR_NOT_FOUND where the format has none. */
 MOEQ_API moeq_status moeq_spec_get_component(const moeq_spec *spec, int32_t ndim, const int64_t *shape,
                                              int32_t component, moeq_component_info *out, moeq_error *err);
-/* Bytes of all components, and the most that a builder can have to stage (section 8). Either may be NULL. */
+/* Bytes of all components but CODE_MAP, which is a constant; and the most that a builder can have to stage (section
+ * 8), in the logical_dtype, or in fp32 where that is 0. Either may be NULL. */
 MOEQ_API moeq_status moeq_spec_get_bytes(const moeq_spec *spec, int32_t ndim, const int64_t *shape, int64_t *bytes,
                                          int64_t *staging, moeq_error *err);
-/* The one spelling of specs for command lines, files and messages: "nf4", "nf4:64,nested", "fp8_e4m3:block128x128". */
+/* The one spelling of specs for command lines, files and messages: "nf4", "nf4:64,nested", "fp8_e4m3:block128x128".
+ * */
 MOEQ_API moeq_status moeq_spec_parse(const char *text, moeq_spec *out, moeq_error *err);
-MOEQ_API moeq_status moeq_spec_print(const moeq_spec *spec, char *out_text, moeq_error *err); /* [MOEQ_SPEC_TEXT] */
+/* out_text: room for MOEQ_SPEC_TEXT bytes. Only what differs from the format's defaults is printed. */
+MOEQ_API moeq_status moeq_spec_print(const moeq_spec *spec, char *out_text, moeq_error *err);
 
 /* ---- 7. Qtensor: make it, look at it, read it ------------------------------------------------------------- */
 
@@ -332,7 +350,7 @@ typedef struct moeq_quantize_options {
     int32_t  device_id;
     int32_t  reserved;
     const struct DLManagedTensorVersioned *amax; /* fp32 [E], EXPERT granularity: given, not measured */
-    const moeq_component *storage; /* adopt these and write into them, allocate nothing */
+    const moeq_component *storage; /* quantize, builder: adopt these and write into them, allocate no others */
     int64_t  storage_count;
     int64_t  staging_limit; /* bytes a builder may stage; 0: no limit of our own */
     uint32_t *status_word;
@@ -350,7 +368,8 @@ typedef struct moeq_qtensor_info {
     void    *home_stream;
 } moeq_qtensor_info;
 
-/* Which part of a weight a call is about. All zero: everything. */
+/* Which part of a weight a call is about. All zero: everything. Of `experts` and `expert_ids` at most one is given; a
+ * list of none selects none. Row ranges are not empty, but for [r, r) with r > 0. */
 typedef struct moeq_region {
     uint32_t struct_size;
     uint32_t reserved;
@@ -370,31 +389,39 @@ MOEQ_API moeq_status moeq_qtensor_quantize(const moeq_context *context, const st
 MOEQ_API moeq_status moeq_qtensor_adopt(const moeq_context *context, const moeq_spec *spec, int32_t ndim,
                                         const int64_t *shape, const moeq_component *components, int64_t component_count,
                                         void *stream, moeq_qtensor **out, moeq_error *err);
+/* One share more; NULL is fine. */
 MOEQ_API void moeq_qtensor_retain(const moeq_qtensor *qtensor);
 MOEQ_API void moeq_qtensor_release(const moeq_qtensor *qtensor);
 MOEQ_API moeq_status moeq_qtensor_get_info(const moeq_qtensor *qtensor, moeq_qtensor_info *out, moeq_error *err);
-MOEQ_API moeq_status moeq_qtensor_get_spec(const moeq_qtensor *qtensor, moeq_spec *out, moeq_error *err); /* resolved */
+/* The resolved spec. */
+MOEQ_API moeq_status moeq_qtensor_get_spec(const moeq_qtensor *qtensor, moeq_spec *out, moeq_error *err);
 /* A read-only view that shares ownership: no copy, and it may outlive the handle. Packed codes are uint8. */
 MOEQ_API moeq_status moeq_qtensor_export(const moeq_qtensor *qtensor, int32_t component,
                                             struct DLManagedTensorVersioned **out, moeq_error *err);
-/* HOT. destination: [n, rows, C] of the region, or [rows, C] where n is 1; any strides; one rounding. */
+/* HOT. destination: [n, rows, C] of the region, [rows, C] where n is 1, or the weight's own shape for all of it; any
+ * strides; one rounding. RANGE names the first expert or row out of range. */
 MOEQ_API moeq_status moeq_qtensor_dequantize(const moeq_qtensor *qtensor, const moeq_region *region, void *stream,
                                              struct DLManagedTensorVersioned *destination, moeq_error *err);
-/* HOT. New weights into the handle's own storage, by its spec, of its shape. All who share the storage (slices, exported
- * components) see them: exclude their readers too. VALUE leaves the contents unspecified. */
+/* HOT. New weights into the handle's own storage, by its spec, of its shape. All who share the storage (slices,
+ * exported components) see them: exclude their readers too. VALUE leaves the contents unspecified. */
 MOEQ_API moeq_status moeq_qtensor_requantize(moeq_qtensor *qtensor, const struct DLManagedTensorVersioned *source,
                                              const moeq_quantize_options *options, void *stream, moeq_error *err);
 /* HOT. No handle at all: codes and scales straight into the caller's tensors (each one a destination). */
 MOEQ_API moeq_status moeq_quantize_into(const moeq_context *context, const struct DLManagedTensorVersioned *source,
                                         const moeq_spec *spec, const moeq_quantize_options *options, void *stream,
                                         const moeq_component *destinations, int64_t destination_count, moeq_error *err);
-/* A handle that shares storage. axis 0 experts, 1 rows, 2 columns; 4-bit columns and tiles only at block borders. */
+/* A handle that shares storage. axis 0 experts, 1 rows, 2 columns; where a scale unit (tile, block, 256 nested
+ * statistics) would be cut: ARGUMENT; what a format cannot slice at all: UNSUPPORTED. A part of the output axis loses
+ * its layout tag, and columns of a weight in blocks per expert are one in blocks per row. */
 MOEQ_API moeq_status moeq_qtensor_slice(const moeq_qtensor *qtensor, int32_t axis, int64_t begin, int64_t end,
                                         moeq_qtensor **out, moeq_error *err);
 /* A handle with storage of its own on a device, in host or in pinned memory; compact, also from a slice. */
 MOEQ_API moeq_status moeq_qtensor_copy(const moeq_qtensor *qtensor, int32_t device_type, int32_t device_id,
                                        void *stream, moeq_qtensor **out, moeq_error *err);
-/* Error against the dense source: destination fp64 [E, k] on the host, k <= 7; column j is METRIC j of each expert. */
+/* Error against the dense source: destination fp64 [E, k] on the host, k <= 7; column j is METRIC j of each expert.
+ * */
+/* Scale is what a code is multiplied by: a/127, a/448 ..., absmax of a 4-bit block. SATURATED: codes of the largest
+ * magnitude. */
 #define MOEQ_METRIC_MAX_ERROR 0
 #define MOEQ_METRIC_RMSE 1
 #define MOEQ_METRIC_RMSE_OVER_SCALE 2
@@ -407,10 +434,10 @@ MOEQ_API moeq_status moeq_qtensor_compare(const moeq_qtensor *qtensor, const str
 
 /* ---- 8. Builder: a weight that arrives in pieces ---------------------------------------------------------- */
 
-/* Pieces come in any order and size. Each is encoded as soon as all elements that share its scale are there (row, block,
- * expert); what cannot be encoded yet is STAGED in the source's type. Staging is zero when every piece holds whole scale
- * units, at most one scale unit per unit in flight otherwise, and zero for EXPERT granularity when amax is given.
- * nested staging is 4 bytes per block until finish. Abandoning at any point leaks nothing. */
+/* Pieces come in any order and size. Each is encoded as soon as all elements that share its scale are there (row,
+ * block, expert); what cannot be encoded yet is STAGED in the source's type. Staging is zero when every piece holds
+ * whole scale units, at most one scale unit per unit in flight otherwise, and zero for EXPERT granularity when amax
+ * is given. nested staging is 4 bytes per block until finish. Abandoning at any point leaks nothing. */
 
 /* FROZEN. Part of a weight, in elements. */
 typedef struct moeq_block {
@@ -428,13 +455,15 @@ typedef struct moeq_builder_state {
 MOEQ_API moeq_status moeq_builder_create(const moeq_context *context, const moeq_spec *spec, int32_t ndim,
                                          const int64_t *shape, const moeq_quantize_options *options, void *stream,
                                          moeq_builder **out, moeq_error *err);
-/* piece: [r, c] or [e, r, c], its first element at (expert, row, column). May run at the same time in several threads
- * and on several streams. RANGE: outside; DUPLICATE: overlaps what is there (err names the first such element);
- * VALUE: the piece counts as not written and may be sent again. */
+/* piece: [r, c] or [e, r, c], its first element at (expert, row, column); all pieces of one element type. May run at
+ * the same time in several threads and on several streams. RANGE: outside; DUPLICATE: overlaps what is there (err
+ * names the first such element); LIMIT: would stage more than staging_limit. A piece that was refused, for these or
+ * for VALUE, MEMORY or CALLBACK, counts as not written and may be sent again. */
 MOEQ_API moeq_status moeq_builder_write(moeq_builder *builder, int64_t expert, int64_t row, int64_t column,
                                         const struct DLManagedTensorVersioned *piece, void *stream, moeq_error *err);
 MOEQ_API moeq_status moeq_builder_get_state(const moeq_builder *builder, moeq_builder_state *out, moeq_error *err);
-/* The missing blocks in order of place: the first `capacity` of them, and how many there are. */
+/* The missing blocks in order of place: the first `capacity` of them (blocks may be NULL where that is 0), and how
+ * many there are. */
 MOEQ_API moeq_status moeq_builder_get_missing(const moeq_builder *builder, moeq_block *blocks, int64_t capacity,
                                               int64_t *out_count, moeq_error *err);
 /* Turns the builder into a handle and destroys it; after INCOMPLETE it lives on. The handle is ready on `stream`. */

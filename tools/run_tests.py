@@ -32,8 +32,8 @@ LIMIT_S = 80 * 60  # for everything; a stage that is still running then has fail
 LONG_LIMIT_S = 6 * 60 * 60
 SKIP_CODE = 77  # what a check exits with when it cannot run here; its last line of output says why
 SHOWN_LINES = 120
-SANITIZED_SUITES = "^(unit|conformance|golden|errors|faults)$"
-THREAD_SUITES = "^(unit|threads)$"
+SANITIZED_SUITES = r"^(unit|conformance|golden|errors|faults)(_\d+)?$"
+THREAD_SUITES = r"^(unit|threads)(_\d+)?$"
 
 
 @dataclass
@@ -85,7 +85,7 @@ class Runner:
             output, _ = process.communicate()
             output += "\nout of time\n"
             code = 124
-        except KeyboardInterrupt:
+        except BaseException:  # Ctrl-C or SIGTERM
             os.killpg(process.pid, signal.SIGKILL)
             raise
         with self.log.open("a") as log:
@@ -409,6 +409,7 @@ def main():
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # an exception, so that nothing is left running
     try:
         sys.exit(main())
     except KeyboardInterrupt:

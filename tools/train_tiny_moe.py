@@ -3,8 +3,8 @@
 
     python tools/train_tiny_moe.py [--out DIR] [--steps N] [--threads N]
 
-Needs torch, transformers and safetensors; takes about twelve minutes on two idle CPU cores. The seed is fixed, so the same
-machine, thread count and package versions give the same weights; others give a model that is as good, not the same.
+Needs torch, transformers and safetensors; takes about twelve minutes on two idle CPU cores. The seed is fixed, so the
+same machine, thread count and package versions give the same weights; others give a model as good, but not the same.
 The modules of heldout.json are kept out of the training text and read from the running Python for the evaluation.
 """
 
@@ -30,7 +30,7 @@ BATCH = 16
 PEAK_RATE = 3e-3
 WARM_UP_STEPS = 60
 
-# In every CPython from 3.10 on, none of them imported by name in another one's text at length.
+# In every CPython from 3.10 on. What other modules say about them stays in the training text.
 HELDOUT_MODULES = ["textwrap", "heapq", "shlex", "fractions", "calendar", "queue", "graphlib", "cmd"]
 
 # Tables and generated text teach nothing about code; tests and bundled packages are absent on some machines.

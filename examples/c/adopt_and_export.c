@@ -14,17 +14,17 @@ typedef struct {
     int64_t shape[3];
 } FrameworkTensor;
 
-static void delete_tensor(DLManagedTensorVersioned *tensor)
+static void delete_tensor(DLManagedTensorVersioned* tensor)
 {
     ++deleted;
     free(tensor->dl_tensor.data);
     free(tensor->manager_ctx);
 }
 
-static DLManagedTensorVersioned *give_away(const moeq_component_info *info)
+static DLManagedTensorVersioned* give_away(const moeq_component_info* info)
 {
-    FrameworkTensor *owner = calloc(1, sizeof *owner);
-    void *memory = malloc((size_t)info->bytes);
+    FrameworkTensor* owner = calloc(1, sizeof *owner);
+    void* memory = malloc((size_t)info->bytes);
     if (owner == NULL || memory == NULL)
         exit(1);
     memcpy(owner->shape, info->shape, sizeof owner->shape);
@@ -38,7 +38,7 @@ static DLManagedTensorVersioned *give_away(const moeq_component_info *info)
 int main(void)
 {
     moeq_error error;
-    moeq_context *context;
+    moeq_context* context;
     moeq_qtensor *qtensor, *again;
     int64_t shape[3] = {kExperts, kRows, kColumns};
     moeq_spec spec = {.struct_size = sizeof spec, .format = MOEQ_FORMAT_INT8};

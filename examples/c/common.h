@@ -11,7 +11,7 @@
 #include <string.h>
 
 /* A tensor that borrows memory. dtype: a MOEQ_DTYPE_ constant, which is DLPack's triple in one number. */
-static inline DLManagedTensorVersioned view_of(void *data, int32_t dtype, int32_t ndim, int64_t *shape)
+static inline DLManagedTensorVersioned view_of(void* data, int32_t dtype, int32_t ndim, int64_t* shape)
 {
     DLManagedTensorVersioned view;
     memset(&view, 0, sizeof view);
@@ -27,7 +27,7 @@ static inline DLManagedTensorVersioned view_of(void *data, int32_t dtype, int32_
 }
 
 /* A program of one page may end here; a library hands status and error to its own caller. */
-static inline void check(moeq_status status, const moeq_error *error)
+static inline void check(moeq_status status, const moeq_error* error)
 {
     if (status == MOEQ_OK)
         return;
@@ -36,7 +36,7 @@ static inline void check(moeq_status status, const moeq_error *error)
 }
 
 /* Uniform in [-1, 1), the same in every run. */
-static inline void fill(float *values, int64_t count)
+static inline void fill(float* values, int64_t count)
 {
     uint32_t state = 1;
     for (int64_t i = 0; i < count; ++i) {

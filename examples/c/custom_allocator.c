@@ -13,34 +13,34 @@ typedef struct {
     int destroyed;
 } Host;
 
-static void *host_alloc(uint64_t bytes, uint64_t alignment, void *user)
+static void* host_alloc(uint64_t bytes, uint64_t alignment, void* user)
 {
-    Host *host = user;
+    Host* host = user;
     if (bytes > host->budget - host->live)
         return NULL;
     host->live += bytes;
     return aligned_alloc((size_t)alignment, (size_t)((bytes + alignment - 1) / alignment * alignment));
 }
 
-static void host_free(void *memory, uint64_t bytes, void *user)
+static void host_free(void* memory, uint64_t bytes, void* user)
 {
-    Host *host = user;
+    Host* host = user;
     host->live -= bytes;
     free(memory);
 }
 
-static int32_t parallel_for(moeq_task_fn run, void *task, int64_t count, void *user)
+static int32_t parallel_for(moeq_task_fn run, void* task, int64_t count, void* user)
 {
-    Host *host = user;
+    Host* host = user;
     host->tasks += count;
     for (int64_t i = 0; i < count; ++i) /* a host with a thread pool spreads these over it */
         run(i, task);
     return MOEQ_CONTINUE;
 }
 
-static void last_use(void *user)
+static void last_use(void* user)
 {
-    Host *host = user;
+    Host* host = user;
     ++host->destroyed;
 }
 /* [end] */
@@ -48,8 +48,8 @@ static void last_use(void *user)
 int main(void)
 {
     moeq_error error;
-    moeq_context *context;
-    moeq_qtensor *qtensor;
+    moeq_context* context;
+    moeq_qtensor* qtensor;
     int64_t shape[3] = {kExperts, kRows, kColumns};
     moeq_spec spec = {.struct_size = sizeof spec, .format = MOEQ_FORMAT_FP8_E4M3};
     DLManagedTensorVersioned source = view_of(weight, MOEQ_DTYPE_FP32, 3, shape);

@@ -10,8 +10,8 @@ static uint16_t buffer[kChosen * kPerExpert]; /* bf16 */
 int main(void)
 {
     moeq_error error;
-    moeq_context *context;
-    moeq_qtensor *qtensor;
+    moeq_context* context;
+    moeq_qtensor* qtensor;
     int64_t shape[3] = {kExperts, kRows, kColumns};
     moeq_spec spec = {.struct_size = sizeof spec};
     DLManagedTensorVersioned source = view_of(weight, MOEQ_DTYPE_FP32, 3, shape);

@@ -13,7 +13,7 @@ static float result[kCount];
 
 /* [quote: view] */
 /* A tensor over memory of ours, on the stack: no deleter, nothing to free. `shape` has to live as long as the view. */
-static DLManagedTensorVersioned view_of(float *data, int64_t *shape, int32_t ndim)
+static DLManagedTensorVersioned view_of(float* data, int64_t* shape, int32_t ndim)
 {
     DLManagedTensorVersioned view;
     memset(&view, 0, sizeof view);
@@ -30,15 +30,15 @@ static DLManagedTensorVersioned view_of(float *data, int64_t *shape, int32_t ndi
 /* [end] */
 
 /* [quote: round trip] */
-static moeq_status round_trip(moeq_error *error)
+static moeq_status round_trip(moeq_error* error)
 {
     int64_t shape[3] = {kExperts, kRows, kColumns};
     DLManagedTensorVersioned source = view_of(weight, shape, 3);
     DLManagedTensorVersioned destination = view_of(result, shape, 3);
     moeq_spec spec = {.struct_size = sizeof spec, .format = MOEQ_FORMAT_NF4};
     moeq_qtensor_info info = {.struct_size = sizeof info};
-    moeq_context *context = NULL;
-    moeq_qtensor *qtensor = NULL;
+    moeq_context* context = NULL;
+    moeq_qtensor* qtensor = NULL;
 
     moeq_status status = moeq_context_create(NULL, &context, error);
     if (status == MOEQ_OK)

@@ -8,16 +8,15 @@ static float weight[kElements]; /* stands for the file; the pieces are read from
 
 /* [quote: piece] */
 /* Rows [row, row + rows) of an expert. */
-static moeq_status send(moeq_builder *builder, int64_t expert, int64_t row, int64_t rows, moeq_error *error)
+static moeq_status send(moeq_builder* builder, int64_t expert, int64_t row, int64_t rows, moeq_error* error)
 {
     int64_t shape[2] = {rows, kColumns};
-    DLManagedTensorVersioned piece =
-        view_of(weight + (expert * kRows + row) * kColumns, MOEQ_DTYPE_FP32, 2, shape);
+    DLManagedTensorVersioned piece = view_of(weight + (expert * kRows + row) * kColumns, MOEQ_DTYPE_FP32, 2, shape);
     return moeq_builder_write(builder, expert, row, 0, &piece, NULL, error);
 }
 /* [end] */
 
-static int equal(const moeq_qtensor *a, const moeq_qtensor *b, int32_t component, size_t bytes)
+static int equal(const moeq_qtensor* a, const moeq_qtensor* b, int32_t component, size_t bytes)
 {
     moeq_error error;
     DLManagedTensorVersioned *x, *y;
@@ -32,8 +31,8 @@ static int equal(const moeq_qtensor *a, const moeq_qtensor *b, int32_t component
 int main(void)
 {
     moeq_error error;
-    moeq_context *context;
-    moeq_builder *builder;
+    moeq_context* context;
+    moeq_builder* builder;
     moeq_qtensor *streamed, *whole;
     int64_t shape[3] = {kExperts, kRows, kColumns};
     moeq_spec spec = {.struct_size = sizeof spec, .format = MOEQ_FORMAT_NF4};

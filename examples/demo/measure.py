@@ -3,6 +3,7 @@
 The request comes as JSON on standard input, the answer goes as JSON to standard output.
 """
 
+import ctypes
 import gc
 import json
 import os
@@ -87,6 +88,10 @@ class PeakWatch:
 
     def __init__(self):
         gc.collect()
+        # What was freed before must not hide what is asked for from now on: glibc keeps freed pages unless told.
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
         try:
             Path("/proc/self/clear_refs").write_text("5")  # Linux: VmHWM begins anew at the present size
             self._begin = _status_bytes("VmRSS")
@@ -114,7 +119,7 @@ def _status_bytes(field: str) -> int:
 def measure_in_child(**request: str) -> dict:
     """measure(**request) in a fresh interpreter."""
     here = Path(__file__).resolve().parent
-    path = os.pathsep.join([str(here.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    path = os.pathsep.join([str(here.parent), *filter(None, sys.path)])
     child = subprocess.run([sys.executable, "-m", f"{here.name}.measure"], input=json.dumps(request), text=True,
                            stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path})
     if child.returncode != 0:

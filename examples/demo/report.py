@@ -98,16 +98,7 @@ def _draw_bars(figure, facts: dict) -> None:
     _bars(size, "Expert weights, MiB", [stored["name"], *names], [v / MIB for v in values], [STORED_COLOUR, *colours],
           [f"{mib(v)}   {100 * v / values[0]:.0f} %" for v in values])
 
-    peaks = [f["context_peak_bytes"] for f in formats]
-    grown = [f["process_growth_bytes"] for f in formats]
-    _bars(memory, "Peak while loading, MiB", names, [p / MIB for p in peaks], colours,
-          [f"{mib(p)}" for p in peaks])
-    memory.plot([g / MIB for g in grown], range(len(formats)), "|", color=INK, markersize=18, markeredgewidth=1.6)
-    memory.set_xlim(0, max(*peaks, *grown) / MIB * 1.45)
-    for y, g in enumerate(grown):
-        memory.annotate(f"{mib(g)} process", (g / MIB, y), xytext=(5, -11), textcoords="offset points", fontsize=7.5,
-                        color=FAINT)
-
+    _memory_bars(memory, names, colours, formats)
     _bars(error, "Relative rms error of the weights", names, [f["relative_rms"] for f in formats], colours,
           [f"{f['relative_rms']:.4f}" for f in formats])
     _bars(loss, "KL from the stored model, bits/byte", names, [f["divergence_bits"] for f in formats], colours,
@@ -115,15 +106,28 @@ def _draw_bars(figure, facts: dict) -> None:
     loss.set_xlabel(f"loss of the stored model {stored['bits_per_byte']:.4f} bits/byte", color=FAINT, fontsize=8)
 
 
-def _bars(axes, title: str, names: list, values: list, colours: list, labels: list) -> None:
-    axes.set_title(title)
-    axes.barh(range(len(names)), values, color=colours, height=0.62)
+def _memory_bars(axes, names: list, colours: list, formats: list) -> None:
+    """Two bars a format: bytes that went through moeq, and below it what the whole process grew by."""
+    counted = [f["context_peak_bytes"] / MIB for f in formats]
+    grown = [f["process_growth_bytes"] / MIB for f in formats]
+    _bars(axes, "Peak while loading, MiB", names, counted, colours, [f"{v:.2f} in moeq" for v in counted], -0.19, 0.34)
+    _bars(axes, "Peak while loading, MiB", names, grown, colours, [f"{v:.2f} whole process" for v in grown], 0.19, 0.34)
+    for bar in axes.containers[1]:
+        bar.set_alpha(0.45)
+    axes.set_xlim(0, max(*counted, *grown) * 2.1)
     axes.set_yticks(range(len(names)), names)
-    axes.invert_yaxis()
+
+
+def _bars(axes, title: str, names: list, values: list, colours: list, labels: list, shift: float = 0.0,
+          height: float = 0.62) -> None:
+    axes.set_title(title)
+    axes.barh(np.arange(len(names)) + shift, values, color=colours, height=height)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
     # Labels stand behind the bars, so leave them room.
     axes.set_xlim(0, max(values) * 1.75)
     for y, (value, label) in enumerate(zip(values, labels)):
-        axes.annotate(label, (value, y), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8.5)
+        axes.annotate(label, (value, y + shift), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8.5)
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
     axes.set_xticks([])
@@ -131,29 +135,31 @@ def _bars(axes, title: str, names: list, values: list, colours: list, labels: li
 
 def _draw_maps(figure, facts: dict, lines: int, across: int) -> None:
     formats = facts["formats"]
-    figure.suptitle("Relative rms error of each expert (each map has its own scale)", x=0.01, ha="left", fontsize=10,
-                    color=FAINT)
+    figure.suptitle("Relative rms error of each expert, in per cent of its weights' rms; every map has its own scale",
+                    x=0.01, ha="left", fontsize=10, color=FAINT)
     grid = figure.subplots(lines, across, squeeze=False)
     for axes in grid.flat[len(formats):]:
         axes.set_visible(False)
     for axes, f in zip(grid.flat, formats):
-        values = np.array(f["relative_rms_map"])
-        image = axes.imshow(values, cmap="YlGnBu", aspect="auto")
-        axes.set_title(f["name"])
-        axes.set_xlabel("expert")
-        axes.set_ylabel("layer")
-        axes.set_xticks(range(0, values.shape[1], 1 if values.shape[1] <= 16 else 8))
-        axes.set_yticks(range(0, values.shape[0], 1 if values.shape[0] <= 12 else 4))
-        axes.tick_params(length=0)
-        axes.spines[:].set_visible(False)
-        if values.shape[1] <= 16 and values.shape[0] <= 12:
-            _write_cells(axes, values)
-        figure.colorbar(image, ax=axes, shrink=0.9, pad=0.02, format="%.4f").outline.set_visible(False)
+        _draw_map(figure, axes, f["name"], 100 * np.array(f["relative_rms_map"]))
 
 
-def _write_cells(axes, values: np.ndarray) -> None:
-    """Each cell in per cent of the weight's rms."""
-    middle = (values.min() + values.max()) / 2
-    for (layer, expert), value in np.ndenumerate(values):
-        axes.text(expert, layer, f"{100 * value:.2f}", ha="center", va="center", fontsize=7,
+def _draw_map(figure, axes, name: str, percent: np.ndarray) -> None:
+    layers, experts = percent.shape
+    # Enough digits to tell the cells apart.
+    digits = int(np.clip(1 - np.floor(np.log10(max(np.ptp(percent), 1e-9))), 1, 4))
+    image = axes.imshow(percent, cmap="YlGnBu", aspect="auto")
+    axes.set_title(name)
+    axes.set_xlabel("expert")
+    axes.set_ylabel("layer")
+    axes.set_xticks(range(0, experts, 1 if experts <= 16 else 8))
+    axes.set_yticks(range(0, layers, 1 if layers <= 12 else 4))
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    figure.colorbar(image, ax=axes, shrink=0.9, pad=0.02, format=f"%.{digits}f").outline.set_visible(False)
+    if experts > 16 or layers > 12:
+        return
+    middle = (percent.min() + percent.max()) / 2
+    for (layer, expert), value in np.ndenumerate(percent):
+        axes.text(expert, layer, f"{value:.{digits}f}", ha="center", va="center", fontsize=7 if experts > 8 else 6.5,
                   color="white" if value > middle else INK)

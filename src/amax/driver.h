@@ -6,7 +6,7 @@
 //     Value                                                a partial result of one output
 //     kColumns                                             the most outputs that it takes side by side
 //     void reduce(tile, begin, end, Value *out)            elements [begin, end) of each output of the tile
-//     static Value join(const Value *chunks, count, level) chunks of 2^level leaves (the last one may be shorter), count >= 1
+//     static Value join(const Value *chunks, count)        in order; all but the last have the same power of two of leaves
 //     Result result(Value)
 #pragma once
 
@@ -28,22 +28,19 @@ struct Schedule {
     int64_t tiles;
     int64_t tiles_per_task;
     int64_t chunks;         // per tile
-    int64_t chunk_elements; // kLeafElements * 2^level
-    int32_t level;
+    int64_t chunk_elements; // kLeafElements times a power of two
 };
 
 inline Schedule make_schedule(const Plan& plan, int64_t columns, int64_t partials)
 {
-    Schedule schedule{TileCursor::count(plan, columns), 1, 1, codec::kLeafElements, 0};
+    Schedule schedule{TileCursor::count(plan, columns), 1, 1, codec::kLeafElements};
     const int64_t width = minimum(columns, plan.across.extent);
     schedule.tiles_per_task = maximum(1, kTaskElements / maximum(1, width * minimum(plan.elements, kTaskElements)));
     if (schedule.tiles >= kEnoughTiles || plan.elements == 0 || plan.outputs > partials)
         return schedule;
     const auto chunks = [&] { return ceil_divide(plan.elements, schedule.chunk_elements); };
-    while (chunks() > 1 && (schedule.chunk_elements * width < kTaskElements || chunks() > partials / plan.outputs)) {
+    while (chunks() > 1 && (schedule.chunk_elements * width < kTaskElements || chunks() > partials / plan.outputs))
         schedule.chunk_elements *= 2;
-        ++schedule.level;
-    }
     schedule.chunks = chunks();
     if (schedule.chunks > 1)
         schedule.tiles_per_task = 1;
@@ -110,7 +107,7 @@ moeq_status reduce_chunks(const Plan& plan, const Operation& operation, const Sc
         const int64_t chunks = ceil_divide(tile.elements, schedule.chunk_elements); // a shorter block has fewer
         Value values[Operation::kColumns];
         for (int64_t j = 0; j < tile.width; ++j)
-            values[j] = Operation::join(partials + (tile.first_output + j) * schedule.chunks, chunks, schedule.level);
+            values[j] = Operation::join(partials + (tile.first_output + j) * schedule.chunks, chunks);
         bits |= store_tile(plan, operation, tile, values);
     }
     seen.fetch_or(bits, std::memory_order_relaxed);

@@ -22,7 +22,7 @@ constexpr T smaller(T a, T b)
     return a < b ? a : b;
 }
 
-constexpr int64_t kAmaxColumns = 256;
+constexpr int64_t kAmaxColumns = 1024;
 
 template <class Source>
 class FloatAmax {
@@ -50,7 +50,7 @@ public:
         }
     }
 
-    static Value join(const Value* chunks, int64_t count, int32_t)
+    static Value join(const Value* chunks, int64_t count)
     {
         Value value = 0;
         for (int64_t i = 0; i < count; ++i)
@@ -78,7 +78,7 @@ private:
         if constexpr (Source::kKernel != kNoKernel) {
             return kernels_.amax[Source::kKernel](first, count);
         } else {
-            constexpr uint64_t kLanes = 64 / sizeof(Stored); // a fixed count, which compilers turn into vectors
+            constexpr uint64_t kLanes = 32 / sizeof(Stored); // a fixed count, which compilers turn into vectors
             constexpr int64_t kStep = kLanes;
             Value lanes[kLanes] = {};
             int64_t i = 0;
@@ -87,7 +87,7 @@ private:
                 for (uint64_t lane = 0; lane < kLanes; ++lane)
                     lanes[lane] = larger(lanes[lane], Source::magnitude(group[lane]));
             }
-            Value value = join(lanes, kStep, 0);
+            Value value = join(lanes, kStep);
             for (; i < count; ++i)
                 value = larger(value, Source::magnitude(first[i]));
             return value;
@@ -143,7 +143,7 @@ public:
         }
     }
 
-    static Value join(const Value* chunks, int64_t count, int32_t)
+    static Value join(const Value* chunks, int64_t count)
     {
         Value value = Value::none();
         for (int64_t i = 0; i < count; ++i)
@@ -170,7 +170,7 @@ private:
         Value value = Value::none();
         int64_t i = 0;
         if (stride == 1) {
-            constexpr uint64_t kLanes = 64 / sizeof(T);
+            constexpr uint64_t kLanes = 32 / sizeof(T);
             constexpr int64_t kStep = kLanes;
             T low[kLanes];
             T high[kLanes];

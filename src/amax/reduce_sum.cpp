@@ -1,5 +1,8 @@
 // The sum. Floats: in fp64, in the one order of codec/sum.h over the elements of each output in logical order. Integers: in
 // int64, where the order does not matter, wrapping.
+#include <cstddef>
+#include <utility>
+
 #include "amax/driver.h"
 #include "amax/reduce.h"
 #include "amax/source.h"
@@ -22,7 +25,7 @@ public:
         int64_t i = 0;
         while (i < count) {
             if (filled_ == 0 && count - i >= kSideBySide * codec::kLeafElements) {
-                add_whole_leaves(first + i * stride, stride);
+                add_whole_leaves(first + i * stride, stride, std::make_index_sequence<kSideBySide>());
                 i += kSideBySide * codec::kLeafElements;
                 continue;
             }
@@ -43,14 +46,15 @@ public:
     }
 
 private:
-    void add_whole_leaves(const Stored* first, int64_t stride)
+    // Written out leaf by leaf, so that each sum has a register.
+    template <size_t... leaf>
+    void add_whole_leaves(const Stored* first, int64_t stride, std::index_sequence<leaf...>)
     {
-        double leaves[kSideBySide] = {};
-        for (int64_t i = 0; i < codec::kLeafElements; ++i)
-            for (int64_t leaf = 0; leaf < kSideBySide; ++leaf)
-                leaves[leaf] = codec::add(leaves[leaf], Source::value(first[(leaf * codec::kLeafElements + i) * stride]));
-        for (const double leaf : leaves)
-            tree_.add_leaf(leaf);
+        const int64_t step = codec::kLeafElements * stride;
+        double sums[kSideBySide] = {};
+        for (int64_t i = 0; i < codec::kLeafElements; ++i, first += stride)
+            ((sums[leaf] = codec::add(sums[leaf], Source::value(first[static_cast<int64_t>(leaf) * step]))), ...);
+        (tree_.add_leaf(sums[leaf]), ...);
     }
 
     void close_leaf()
@@ -151,12 +155,13 @@ public:
         sums.result(out);
     }
 
-    // A last chunk that is shorter joins by the same additions as a whole one.
-    static double join(const double* chunks, int64_t count, int32_t level)
+    // Chunks are whole subtrees, which join among themselves as leaves do; a last one that is shorter joins by the same
+    // additions, from the right.
+    static double join(const double* chunks, int64_t count)
     {
         codec::PairwiseSum tree;
         for (int64_t i = 0; i < count; ++i)
-            tree.add_subtree(chunks[i], level);
+            tree.add_leaf(chunks[i]);
         return tree.result();
     }
 
@@ -189,7 +194,7 @@ public:
             }
     }
 
-    static Value join(const Value* chunks, int64_t count, int32_t)
+    static Value join(const Value* chunks, int64_t count)
     {
         Value value = 0;
         for (int64_t i = 0; i < count; ++i)

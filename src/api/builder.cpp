@@ -11,6 +11,7 @@
 #include "builder/parts.h"
 #include "builder/staging.h"
 #include "core/mutex.h"
+#include "core/status_word.h"
 
 using namespace moeq;
 
@@ -461,8 +462,7 @@ private:
             *link = staged->next;
             b_.staging.insert(staged);
         });
-        if (b_.status_word != nullptr)
-            *b_.status_word |= seen_;
+        see(b_.status_word, seen_);
         unlink();
     }
 

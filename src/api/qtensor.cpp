@@ -3,6 +3,8 @@
 #include <dlpack/dlpack.h>
 
 #include "api/boundary.h"
+#include "api/options.h"
+#include "core/status_word.h"
 #include "formats/compare.h"
 
 using namespace moeq;
@@ -126,8 +128,7 @@ struct Selection {
 
 moeq_status refuse_expert(int64_t expert, int64_t position, const Geometry& g, uint32_t* status_word, Report& report)
 {
-    if (status_word != nullptr)
-        *status_word |= MOEQ_SEEN_BAD_EXPERT;
+    see(status_word, MOEQ_SEEN_BAD_EXPERT);
     const moeq_status status = report.fail(MOEQ_ERROR_RANGE, 2, "region")
                                << "got expert " << expert << " at position " << position << "; want 0 to " << g.experts - 1;
     report.set_place({expert, -1, -1});
@@ -236,10 +237,7 @@ extern "C" moeq_status moeq_qtensor_copy(const moeq_qtensor* qtensor, int32_t de
         MOEQ_TRY(check_not_null(out, 5, "out", report));
         *out = nullptr;
         MOEQ_TRY(check_not_null(qtensor, 1, "qtensor", report));
-        if (device_type != MOEQ_DEVICE_DEFAULT && device_type != MOEQ_DEVICE_CPU)
-            return report.fail(MOEQ_ERROR_BACKEND, 2, "device_type")
-                   << "got " << device_type << "; this build of moeq has no CUDA backend; want MOEQ_DEVICE_CPU";
-        MOEQ_TRY(check_zero(device_id, "device_id", 3, "device_id", report));
+        MOEQ_TRY(check_host_device(device_type, device_id, 2, 3, "device_type", "device_id", report));
         MOEQ_TRY(check_host_stream(stream, 4, report));
         const moeq_context& context = *qtensor->storage->context;
         EncodedWeight copy;

@@ -5,32 +5,6 @@
 
 using namespace moeq;
 
-namespace moeq {
-
-moeq_status read_quantize_options(const moeq_quantize_options* given, int32_t argument, moeq_quantize_options* out,
-                                  Report& report)
-{
-    MOEQ_TRY(read_struct(given, out, argument, "options", report));
-    MOEQ_TRY(check_zero(out->reserved, "reserved", argument, "options", report));
-    if (out->device_type != MOEQ_DEVICE_DEFAULT && out->device_type != MOEQ_DEVICE_CPU)
-        return report.fail(MOEQ_ERROR_BACKEND, argument, "options")
-               << "got device_type " << out->device_type << "; this build of moeq has no CUDA backend; want MOEQ_DEVICE_CPU";
-    MOEQ_TRY(check_zero(out->device_id, "device_id", argument, "options", report));
-    if (out->storage_count < 0 || (out->storage == nullptr) != (out->storage_count == 0))
-        return report.fail(MOEQ_ERROR_ARGUMENT, argument, "options")
-               << "got storage_count " << out->storage_count << (out->storage == nullptr ? " without storage" : " with storage")
-               << "; want both or neither";
-    if (out->storage != nullptr && out->device_type != MOEQ_DEVICE_DEFAULT)
-        return report.fail(MOEQ_ERROR_ARGUMENT, argument, "options")
-               << "got storage and a device_type; want one of them: the storage says where it is";
-    if (out->staging_limit < 0)
-        return report.fail(MOEQ_ERROR_ARGUMENT, argument, "options")
-               << "got staging_limit " << out->staging_limit << "; want 0 (none) or more";
-    return MOEQ_OK;
-}
-
-} // namespace moeq
-
 namespace {
 
 constexpr int64_t kNestedStagingLimit = 32 << 20; // bytes; beyond it nested statistics read the source again

@@ -1,10 +1,9 @@
 // Reductions: amax and sum over axes, the helpers around them, and scales from amax.
-#include <atomic>
-
 #include "amax/reduce.h"
 #include "amax/scale.h"
 #include "api/boundary.h"
 #include "api/context.h"
+#include "core/status_word.h"
 #include "core/text.h"
 #include "formats/geometry.h"
 
@@ -15,13 +14,6 @@ namespace {
 
 constexpr int32_t kManyFlags = MOEQ_REDUCE_ACCUMULATE | MOEQ_REDUCE_WRAP_INTEGERS;
 constexpr int64_t kBigSource = int64_t{1} << 21; // elements; of many sources, those above are shared among threads
-
-// Several calls may share one status word.
-void set_status_word(uint32_t* word, uint32_t seen)
-{
-    if (word != nullptr && seen != 0)
-        std::atomic_ref<uint32_t>(*word).fetch_or(seen, std::memory_order_relaxed);
-}
 
 // An empty source has a sum, 0, but no amax, unless there is one already to accumulate into, which then stays.
 bool is_amax_of_nothing(const TensorView& source, const Axes& axes)
@@ -79,7 +71,7 @@ extern "C" moeq_status moeq_reduce(const moeq_context* context, const struct DLM
             return axes.has(MOEQ_REDUCE_ACCUMULATE) ? MOEQ_OK : refuse_amax_of_nothing(from, 2, "source", report);
         std::atomic<uint32_t> seen{0};
         MOEQ_TRY(amax::reduce(amax::make_plan(from, axes, to), context->kernels, context->executor, seen, report));
-        set_status_word(known.status_word, seen.load(std::memory_order_relaxed));
+        see(known.status_word, seen.load(std::memory_order_relaxed));
         return MOEQ_OK;
     });
 }
@@ -194,7 +186,7 @@ extern "C" moeq_status moeq_reduce_many(const moeq_context* context, const struc
         MOEQ_TRY(check_shape(many.destination, wanted, 1, &count, report));
         MOEQ_TRY(many.check(report));
         MOEQ_TRY(many.run(report));
-        set_status_word(known.status_word, many.seen.load(std::memory_order_relaxed));
+        see(known.status_word, many.seen.load(std::memory_order_relaxed));
         return MOEQ_OK;
     });
 }

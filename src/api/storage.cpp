@@ -137,6 +137,11 @@ moeq_status accept_components(const Geometry& geometry, const moeq_component* co
         if ((seen >> id & 1) != 0)
             return report.fail(MOEQ_ERROR_DUPLICATE, argument, name) << "got " << component_name(id) << " twice; want it once";
         seen |= 1u << id;
+        for (int64_t j = 0; j < i; ++j)
+            if (components[j].tensor == components[i].tensor)
+                return report.fail(MOEQ_ERROR_DUPLICATE, argument, name)
+                       << "got one tensor as " << component_name(components[j].component) << " and as " << component_name(id)
+                       << "; want a tensor for each: its deleter runs once";
         for (int64_t j = 0; access == Access::kWrite && j < i; ++j)
             MOEQ_TRY(check_no_overlap(views[i], {argument, component_name(id), 0}, views[j],
                                       component_name(components[j].component), report));

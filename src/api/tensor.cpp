@@ -3,6 +3,7 @@
 
 #include "api/boundary.h"
 #include "api/managed_tensor.h"
+#include "api/options.h"
 #include "core/checked.h"
 
 using namespace moeq;
@@ -49,20 +50,6 @@ moeq_status describe_new_tensor(int32_t dtype, int32_t ndim, const int64_t* shap
     return MOEQ_OK;
 }
 
-moeq_status check_device(int32_t device_type, int32_t device_id, Report& report)
-{
-    if (device_type != MOEQ_DEVICE_DEFAULT && device_type != MOEQ_DEVICE_CPU) {
-        const bool cuda = device_type == MOEQ_DEVICE_CUDA || device_type == MOEQ_DEVICE_CUDA_HOST ||
-                          device_type == MOEQ_DEVICE_CUDA_MANAGED;
-        return report.fail(cuda ? MOEQ_ERROR_BACKEND : MOEQ_ERROR_DEVICE, 5, "device_type")
-               << "got " << device_type << (cuda ? " (CUDA); this build of moeq has no CUDA backend" : "")
-               << "; want MOEQ_DEVICE_CPU";
-    }
-    if (device_id != 0)
-        return report.fail(MOEQ_ERROR_DEVICE, 6, "device_id") << "got " << device_id << "; want 0 for host memory";
-    return MOEQ_OK;
-}
-
 } // namespace
 
 extern "C" moeq_status moeq_tensor_create(const moeq_context* context, int32_t dtype, int32_t ndim, const int64_t* shape,
@@ -75,7 +62,7 @@ extern "C" moeq_status moeq_tensor_create(const moeq_context* context, int32_t d
         MOEQ_TRY(check_not_null(context, 1, "context", report));
         TensorView view;
         MOEQ_TRY(describe_new_tensor(dtype, ndim, shape, &view, report));
-        MOEQ_TRY(check_device(device_type, device_id, report));
+        MOEQ_TRY(check_host_device(device_type, device_id, 5, 6, "device_type", "device_id", report));
         MOEQ_TRY(check_host_stream(stream, 7, report));
         const uint64_t bytes = static_cast<uint64_t>(view.count * view.itemsize());
         Allocator& allocator = context->allocator;

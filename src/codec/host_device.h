@@ -73,11 +73,12 @@ MOEQ_HOST_DEVICE inline float float_from_bits(uint32_t bits) {
     return __uint_as_float(bits);
 }
 #else
+// The builtin, because std::bit_cast would leave an out-of-line copy in unoptimised builds.
 MOEQ_HOST_DEVICE constexpr uint32_t float_bits(float value) {
-    return std::bit_cast<uint32_t>(value);
+    return __builtin_bit_cast(uint32_t, value);
 }
 MOEQ_HOST_DEVICE constexpr float float_from_bits(uint32_t bits) {
-    return std::bit_cast<float>(bits);
+    return __builtin_bit_cast(float, bits);
 }
 #endif
 

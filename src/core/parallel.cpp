@@ -9,12 +9,31 @@ namespace moeq {
 
 namespace {
 
+// A number for each index, mixed so that only the right set of indices has the right sum: a task that ran twice in place of
+// another one is found without a list of what ran. The constants are those of SplitMix64.
+uint64_t mark(int64_t index)
+{
+    uint64_t x = static_cast<uint64_t>(index) + 0x9E3779B97F4A7C15u;
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
+    return x ^ (x >> 31);
+}
+
+uint64_t marks_of_all(int64_t count)
+{
+    uint64_t sum = 0;
+    for (int64_t i = 0; i < count; ++i)
+        sum += mark(i);
+    return sum;
+}
+
 // Wraps the body of a call: the host's floating-point modes may differ from thread to thread.
 struct Guarded {
     moeq_task_fn body;
     void* task;
     int64_t count;
     std::atomic<int64_t> done{0};
+    std::atomic<uint64_t> marks{0}; // of the tasks that were done, added up
     std::atomic<bool> outside{false};
 
     static void run(int64_t index, void* self)
@@ -28,6 +47,7 @@ struct Guarded {
             FloatEnvironment environment;
             guarded.body(index, guarded.task);
         }
+        guarded.marks.fetch_add(mark(index), std::memory_order_relaxed);
         guarded.done.fetch_add(1, std::memory_order_release);
     }
 };
@@ -54,9 +74,12 @@ moeq_status Executor::run(int64_t count, moeq_task_fn body, void* task, Report& 
     if (answer != MOEQ_CONTINUE)
         return report.fail(MOEQ_ERROR_CALLBACK)
                << "parallel_for returned " << answer << "; want MOEQ_CONTINUE (1) after all " << count << " tasks";
-    if (done != count || guarded.outside.load(std::memory_order_relaxed))
+    const bool outside = guarded.outside.load(std::memory_order_relaxed);
+    if (done != count || outside || guarded.marks.load(std::memory_order_relaxed) != marks_of_all(count))
         return report.fail(MOEQ_ERROR_CALLBACK)
-               << "parallel_for ran " << done << " of " << count << " tasks or an index outside of them; want each index once";
+               << "parallel_for ran " << done << " tasks of " << count
+               << (outside ? ", one with an index outside of them" : done == count ? ", one of them twice" : "")
+               << "; want each index from 0 to " << count - 1 << " once";
     return MOEQ_OK;
 }
 

@@ -1,6 +1,7 @@
 // Cuts a whole weight into tasks for the executor, and says what the data told.
 #include "formats/encode.h"
 
+#include "core/status_word.h"
 #include "formats/segment_reader.h"
 
 namespace moeq {
@@ -237,8 +238,7 @@ void find_nonfinite(const Engine& engine, const Geometry& geometry, const Patch&
 moeq_status conclude(const Findings& findings, const Geometry& geometry, int32_t argument, const char* name,
                      uint32_t* status_word, Report& report)
 {
-    if (status_word != nullptr)
-        *status_word |= findings.seen();
+    see(status_word, findings.seen());
     if (!findings.refused())
         return MOEQ_OK;
     const int64_t flat = findings.first_bad();

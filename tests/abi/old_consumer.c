@@ -18,41 +18,47 @@ static struct DLManagedTensorVersioned source, destination;
 static int64_t live_blocks;
 static int destroyed;
 
-static void *take(uint64_t bytes, uint64_t alignment, void *user) {
-    void *memory = aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+static void* take(uint64_t bytes, uint64_t alignment, void* user)
+{
+    void* memory = aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
     live_blocks += memory != NULL;
     CHECK(user == &live_blocks);
     return memory;
 }
 
-static void give(void *memory, uint64_t bytes, void *user) {
+static void give(void* memory, uint64_t bytes, void* user)
+{
     (void)bytes;
     (void)user;
     live_blocks -= memory != NULL;
     free(memory);
 }
 
-static int32_t run_serially(moeq_task_fn run, void *task, int64_t count, void *user) {
+static int32_t run_serially(moeq_task_fn run, void* task, int64_t count, void* user)
+{
     (void)user;
     for (int64_t i = 0; i < count; i++)
         run(i, task);
     return MOEQ_CONTINUE;
 }
 
-static void count_destroy(void *user) {
+static void count_destroy(void* user)
+{
     CHECK(user == &live_blocks);
     destroyed++;
 }
 
-static moeq_context *make_context(void) {
-    moeq_context *context = NULL;
+static moeq_context* make_context(void)
+{
+    moeq_context* context = NULL;
     moeq_context_options options = {sizeof options, 1, MOEQ_CPU_TIER_BEST, 0, take, give, run_serially, &live_blocks,
                                     count_destroy};
     CHECK_EQUAL(moeq_context_create(&options, &context, NULL), MOEQ_OK);
     return context;
 }
 
-static float amax_of(const float *values, int64_t count) {
+static float amax_of(const float* values, int64_t count)
+{
     float amax = 0;
     for (int64_t i = 0; i < count; i++)
         amax = fmaxf(amax, fabsf(values[i]));
@@ -60,7 +66,8 @@ static float amax_of(const float *values, int64_t count) {
 }
 
 /* Bound of the format, as a share of the largest magnitude in each run of `run` elements that shares a scale. */
-static void check_bound(const float *values, int64_t run, float share) {
+static void check_bound(const float* values, int64_t run, float share)
+{
     for (int64_t i = 0; i < kCount; i += run) {
         float bound = share * amax_of(numbers + i, run);
         for (int64_t k = i; k < i + run; k++)
@@ -68,9 +75,10 @@ static void check_bound(const float *values, int64_t run, float share) {
     }
 }
 
-static moeq_qtensor *build_in_pieces(const moeq_context *context, const moeq_spec *spec) {
-    moeq_builder *builder = NULL;
-    moeq_qtensor *qtensor = NULL;
+static moeq_qtensor* build_in_pieces(const moeq_context* context, const moeq_spec* spec)
+{
+    moeq_builder* builder = NULL;
+    moeq_qtensor* qtensor = NULL;
     moeq_builder_state state = {.struct_size = sizeof state};
     moeq_block missing[2];
     int64_t gaps = 0, piece_shape[2] = {1, kColumns};
@@ -96,11 +104,12 @@ static moeq_qtensor *build_in_pieces(const moeq_context *context, const moeq_spe
     return qtensor;
 }
 
-static void test_weight(const moeq_context *context, int32_t format, int64_t run, float share) {
+static void test_weight(const moeq_context* context, int32_t format, int64_t run, float share)
+{
     moeq_spec spec = {.struct_size = sizeof spec, .format = format};
     moeq_spec resolved = {.struct_size = sizeof resolved};
     moeq_qtensor_info info = {.struct_size = sizeof info};
-    moeq_qtensor *whole = NULL;
+    moeq_qtensor* whole = NULL;
     CHECK_EQUAL(moeq_qtensor_quantize(context, &source, &spec, NULL, NULL, &whole, NULL), MOEQ_OK);
     CHECK_EQUAL(moeq_qtensor_get_info(whole, &info, NULL), MOEQ_OK);
     CHECK_EQUAL(info.folded[0], kExperts);
@@ -113,7 +122,7 @@ static void test_weight(const moeq_context *context, int32_t format, int64_t run
     CHECK_EQUAL(moeq_qtensor_dequantize(whole, NULL, NULL, &destination, NULL), MOEQ_OK);
     check_bound(result, run, share);
 
-    moeq_qtensor *pieced = build_in_pieces(context, &spec);
+    moeq_qtensor* pieced = build_in_pieces(context, &spec);
     struct DLManagedTensorVersioned other = view_of(again, MOEQ_DTYPE_FP32, 3, shape);
     CHECK_EQUAL(moeq_qtensor_dequantize(pieced, NULL, NULL, &other, NULL), MOEQ_OK);
     CHECK(memcmp(result, again, sizeof result) == 0);
@@ -126,7 +135,7 @@ static void test_weight(const moeq_context *context, int32_t format, int64_t run
     CHECK(memcmp(again, result + (2 * kRows + 1) * kColumns, 3 * kColumns * sizeof(float)) == 0);
     CHECK(memcmp(again + 3 * kColumns, result + kColumns, 3 * kColumns * sizeof(float)) == 0);
 
-    struct DLManagedTensorVersioned *codes = NULL;
+    struct DLManagedTensorVersioned* codes = NULL;
     CHECK_EQUAL(moeq_qtensor_export(whole, MOEQ_COMPONENT_CODES, &codes, NULL), MOEQ_OK);
     moeq_qtensor_release(whole);
     moeq_qtensor_release(pieced);
@@ -136,7 +145,8 @@ static void test_weight(const moeq_context *context, int32_t format, int64_t run
     }
 }
 
-static void test_reduce(const moeq_context *context) {
+static void test_reduce(const moeq_context* context)
+{
     const int32_t axes[2] = {1, -1};
     float amax[kExperts];
     int64_t amax_shape[1] = {kExperts};
@@ -148,9 +158,10 @@ static void test_reduce(const moeq_context *context) {
         CHECK(amax[e] == amax_of(numbers + e * kRows * kColumns, kRows * kColumns));
 }
 
-static void test_wrong_call(const moeq_context *context) {
+static void test_wrong_call(const moeq_context* context)
+{
     moeq_spec spec = {.struct_size = sizeof spec, .format = 999};
-    moeq_qtensor *qtensor = (moeq_qtensor *)(void *)&spec;
+    moeq_qtensor* qtensor = (moeq_qtensor*)(void*)&spec;
     moeq_error err;
     CHECK_EQUAL(moeq_qtensor_quantize(context, &source, &spec, NULL, NULL, &qtensor, &err), MOEQ_ERROR_ARGUMENT);
     CHECK(qtensor == NULL);
@@ -159,14 +170,15 @@ static void test_wrong_call(const moeq_context *context) {
     CHECK(strcmp(moeq_status_name(err.status), "MOEQ_ERROR_ARGUMENT") == 0);
 }
 
-int main(void) {
+int main(void)
+{
     check_context = "old consumer";
     CHECK_EQUAL(moeq_abi_version(), MOEQ_ABI_VERSION);
     CHECK(moeq_version() >= 10000 * MOEQ_VERSION_MAJOR + 100 * MOEQ_VERSION_MINOR + MOEQ_VERSION_PATCH);
     fill_numbers(numbers, kCount);
     source = view_of(numbers, MOEQ_DTYPE_FP32, 3, shape);
     destination = view_of(result, MOEQ_DTYPE_FP32, 3, shape);
-    moeq_context *context = make_context();
+    moeq_context* context = make_context();
     if (check_failures == 0) {
         /* Largest error as a share of the amax: half a step of 127; half the widest gap between codes; 1/2^4 of the value
          * at the top of E4M3, and a little for the roundings on the way. */

@@ -15,16 +15,17 @@ static float numbers[kCount];
 static float result[kCount];
 static int64_t shape[3] = {kExperts, kRows, kColumns};
 static struct DLManagedTensorVersioned source, destination;
-static moeq_context *context;
-static moeq_qtensor *qtensor;
-static moeq_builder *builder;
+static moeq_context* context;
+static moeq_qtensor* qtensor;
+static moeq_builder* builder;
 static moeq_spec nf4;
-static unsigned char *fence; /* the first byte that may not be touched */
+static unsigned char* fence; /* the first byte that may not be touched */
 static long page;
 
-static void make_fence(void) {
+static void make_fence(void)
+{
     page = sysconf(_SC_PAGESIZE);
-    unsigned char *memory = mmap(NULL, (size_t)page * 3, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    unsigned char* memory = mmap(NULL, (size_t)page * 3, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED || mprotect(memory + 2 * page, (size_t)page, PROT_NONE) != 0) {
         perror("mmap");
         exit(2);
@@ -33,7 +34,8 @@ static void make_fence(void) {
 }
 
 /* `size` bytes that end at the fence, in a memory full of 0xEE. */
-static unsigned char *place(uint32_t size) {
+static unsigned char* place(uint32_t size)
+{
     memset(fence - 2 * page, 0xEE, (size_t)page * 2);
     return fence - size;
 }
@@ -41,56 +43,63 @@ static unsigned char *place(uint32_t size) {
 /* ---- structs that go in ---- */
 
 typedef struct {
-    const char *name;
+    const char* name;
     uint32_t size;
     int32_t argument; /* its place in the call below */
-    moeq_status (*call)(void *input, moeq_error *err);
+    moeq_status (*call)(void* input, moeq_error* err);
     int32_t first_field; /* value of the int32 behind struct_size that makes the call succeed */
 } Input;
 
-static moeq_status call_context(void *input, moeq_error *err) {
-    moeq_context *made = (moeq_context *)(void *)&made;
+static moeq_status call_context(void* input, moeq_error* err)
+{
+    moeq_context* made = (moeq_context*)(void*)&made;
     moeq_status status = moeq_context_create(input, &made, err);
     CHECK((made != NULL) == (status == MOEQ_OK));
     moeq_context_destroy(made);
     return status;
 }
 
-static moeq_status call_spec(void *input, moeq_error *err) {
-    moeq_qtensor *made = (moeq_qtensor *)(void *)&made;
+static moeq_status call_spec(void* input, moeq_error* err)
+{
+    moeq_qtensor* made = (moeq_qtensor*)(void*)&made;
     moeq_status status = moeq_qtensor_quantize(context, &source, input, NULL, NULL, &made, err);
     CHECK((made != NULL) == (status == MOEQ_OK));
     moeq_qtensor_release(made);
     return status;
 }
 
-static moeq_status call_quantize(void *input, moeq_error *err) {
-    moeq_qtensor *made = (moeq_qtensor *)(void *)&made;
+static moeq_status call_quantize(void* input, moeq_error* err)
+{
+    moeq_qtensor* made = (moeq_qtensor*)(void*)&made;
     moeq_status status = moeq_qtensor_quantize(context, &source, &nf4, input, NULL, &made, err);
     CHECK((made != NULL) == (status == MOEQ_OK));
     moeq_qtensor_release(made);
     return status;
 }
 
-static moeq_status call_builder(void *input, moeq_error *err) {
-    moeq_builder *made = (moeq_builder *)(void *)&made;
+static moeq_status call_builder(void* input, moeq_error* err)
+{
+    moeq_builder* made = (moeq_builder*)(void*)&made;
     moeq_status status = moeq_builder_create(context, &nf4, 3, shape, input, NULL, &made, err);
     CHECK((made != NULL) == (status == MOEQ_OK));
     moeq_builder_destroy(made);
     return status;
 }
 
-static moeq_status call_region(void *input, moeq_error *err) {
+static moeq_status call_region(void* input, moeq_error* err)
+{
     return moeq_qtensor_dequantize(qtensor, input, NULL, &destination, err);
 }
 
-static moeq_status call_reduce(void *input, moeq_error *err) {
+static moeq_status call_reduce(void* input, moeq_error* err)
+{
     float amax = 0;
     struct DLManagedTensorVersioned scalar = view_of(&amax, MOEQ_DTYPE_FP32, 0, NULL);
     return moeq_reduce(context, &source, input, NULL, &scalar, err);
 }
 
-static moeq_status call_reduce_shape(void *input, moeq_error *err) {
+static moeq_status call_reduce_shape(void* input, moeq_error* err)
+{
     int32_t out_ndim = 0;
     int64_t out_shape[8];
     return moeq_reduce_shape(3, shape, input, &out_ndim, out_shape, err);
@@ -107,8 +116,9 @@ static const Input inputs[] = {
 };
 
 /* The struct in `size` bytes before the fence: zeros, struct_size = stated, the one field that is needed. */
-static unsigned char *make_input(const Input *input, uint32_t size, uint32_t stated) {
-    unsigned char *at = place(size);
+static unsigned char* make_input(const Input* input, uint32_t size, uint32_t stated)
+{
+    unsigned char* at = place(size);
     memset(at, 0, size);
     memcpy(at, &stated, sizeof stated);
     if (size >= 8)
@@ -116,7 +126,8 @@ static unsigned char *make_input(const Input *input, uint32_t size, uint32_t sta
     return at;
 }
 
-static void expect_refused(const Input *input, void *at, uint32_t stated) {
+static void expect_refused(const Input* input, void* at, uint32_t stated)
+{
     moeq_error err;
     moeq_status status = input->call(at, &err);
     CHECK_EQUAL(status, MOEQ_ERROR_VERSION);
@@ -129,7 +140,8 @@ static void expect_refused(const Input *input, void *at, uint32_t stated) {
     CHECK_EQUAL(input->call(at, NULL), MOEQ_ERROR_VERSION);
 }
 
-static void test_input(const Input *input) {
+static void test_input(const Input* input)
+{
     moeq_error err;
     check_context = input->name;
     CHECK_EQUAL(moeq_struct_size(input->name), input->size);
@@ -150,7 +162,7 @@ static void test_input(const Input *input) {
     for (size_t i = 0; i < sizeof tails / sizeof tails[0]; i++) {
         uint32_t size = input->size + tails[i];
         uint32_t room = (size + 7) / 8 * 8;
-        unsigned char *at = make_input(input, room, size);
+        unsigned char* at = make_input(input, room, size);
         memset(at + size, 0xEE, room - size); /* behind the stated size: none of the library's business */
         CHECK_EQUAL(input->call(at, &err), MOEQ_OK);
         at[input->size] = 1;
@@ -164,30 +176,19 @@ static void test_input(const Input *input) {
 /* ---- structs that come out ---- */
 
 typedef struct {
-    const char *name;
+    const char* name;
     uint32_t size;
-    moeq_status (*call)(void *output, moeq_error *err);
+    moeq_status (*call)(void* output, moeq_error* err);
 } Output;
 
-static moeq_status get_memory(void *output, moeq_error *err) {
-    return moeq_context_get_memory(context, output, err);
-}
-static moeq_status get_info(void *output, moeq_error *err) {
-    return moeq_qtensor_get_info(qtensor, output, err);
-}
-static moeq_status get_spec(void *output, moeq_error *err) {
-    return moeq_qtensor_get_spec(qtensor, output, err);
-}
-static moeq_status resolve(void *output, moeq_error *err) {
-    return moeq_spec_resolve(&nf4, 3, shape, output, err);
-}
-static moeq_status parse(void *output, moeq_error *err) {
-    return moeq_spec_parse("nf4", output, err);
-}
-static moeq_status get_state(void *output, moeq_error *err) {
-    return moeq_builder_get_state(builder, output, err);
-}
-static moeq_status get_component(void *output, moeq_error *err) {
+static moeq_status get_memory(void* output, moeq_error* err) { return moeq_context_get_memory(context, output, err); }
+static moeq_status get_info(void* output, moeq_error* err) { return moeq_qtensor_get_info(qtensor, output, err); }
+static moeq_status get_spec(void* output, moeq_error* err) { return moeq_qtensor_get_spec(qtensor, output, err); }
+static moeq_status resolve(void* output, moeq_error* err) { return moeq_spec_resolve(&nf4, 3, shape, output, err); }
+static moeq_status parse(void* output, moeq_error* err) { return moeq_spec_parse("nf4", output, err); }
+static moeq_status get_state(void* output, moeq_error* err) { return moeq_builder_get_state(builder, output, err); }
+static moeq_status get_component(void* output, moeq_error* err)
+{
     return moeq_spec_get_component(&nf4, 3, shape, MOEQ_COMPONENT_CODES, output, err);
 }
 
@@ -202,33 +203,37 @@ static const Output outputs[] = {
 };
 
 /* `size` bytes of `filler` before the fence, with struct_size = stated. */
-static unsigned char *make_output(uint32_t size, uint32_t stated, int filler) {
-    unsigned char *at = place(size);
+static unsigned char* make_output(uint32_t size, uint32_t stated, int filler)
+{
+    unsigned char* at = place(size);
     memset(at, filler, size);
     memcpy(at, &stated, sizeof stated);
     return at;
 }
 
-static int all_are(const unsigned char *bytes, uint32_t count, int value) {
+static int all_are(const unsigned char* bytes, uint32_t count, int value)
+{
     for (uint32_t i = 0; i < count; i++)
         if (bytes[i] != value)
             return 0;
     return 1;
 }
 
-static uint32_t stated_size(const unsigned char *at) {
+static uint32_t stated_size(const unsigned char* at)
+{
     uint32_t size;
     memcpy(&size, at, sizeof size);
     return size;
 }
 
-static void test_output(const Output *output) {
+static void test_output(const Output* output)
+{
     moeq_error err;
     unsigned char wanted[512];
     check_context = output->name;
     CHECK_EQUAL(moeq_struct_size(output->name), output->size);
 
-    unsigned char *at = make_output(output->size, output->size, 0);
+    unsigned char* at = make_output(output->size, output->size, 0);
     CHECK_EQUAL(output->call(at, &err), MOEQ_OK);
     CHECK_EQUAL(stated_size(at), output->size);
     memcpy(wanted, at, output->size);
@@ -267,7 +272,8 @@ static void test_output(const Output *output) {
     }
 }
 
-int main(void) {
+int main(void)
+{
     moeq_error err;
     make_fence();
     fill_numbers(numbers, kCount);

@@ -6,7 +6,7 @@
 #include <string.h>
 
 typedef struct Tensor {
-    void *data;
+    void* data;
     int32_t device_type, device_id, ndim;
     uint8_t code, bits;
     uint16_t lanes;
@@ -16,14 +16,15 @@ typedef struct Tensor {
 
 struct DLManagedTensorVersioned {
     uint32_t major, minor;
-    void *manager_ctx;
-    void (*deleter)(struct DLManagedTensorVersioned *self);
+    void* manager_ctx;
+    void (*deleter)(struct DLManagedTensorVersioned* self);
     uint64_t flags;
     Tensor tensor;
 };
 
 /* A borrowed row-major view in host memory. dtype: a MOEQ_DTYPE_ number. */
-static inline struct DLManagedTensorVersioned view_of(const void *data, int32_t dtype, int32_t ndim, int64_t *shape) {
+static inline struct DLManagedTensorVersioned view_of(const void* data, int32_t dtype, int32_t ndim, int64_t* shape)
+{
     struct DLManagedTensorVersioned view;
     memset(&view, 0, sizeof view);
     view.major = 1;
@@ -38,7 +39,8 @@ static inline struct DLManagedTensorVersioned view_of(const void *data, int32_t 
 }
 
 /* Numbers in [-1, 1), the same everywhere: a linear congruential generator's high bits. */
-static inline void fill_numbers(float *numbers, int64_t count) {
+static inline void fill_numbers(float* numbers, int64_t count)
+{
     uint32_t state = 12345;
     for (int64_t i = 0; i < count; i++) {
         state = state * 1664525u + 1013904223u;

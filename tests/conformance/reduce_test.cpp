@@ -2,6 +2,8 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
+#include <algorithm>
+#include <array>
 #include <cfenv>
 #include <cmath>
 #include <limits>
@@ -28,22 +30,26 @@ struct Options : moeq_reduce_options {
         operation = wanted_operation;
         flags = wanted_flags;
     }
+    Options(const Options& other) : moeq_reduce_options(other), axis_list(other.axis_list), lengths(other.lengths)
+    {
+        axes = other.axes == nullptr ? nullptr : axis_list.data();
+        blocks = other.blocks == nullptr ? nullptr : lengths.data();
+    }
     Options& over(std::initializer_list<int32_t> list)
     {
-        axis_list.reserve(list.size() + 1); // data() of an empty list is a list too
-        axis_list.assign(list);
+        std::copy(list.begin(), list.end(), axis_list.begin());
         axes = axis_list.data();
         axis_count = static_cast<int32_t>(list.size());
         return *this;
     }
     Options& in_blocks(std::initializer_list<int64_t> list)
     {
-        lengths.assign(list);
+        std::copy(list.begin(), list.end(), lengths.begin());
         blocks = lengths.data();
         return *this;
     }
-    std::vector<int32_t> axis_list;
-    std::vector<int64_t> lengths;
+    std::array<int32_t, 8> axis_list{};
+    std::array<int64_t, 8> lengths{};
 };
 
 class Reduce : public testing::Test {
@@ -648,6 +654,7 @@ TEST_F(Reduce, TheFirstBadAmaxIsNamedWhateverTheThreadsDo)
     spec.struct_size = sizeof spec;
     spec.format = MOEQ_FORMAT_INT8;
     expect_error(moeq_scale_from_amax(other, amax, &spec, nullptr, scales, &error), MOEQ_ERROR_VALUE, 2, "got NaN at index [40001]");
+    expect_error(moeq_scale_from_amax(context, amax, &spec, nullptr, scales, &error), MOEQ_ERROR_VALUE, 2, "got NaN at index [40001]");
     moeq_context_destroy(other);
 }
 

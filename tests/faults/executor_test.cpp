@@ -6,7 +6,7 @@
 #include <set>
 #include <thread>
 
-#include "calls.h"
+#include "support/calls.h"
 
 namespace moeq_test {
 namespace {
@@ -60,16 +60,17 @@ const std::vector<Misdeed>& misdeeds()
 
 class Executors : public testing::TestWithParam<CallKind> {};
 
-Bytes serial_result(const CallKind& kind, const Size& size)
+Bytes result_with(World::Threads threads, const CallKind& kind)
 {
-    World world;
-    const std::unique_ptr<Call> call = kind.in(world, size);
+    World world(threads);
+    const std::unique_ptr<Call> call = kind.in(world, kLarge);
     EXPECT_EQ(call->run(nullptr), MOEQ_OK);
     return call->result();
 }
 
 TEST_P(Executors, MisdeedsAreTold)
 {
+    Bytes wanted;
     for (const Misdeed& misdeed : misdeeds()) {
         SCOPED_TRACE(misdeed.name);
         World world(World::Threads::kExecutor);
@@ -92,7 +93,9 @@ TEST_P(Executors, MisdeedsAreTold)
         EXPECT_EQ(call->state(), before);
         err = {};
         EXPECT_EQ(call->run(&err), MOEQ_OK) << "the same call again: " << err.message;
-        EXPECT_EQ(call->result(), serial_result(GetParam(), kLarge));
+        if (wanted.empty())
+            wanted = result_with(World::Threads::kExecutor, GetParam());
+        EXPECT_EQ(call->result(), wanted);
         call->release();
         EXPECT_EQ(call->deleted(), call->adopted());
         if (HasFailure())
@@ -102,7 +105,9 @@ TEST_P(Executors, MisdeedsAreTold)
 
 TEST_P(Executors, OrderAndThreadsDoNotMatter)
 {
-    const Bytes wanted = serial_result(GetParam(), kLarge);
+    if (GetParam().function == "moeq_context_describe")
+        return; // tells which of the three it is
+    const Bytes wanted = result_with(World::Threads::kSerial, GetParam());
     const auto backwards = [](moeq_task_fn run, void* task, int64_t count) {
         for (int64_t i = count; i-- > 0;)
             run(i, task);

@@ -9,7 +9,7 @@
 #include <csignal>
 #include <thread>
 
-#include "calls.h"
+#include "support/calls.h"
 
 #if defined(__SSE__)
 #include <immintrin.h>
@@ -21,9 +21,9 @@ namespace {
 class HostState : public testing::TestWithParam<CallKind> {
 protected:
     // In the default modes.
-    static Bytes wanted(const Size& size)
+    static Bytes wanted(const Size& size, World::Threads threads = World::Threads::kSerial)
     {
-        World world;
+        World world(threads);
         const std::unique_ptr<Call> call = GetParam().in(world, size);
         EXPECT_EQ(call->run(nullptr), MOEQ_OK);
         return call->result();
@@ -88,7 +88,7 @@ TEST_P(HostState, FlushToZeroDoesNotMatter)
 {
     for (const auto threads : {World::Threads::kSerial, World::Threads::kPool}) {
         const Size size = threads == World::Threads::kPool ? kLarge : kSmall;
-        const Bytes bytes = wanted(size);
+        const Bytes bytes = wanted(size, threads);
         for (const unsigned modes : kModes) {
             World world(threads);
             const std::unique_ptr<Call> call = GetParam().in(world, size);
@@ -111,7 +111,7 @@ TEST_P(HostState, FlushToZeroDoesNotMatter)
 // Threads of the caller's, each with other modes, which it has still after every task.
 TEST_P(HostState, ModesOfExecutorThreads)
 {
-    const Bytes bytes = wanted(kLarge);
+    const Bytes bytes = wanted(kLarge, World::Threads::kExecutor);
     World world(World::Threads::kExecutor);
     std::atomic<int> changed{0};
     world.hooks.how = [&](moeq_task_fn run, void* task, int64_t count) {

@@ -90,6 +90,8 @@ def test_wrong_specs_say_what_is_wanted():
         moeq.Spec(format=77).resolve((2, 64))
     with pytest.raises(moeq.ArgumentError):
         moeq.Spec(3.5)
+    with pytest.raises(moeq.ArgumentError, match="NUL"):
+        moeq.Spec("nf4\0:64")
 
 
 def test_a_spec_without_a_text_still_has_a_repr():

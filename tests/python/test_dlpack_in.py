@@ -62,6 +62,8 @@ def test_numpy_types_that_are_refused(weight):
         values(weight.astype(ml_dtypes.int4))
     with pytest.raises(moeq.DtypeError):
         values(np.zeros((2, 2), "datetime64[s]"))
+    with pytest.raises(moeq.DtypeError, match="masked"):
+        values(np.ma.masked_less(weight, 0))
     record = np.zeros((2, 4), [("a", np.float32), ("b", np.uint8)])["a"]
     with pytest.raises(moeq.LayoutError, match="stride of 5 bytes"):
         values(record)
@@ -153,6 +155,18 @@ def test_read_only_destinations(producer, weight):
     legacy = producer(np.zeros(3, np.float32), "legacy")
     moeq.reduce_amax(weight, (1, 2), out=legacy)
     np.testing.assert_array_equal(legacy.array, np.abs(weight).max(axis=(1, 2)))
+
+
+def test_a_destination_is_never_a_copy(producer, weight):
+    class Copying(producer):
+        """Copies wherever the consumer does not forbid it, as a producer may."""
+
+        def __dlpack__(self, *, stream=None, max_version=None, copy=None):
+            return producer(self.array if copy is False else self.array.copy()).__dlpack__(max_version=max_version)
+
+    out = Copying(np.zeros(3, np.float32))
+    moeq.reduce_amax(weight, (1, 2), out=out)
+    np.testing.assert_array_equal(out.array, np.abs(weight).max(axis=(1, 2)))
 
 
 def test_overlapping_destination(weight):
@@ -282,6 +296,10 @@ def test_torch_memory_is_adopted_without_python(weight):
 def test_jax(weight):
     jax = pytest.importorskip("jax")
     np.testing.assert_array_equal(values(jax.numpy.asarray(weight)), expected(weight))
+    out = jax.numpy.zeros(3)
+    with pytest.raises(moeq.ReadOnlyError):  # D12: immutable, but its capsules cannot say so
+        moeq.reduce_amax(weight, (1, 2), out=out)
+    assert not np.asarray(out).any()
     narrow = jax.numpy.asarray(weight, jax.numpy.bfloat16)
     np.testing.assert_array_equal(values(narrow), expected(np.asarray(narrow.astype(jax.numpy.float32))))
 

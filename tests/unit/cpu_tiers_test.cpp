@@ -23,7 +23,7 @@ namespace {
 constexpr int32_t kEightBit[] = {cpu::kInt8, cpu::kE4m3, cpu::kE5m2};
 constexpr int32_t kFourBit[] = {cpu::kNf4, cpu::kFp4};
 constexpr int32_t kTypes[] = {kFp32, kFp16, kBf16};
-const char *const kTypeNames[] = {"fp32", "fp16", "bf16"};
+const char* const kTypeNames[] = {"fp32", "fp16", "bf16"};
 
 float from_bits(uint32_t bits) { return std::bit_cast<float>(bits); }
 uint32_t to_bits(float value) { return std::bit_cast<uint32_t>(value); }
@@ -31,26 +31,32 @@ uint32_t to_bits(float value) { return std::bit_cast<uint32_t>(value); }
 // Bytes that end where an unmapped page begins, behind a margin of known bytes.
 class Fenced {
 public:
-    explicit Fenced(int64_t bytes) : bytes_(static_cast<size_t>(bytes)) {
+    explicit Fenced(int64_t bytes) : bytes_(static_cast<size_t>(bytes))
+    {
         const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
         mapped_ = (bytes_ + kMargin + page - 1) / page * page;
-        base_ = static_cast<uint8_t *>(
+        base_ = static_cast<uint8_t*>(
             mmap(nullptr, mapped_ + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
         if (base_ == MAP_FAILED || mprotect(base_ + mapped_, page, PROT_NONE) != 0)
             std::abort();
         total_ = mapped_ + page;
         std::memset(data() - kMargin, 0xA5, kMargin + bytes_);
     }
-    Fenced(const Fenced &other) : Fenced(static_cast<int64_t>(other.bytes_)) { std::memcpy(data(), other.data(), bytes_); }
-    Fenced &operator=(const Fenced &) = delete;
+    Fenced(const Fenced& other) : Fenced(static_cast<int64_t>(other.bytes_))
+    {
+        std::memcpy(data(), other.data(), bytes_);
+    }
+    Fenced& operator=(const Fenced&) = delete;
     ~Fenced() { munmap(base_, total_); }
 
-    uint8_t *data() const { return base_ + mapped_ - bytes_; }
+    uint8_t* data() const { return base_ + mapped_ - bytes_; }
     template <class T>
-    T *as() const {
-        return static_cast<T *>(static_cast<void *>(data()));
+    T* as() const
+    {
+        return static_cast<T*>(static_cast<void*>(data()));
     }
-    bool same(const Fenced &other) const {
+    bool same(const Fenced& other) const
+    {
         return std::memcmp(data() - kMargin, other.data() - kMargin, kMargin + bytes_) == 0;
     }
     size_t size() const { return bytes_; }
@@ -60,17 +66,18 @@ private:
     size_t bytes_;
     size_t mapped_ = 0;
     size_t total_ = 0;
-    uint8_t *base_ = nullptr;
+    uint8_t* base_ = nullptr;
 };
 
 enum class Values { kOrdinary, kAnyBits, kFinite, kSubnormal, kZeros, kSparse };
-constexpr Values kAllValues[] = {Values::kOrdinary, Values::kAnyBits,  Values::kFinite,
-                                 Values::kSubnormal, Values::kZeros, Values::kSparse};
+constexpr Values kAllValues[] = {Values::kOrdinary,  Values::kAnyBits, Values::kFinite,
+                                 Values::kSubnormal, Values::kZeros,   Values::kSparse};
 
 class CpuTiers : public testing::TestWithParam<int32_t> {
 protected:
-    void SetUp() override {
-        const char *missing = cpu::tier_missing(GetParam());
+    void SetUp() override
+    {
+        const char* missing = cpu::tier_missing(GetParam());
         if (missing != nullptr)
             GTEST_SKIP() << cpu::tier_name(GetParam()) << ": " << missing;
         fill_reference_kernels(&reference_);
@@ -81,7 +88,8 @@ protected:
     uint32_t random_bits() { return static_cast<uint32_t>(random_()); }
     int64_t random_below(int64_t n) { return static_cast<int64_t>(random_() % static_cast<uint64_t>(n)); }
 
-    float random_value(Values values) {
+    float random_value(Values values)
+    {
         switch (values) {
         case Values::kAnyBits:
             return from_bits(random_bits());
@@ -101,7 +109,8 @@ protected:
     }
 
     // 16-bit types draw their bits too where any bits are wanted, so that all their NaNs come up.
-    void fill(const Fenced &to, int32_t type, Values values) {
+    void fill(const Fenced& to, int32_t type, Values values)
+    {
         const bool raw = values == Values::kAnyBits || values == Values::kSubnormal;
         if (type == kFp32) {
             for (size_t i = 0; i < to.size() / 4; ++i)
@@ -120,7 +129,8 @@ protected:
         }
     }
 
-    static std::vector<int64_t> counts() {
+    static std::vector<int64_t> counts()
+    {
         std::vector<int64_t> counts;
         for (int64_t i = 0; i <= 200; ++i)
             counts.push_back(i);
@@ -129,7 +139,8 @@ protected:
         return counts;
     }
 
-    static std::vector<float> scales() {
+    static std::vector<float> scales()
+    {
         std::vector<float> scales;
         for (const uint32_t bits :
              {0x00000000u, 0x80000000u, 0x00000001u, 0x80000001u, 0x00000203u, 0x007FFFFFu, 0x00800000u, 0x01000000u,
@@ -141,7 +152,8 @@ protected:
         return scales;
     }
 
-    std::vector<codec::Multiplier> multipliers(const Format &format) {
+    std::vector<codec::Multiplier> multipliers(const Format& format)
+    {
         std::vector<codec::Multiplier> all;
         for (const float amax : scales())
             if (amax >= 0.0f && std::isfinite(amax))
@@ -151,12 +163,14 @@ protected:
             all.push_back({1.0f, value});
         all.push_back({from_bits(codec::kTinyPrescaleBits), -0.0f});
         for (int i = 0; i < 20; ++i)
-            all.push_back(format.multiplier(std::abs(normal_(random_)) * std::exp2(static_cast<float>(random_below(200)) - 100.0f),
-                                            MOEQ_PROFILE_MOEQ));
+            all.push_back(format.multiplier(
+                std::abs(normal_(random_)) * std::exp2(static_cast<float>(random_below(200)) - 100.0f),
+                MOEQ_PROFILE_MOEQ));
         return all;
     }
 
-    static testing::AssertionResult same_bytes(const Fenced &expected, const Fenced &got, const std::string &what) {
+    static testing::AssertionResult same_bytes(const Fenced& expected, const Fenced& got, const std::string& what)
+    {
         if (expected.same(got))
             return testing::AssertionSuccess();
         size_t i = 0;
@@ -170,8 +184,9 @@ protected:
     }
 
     // With a NaN for a code and another for its scale, which one comes out is the processor's choice of operand.
-    static testing::AssertionResult same_or_two_nans(const Fenced &expected, const Fenced &got, int32_t type,
-                                                     const float *scales, int64_t stride, const std::string &what) {
+    static testing::AssertionResult same_or_two_nans(const Fenced& expected, const Fenced& got, int32_t type,
+                                                     const float* scales, int64_t stride, const std::string& what)
+    {
         const int64_t bytes = float_type_bytes(type);
         for (int64_t i = 0; i < static_cast<int64_t>(expected.size()) / bytes; ++i) {
             const float one = load_element(type, expected.data(), i);
@@ -189,12 +204,13 @@ protected:
 };
 
 // A tier that forgot to put in a kernel would pass everything below.
-TEST_P(CpuTiers, HasKernelsOfItsOwn) {
+TEST_P(CpuTiers, HasKernelsOfItsOwn)
+{
     if (GetParam() == MOEQ_CPU_TIER_NEON)
         GTEST_SKIP() << "this tier leaves some kernels to the scalar reference";
-    const auto *reference = reinterpret_cast<void *const *>(&reference_);
-    const auto *tier = reinterpret_cast<void *const *>(&tier_);
-    for (size_t i = 0; i < sizeof(cpu::Kernels) / sizeof(void *); ++i) {
+    const auto* reference = reinterpret_cast<void* const*>(&reference_);
+    const auto* tier = reinterpret_cast<void* const*>(&tier_);
+    for (size_t i = 0; i < sizeof(cpu::Kernels) / sizeof(void*); ++i) {
         if (reference[i] == nullptr)
             EXPECT_EQ(tier[i], nullptr) << "entry " << i;
         else
@@ -202,7 +218,8 @@ TEST_P(CpuTiers, HasKernelsOfItsOwn) {
     }
 }
 
-TEST_P(CpuTiers, Amax) {
+TEST_P(CpuTiers, Amax)
+{
     for (const int32_t type : kTypes) {
         for (const Values values : kAllValues) {
             for (const int64_t count : counts()) {
@@ -224,7 +241,8 @@ TEST_P(CpuTiers, Amax) {
 }
 
 // One large element anywhere in a run is found, whatever its bits.
-TEST_P(CpuTiers, AmaxFindsEveryPlace) {
+TEST_P(CpuTiers, AmaxFindsEveryPlace)
+{
     const int64_t count = 300;
     for (const int32_t type : kTypes) {
         for (int64_t place = 0; place < count; ++place) {
@@ -240,7 +258,8 @@ TEST_P(CpuTiers, AmaxFindsEveryPlace) {
     }
 }
 
-TEST_P(CpuTiers, AmaxOfEvery16BitPair) {
+TEST_P(CpuTiers, AmaxOfEvery16BitPair)
+{
     for (const int32_t type : {kFp16, kBf16}) {
         for (uint32_t bits = 0; bits < 0x10000u; ++bits) {
             const uint16_t pair[2] = {static_cast<uint16_t>(bits), static_cast<uint16_t>(random_bits() | 0x7800u)};
@@ -249,9 +268,10 @@ TEST_P(CpuTiers, AmaxOfEvery16BitPair) {
     }
 }
 
-TEST_P(CpuTiers, EncodeEightBit) {
+TEST_P(CpuTiers, EncodeEightBit)
+{
     for (const int32_t index : kEightBit) {
-        const Format &format = format_at(index);
+        const Format& format = format_at(index);
         const std::vector<codec::Multiplier> all = multipliers(format);
         size_t next = 0;
         for (const int32_t type : kTypes) {
@@ -270,10 +290,11 @@ TEST_P(CpuTiers, EncodeEightBit) {
                     const Fenced columns(count * 8);
                     for (int64_t i = 0; i < count; ++i)
                         columns.as<codec::Multiplier>()[i] = all[static_cast<size_t>(random_bits()) % all.size()];
-                    const auto *each = columns.as<codec::Multiplier>();
+                    const auto* each = columns.as<codec::Multiplier>();
                     reference_.formats[index].encode_columns[type](source.data(), count, each, expected.data());
                     tier_.formats[index].encode_columns[type](source.data(), count, each, got.data());
-                    ASSERT_TRUE(same_bytes(expected, got, std::string(format.name) + " columns from " + kTypeNames[type]))
+                    ASSERT_TRUE(
+                        same_bytes(expected, got, std::string(format.name) + " columns from " + kTypeNames[type]))
                         << "count " << count;
                 }
             }
@@ -281,13 +302,14 @@ TEST_P(CpuTiers, EncodeEightBit) {
     }
 }
 
-TEST_P(CpuTiers, EncodeEightBitOfEvery16BitInput) {
+TEST_P(CpuTiers, EncodeEightBitOfEvery16BitInput)
+{
     const int64_t count = 65536;
     const Fenced source(2 * count);
     for (int64_t i = 0; i < count; ++i)
         source.as<uint16_t>()[i] = static_cast<uint16_t>(i);
     for (const int32_t index : kEightBit) {
-        const Format &format = format_at(index);
+        const Format& format = format_at(index);
         for (const codec::Multiplier multiplier : multipliers(format)) {
             for (const int32_t type : {kFp16, kBf16}) {
                 const Fenced expected(count);
@@ -302,9 +324,10 @@ TEST_P(CpuTiers, EncodeEightBitOfEvery16BitInput) {
 }
 
 // The arguments around every point where a code changes, and both sides of every end of a range.
-TEST_P(CpuTiers, EncodeEightBitAtEveryBorder) {
+TEST_P(CpuTiers, EncodeEightBitAtEveryBorder)
+{
     for (const int32_t index : kEightBit) {
-        const Format &format = format_at(index);
+        const Format& format = format_at(index);
         std::vector<float> arguments;
         const auto around = [&](float value) {
             const int64_t bits = to_bits(std::abs(value));
@@ -332,7 +355,8 @@ TEST_P(CpuTiers, EncodeEightBitAtEveryBorder) {
     }
 }
 
-TEST_P(CpuTiers, DecodeEightBit) {
+TEST_P(CpuTiers, DecodeEightBit)
+{
     for (const int32_t index : kEightBit) {
         const std::vector<float> all = scales();
         size_t next = 0;
@@ -353,7 +377,7 @@ TEST_P(CpuTiers, DecodeEightBit) {
                     const Fenced columns(count * 4);
                     for (int64_t i = 0; i < count; ++i)
                         columns.as<float>()[i] = all[static_cast<size_t>(random_bits()) % all.size()];
-                    const float *each = columns.as<float>();
+                    const float* each = columns.as<float>();
                     reference_.formats[index].decode_columns[kind][type](codes.data(), count, each, expected.data());
                     tier_.formats[index].decode_columns[kind][type](codes.data(), count, each, got.data());
                     ASSERT_TRUE(same_or_two_nans(expected, got, type, each, 1, format_at(index).name))
@@ -365,7 +389,8 @@ TEST_P(CpuTiers, DecodeEightBit) {
 }
 
 // All codes with all scales of the list and many random ones; long and short runs, which may work differently.
-TEST_P(CpuTiers, DecodeEightBitOfEveryCode) {
+TEST_P(CpuTiers, DecodeEightBitOfEveryCode)
+{
     std::vector<float> all = scales();
     for (int i = 0; i < 3000; ++i)
         all.push_back(from_bits(random_bits()));
@@ -373,13 +398,13 @@ TEST_P(CpuTiers, DecodeEightBitOfEveryCode) {
     std::vector<uint8_t> codes(static_cast<size_t>(most));
     for (int64_t i = 0; i < most; ++i)
         codes[static_cast<size_t>(i)] = static_cast<uint8_t>(i * 37);
-    for (const int32_t index : kEightBit) {
-        for (const float scale : all) {
-            for (const int32_t kind : {cpu::kAbsmax, cpu::kFactor}) {
-                for (const int32_t type : kTypes) {
-                    for (const int64_t count : {int64_t{256}, most}) {
-                        const Fenced expected(count * float_type_bytes(type));
-                        const Fenced got(count * float_type_bytes(type));
+    for (const int32_t type : kTypes) {
+        for (const int64_t count : {int64_t{256}, most}) {
+            const Fenced expected(count * float_type_bytes(type));
+            const Fenced got(count * float_type_bytes(type));
+            for (const int32_t index : kEightBit) {
+                for (const float scale : all) {
+                    for (const int32_t kind : {cpu::kAbsmax, cpu::kFactor}) {
                         reference_.formats[index].decode[kind][type](codes.data(), count, scale, expected.data());
                         tier_.formats[index].decode[kind][type](codes.data(), count, scale, got.data());
                         ASSERT_TRUE(same_or_two_nans(expected, got, type, &scale, 0, format_at(index).name))
@@ -392,7 +417,8 @@ TEST_P(CpuTiers, DecodeEightBitOfEveryCode) {
 }
 
 // Long runs without -128 and without NaN codes, as the library itself writes them.
-TEST_P(CpuTiers, DecodeEightBitOfOwnCodes) {
+TEST_P(CpuTiers, DecodeEightBitOfOwnCodes)
+{
     const int64_t count = 2048;
     for (const int32_t index : kEightBit) {
         for (const int32_t type : kTypes) {
@@ -400,8 +426,8 @@ TEST_P(CpuTiers, DecodeEightBitOfOwnCodes) {
                 const Fenced source(count * 4);
                 fill(source, kFp32, Values::kOrdinary);
                 const Fenced codes(count);
-                reference_.formats[index].encode[kFp32](source.data(), count, format_at(index).multiplier(4.0f, MOEQ_PROFILE_MOEQ),
-                                                        codes.data());
+                reference_.formats[index].encode[kFp32](
+                    source.data(), count, format_at(index).multiplier(4.0f, MOEQ_PROFILE_MOEQ), codes.data());
                 const Fenced expected(count * float_type_bytes(type));
                 const Fenced got(count * float_type_bytes(type));
                 for (const int32_t kind : {cpu::kAbsmax, cpu::kFactor}) {
@@ -415,7 +441,8 @@ TEST_P(CpuTiers, DecodeEightBitOfOwnCodes) {
 }
 
 // Finite blocks: codes and statistics; others: the returned magnitude alone.
-TEST_P(CpuTiers, EncodeFourBit) {
+TEST_P(CpuTiers, EncodeFourBit)
+{
     for (const int32_t index : kFourBit) {
         for (const int32_t type : kTypes) {
             for (const Values values : kAllValues) {
@@ -440,7 +467,8 @@ TEST_P(CpuTiers, EncodeFourBit) {
                         if (largest >= codec::kNonfiniteBits)
                             continue;
                         ASSERT_TRUE(same_bytes(expected, got, format_at(index).name))
-                            << kTypeNames[type] << " x " << count << ", block " << block << ", values " << static_cast<int>(values);
+                            << kTypeNames[type] << " x " << count << ", block " << block << ", values "
+                            << static_cast<int>(values);
                         ASSERT_TRUE(expected_absmax.same(got_absmax)) << kTypeNames[type] << " x " << count;
                     }
                 }
@@ -450,7 +478,8 @@ TEST_P(CpuTiers, EncodeFourBit) {
 }
 
 // Every 16-bit value below the largest of its block, for largest values of every exponent.
-TEST_P(CpuTiers, EncodeFourBitOfEvery16BitInput) {
+TEST_P(CpuTiers, EncodeFourBitOfEvery16BitInput)
+{
     for (const int32_t index : kFourBit) {
         for (const int32_t type : {kFp16, kBf16}) {
             const uint32_t infinity = type == kFp16 ? 0x7C00u : 0x7F80u;
@@ -479,14 +508,15 @@ TEST_P(CpuTiers, EncodeFourBitOfEvery16BitInput) {
 }
 
 // fp32 elements whose arguments lie on and next to the borders between codes, for largest values of all sizes.
-TEST_P(CpuTiers, EncodeFourBitAtEveryBorder) {
+TEST_P(CpuTiers, EncodeFourBitAtEveryBorder)
+{
     const int64_t block = 4096;
     for (const int32_t index : kFourBit) {
-        const Format &format = format_at(index);
+        const Format& format = format_at(index);
         std::vector<float> ascending(format.code_map, format.code_map + 16);
         std::sort(ascending.begin(), ascending.end());
         for (int round = 0; round < 300; ++round) {
-            const uint32_t amax_bits = round < 40 ? static_cast<uint32_t>(round + 1)
+            const uint32_t amax_bits = round < 40   ? static_cast<uint32_t>(round + 1)
                                        : round < 80 ? 0x7F7FFFFFu - static_cast<uint32_t>(round - 40) * 0x10001u
                                                     : random_bits() % 0x7F800000u;
             const float amax = from_bits(amax_bits);
@@ -512,7 +542,8 @@ TEST_P(CpuTiers, EncodeFourBitAtEveryBorder) {
     }
 }
 
-TEST_P(CpuTiers, DecodeFourBit) {
+TEST_P(CpuTiers, DecodeFourBit)
+{
     const std::vector<float> special = scales();
     for (const int32_t index : kFourBit) {
         for (const int32_t type : kTypes) {
@@ -525,12 +556,15 @@ TEST_P(CpuTiers, DecodeFourBit) {
                         codes.data()[i] = static_cast<uint8_t>(random_bits());
                     const Fenced absmax(4 * ((end + block - 1) / block));
                     for (size_t i = 0; i < absmax.size() / 4; ++i)
-                        absmax.as<float>()[i] = random_below(2) == 0 ? special[static_cast<size_t>(random_bits()) % special.size()]
-                                                                     : random_value(Values::kOrdinary);
+                        absmax.as<float>()[i] = random_below(2) == 0
+                                                    ? special[static_cast<size_t>(random_bits()) % special.size()]
+                                                    : random_value(Values::kOrdinary);
                     const Fenced expected(length * float_type_bytes(type));
                     const Fenced got(length * float_type_bytes(type));
-                    reference_.formats[index].decode_blocks[type](codes.data(), begin, end, absmax.as<float>(), block, expected.data());
-                    tier_.formats[index].decode_blocks[type](codes.data(), begin, end, absmax.as<float>(), block, got.data());
+                    reference_.formats[index].decode_blocks[type](codes.data(), begin, end, absmax.as<float>(), block,
+                                                                  expected.data());
+                    tier_.formats[index].decode_blocks[type](codes.data(), begin, end, absmax.as<float>(), block,
+                                                             got.data());
                     ASSERT_TRUE(same_bytes(expected, got, format_at(index).name))
                         << kTypeNames[type] << ", [" << begin << ", " << end << "), block " << block;
                 }
@@ -539,7 +573,8 @@ TEST_P(CpuTiers, DecodeFourBit) {
     }
 }
 
-TEST_P(CpuTiers, DecodeFourBitOfEveryByte) {
+TEST_P(CpuTiers, DecodeFourBitOfEveryByte)
+{
     std::vector<float> all = scales();
     for (int i = 0; i < 3000; ++i)
         all.push_back(from_bits(random_bits()));
@@ -560,8 +595,9 @@ TEST_P(CpuTiers, DecodeFourBitOfEveryByte) {
 }
 
 // A forced tier is no better than what it names, and never one that the CPU lacks.
-TEST(CpuDispatch, AtMostTheForcedTier) {
-    const char *before = std::getenv("MOEQ_CPU_TIER");
+TEST(CpuDispatch, AtMostTheForcedTier)
+{
+    const char* before = std::getenv("MOEQ_CPU_TIER");
     const std::string saved = before != nullptr ? before : "";
     for (const int32_t tier : {MOEQ_CPU_TIER_SCALAR, MOEQ_CPU_TIER_AVX2, MOEQ_CPU_TIER_AVX512}) {
         setenv("MOEQ_CPU_TIER", cpu::tier_name(tier), 1);
@@ -576,9 +612,10 @@ TEST(CpuDispatch, AtMostTheForcedTier) {
         unsetenv("MOEQ_CPU_TIER");
 }
 
-INSTANTIATE_TEST_SUITE_P(Tiers, CpuTiers,
-                         testing::Values(MOEQ_CPU_TIER_AVX2, MOEQ_CPU_TIER_AVX512, MOEQ_CPU_TIER_NEON),
-                         [](const testing::TestParamInfo<int32_t> &tier) { return std::string(cpu::tier_name(tier.param)); });
+INSTANTIATE_TEST_SUITE_P(Tiers, CpuTiers, testing::Values(MOEQ_CPU_TIER_AVX2, MOEQ_CPU_TIER_AVX512, MOEQ_CPU_TIER_NEON),
+                         [](const testing::TestParamInfo<int32_t>& tier) {
+                             return std::string(cpu::tier_name(tier.param));
+                         });
 
 } // namespace
 } // namespace moeq

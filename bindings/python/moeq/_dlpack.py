@@ -112,9 +112,15 @@ def element_strides(strides: tuple, itemsize: int, argument: str) -> tuple:
     return tuple(stride // itemsize for stride in strides)
 
 
+_numpy_codes: dict[Any, int] = {}  # of the dtypes seen so far: asking NumPy for a dtype's name takes a microsecond
+
+
 def numpy_code(array: Any, argument: str) -> int:
     """The element type of a NumPy array as moeq.h counts it."""
     dtype = array.dtype
+    code = _numpy_codes.get(dtype)
+    if code is not None:
+        return code
     if not dtype.isnative:
         raise DtypeError(
             f"moeq: {argument}: got a byte-swapped array ({dtype.str}); wanted the machine's byte order; "
@@ -123,14 +129,19 @@ def numpy_code(array: Any, argument: str) -> int:
     code = NUMPY_CODES.get(dtype.name)
     if code is None:
         raise DtypeError(f"moeq: {argument}: got an array of {dtype.name}, which has no DLPack element type")
+    _numpy_codes[dtype] = code
     return code
 
 
 def _borrow_numpy(array: Any, argument: str) -> Borrowed:
+    if getattr(array, "mask", None) is not None:
+        raise DtypeError(
+            f"moeq: {argument}: got a masked array, whose mask would be lost; wanted its .filled() or .data"
+        )
     code = numpy_code(array, argument)
     strides = array.strides if array.size else (0,) * array.ndim  # an empty array may have any; none is followed
     return describe(
-        array.ctypes.data,
+        array.__array_interface__["data"][0],
         code,
         array.shape,
         element_strides(strides, array.dtype.itemsize, argument),
@@ -160,6 +171,11 @@ def capsule_tensor(capsule: Any) -> Any:
     return ffi.cast(kind, address).dl_tensor
 
 
+def legacy_flags(producer: Any) -> int:
+    """What the form before DLPack 1.0 cannot say: that the arrays of these frameworks are never written to."""
+    return READ_ONLY if type(producer).__module__.partition(".")[0] in ("jax", "jaxlib", "tensorflow") else 0
+
+
 def borrow_capsule(capsule: Any, argument: str, keep: Any = None) -> Borrowed:
     """Looks into an unconsumed capsule. Its own destructor frees it: the capsule is not marked as used."""
     if capsule_is_valid(capsule, VERSIONED):
@@ -169,6 +185,7 @@ def borrow_capsule(capsule: Any, argument: str, keep: Any = None) -> Borrowed:
         legacy = ffi.cast("struct DLManagedTensor *", capsule_get_pointer(capsule, LEGACY))
         managed = ffi.new("struct DLManagedTensorVersioned *")
         managed.version.major = 1
+        managed.flags = legacy_flags(keep)
         managed.dl_tensor = legacy.dl_tensor
         return Borrowed(managed, (capsule, keep))
     raise DtypeError(f"moeq: {argument}: got a capsule {capsule!r} that is no DLPack tensor, or a used one")
@@ -238,12 +255,12 @@ def own(source: Any, argument: str, context: Any) -> Owned:
     elif hasattr(type(source), "__dlpack__"):
         capsule = request_capsule(source, writable=True)
     if capsule is not None:
-        return _take_capsule(capsule, argument, context)
+        return _take_capsule(capsule, argument, context, legacy_flags(source))
     managed = shared(borrow(source, argument))
     return Owned(managed, lambda: managed.deleter(managed))
 
 
-def _take_capsule(capsule: Any, argument: str, context: Any) -> Owned:
+def _take_capsule(capsule: Any, argument: str, context: Any, flags: int) -> Owned:
     if capsule_is_valid(capsule, VERSIONED):
         managed = ffi.cast("struct DLManagedTensorVersioned *", capsule_get_pointer(capsule, VERSIONED))
         capsule_set_name(capsule, USED_VERSIONED)
@@ -255,6 +272,7 @@ def _take_capsule(capsule: Any, argument: str, context: Any) -> Owned:
     check(lib.moeq_tensor_from_legacy(context, legacy, out, err), err)
     capsule_set_name(capsule, USED_LEGACY)
     managed = out[0]
+    managed.flags |= flags
     return Owned(managed, lambda: managed.deleter(managed))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pathlib
 import sys
@@ -70,3 +71,6 @@ def load():
 
 
 lib, path = load()
+
+# Never closed: a tensor of ours that a framework holds may be freed when this module is long gone.
+ctypes.pythonapi.Py_IncRef(ctypes.py_object(lib))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import operator
-import weakref
 from array import array
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -190,14 +189,11 @@ class QTensor:
 
     def component(self, name: str) -> Tensor:
         """One component, see `components`; NotFoundError where the format has none of that name."""
-        number, handle = number_of("component", name), weakref.ref(self._pointer)
+        number, handle = number_of("component", name), self._pointer
 
         def export() -> Any:
-            pointer = handle()  # weakly: who keeps the scales must not keep the codes
-            if pointer is None:
-                return None
             out, err = ffi.new("struct DLManagedTensorVersioned **"), new_error()
-            check(lib.moeq_qtensor_export(pointer, number, out, err), err)
+            check(lib.moeq_qtensor_export(handle, number, out, err), err)
             return out[0]
 
         return Tensor(export(), export)
@@ -292,6 +288,9 @@ class QTensor:
     def copy(self) -> QTensor:
         """A weight with memory of its own, compact, also from a slice."""
         return self.to("cpu")
+
+    def __deepcopy__(self, memo: object) -> QTensor:
+        return self.copy()
 
     def to(self, device: str | tuple[int, int]) -> QTensor:
         """A copy with memory of its own on a device: "cpu", "cuda", "cuda:1", or DLPack's (type, id)."""

@@ -62,6 +62,8 @@ class Spec:
             ffi.memmove(struct, text._struct, ffi.sizeof("moeq_spec"))
         elif isinstance(text, str):
             err = new_error()
+            if "\0" in text:  # a C string would end there
+                raise ArgumentError(f"moeq.Spec: text: got {text!r}; wanted a text without NUL")
             check(lib.moeq_spec_parse(text.encode(), struct, err), err)
         elif text is not None:
             raise ArgumentError(f"moeq.Spec: text: got {type(text).__name__}; wanted a string such as 'nf4:64,nested'")

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 import operator
+import struct
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from ._cdef import ffi
 from ._context import Context, default_context
 from ._dlpack import CPU, READ_ONLY, Borrowed, describe
-from ._errors import ArgumentError, check, new_error
+from ._errors import ArgumentError, DtypeError, check, new_error
 from ._export import lease, numpy_capsule, shared, sweep
 from ._library import lib
 from ._names import NUMPY_NAMES, dtype_bytes, dtype_code, dtype_word, numpy_has
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+STRUCT_FORMATS = {"fp32": "f", "fp16": "e", "fp64": "d", "int8": "b", "uint8": "B", "int32": "i", "int64": "q"}
 
 
 class Tensor:
@@ -32,7 +36,7 @@ class Tensor:
 
     def __init__(self, managed: Any, export: Callable[[], Any] | None = None) -> None:
         self._managed = ffi.gc(managed, managed.deleter)
-        self._export = export  # makes one more managed tensor over the same memory, in C; None when it cannot any more
+        self._export = export  # makes one more managed tensor over the same memory, in C
 
     def __del__(self, _sweep: Callable[[], None] = sweep) -> None:
         _sweep()
@@ -91,6 +95,20 @@ class Tensor:
         if not self.ndim:
             raise TypeError("len() of a 0-d moeq.Tensor")
         return self.shape[0]
+
+    def item(self) -> float | int:
+        """The value of a tensor of one element, on the host."""
+        if math.prod(self.shape) != 1 or self.device[0] != CPU:
+            raise ArgumentError(f"moeq.Tensor.item: got shape {self.shape}; wanted one element in host memory")
+        raw = bytes(ffi.buffer(ffi.cast("char *", self._address), dtype_bytes(self._code)))
+        if self.dtype == "bf16":  # the upper half of an fp32
+            return struct.unpack("<f", b"\0\0" + raw)[0]
+        if self.dtype not in STRUCT_FORMATS:
+            raise DtypeError(f"moeq.Tensor.item: got {self.dtype}; wanted one of bf16, {', '.join(STRUCT_FORMATS)}")
+        return struct.unpack("=" + STRUCT_FORMATS[self.dtype], raw)[0]
+
+    def __float__(self) -> float:
+        return float(self.item())
 
     # ---- NumPy
 
@@ -170,9 +188,8 @@ class Tensor:
                 "moeq.Tensor.__dlpack__: a read-only tensor needs DLPack 1.0 or newer; the consumer asked for "
                 f"max_version={max_version}. Use copy=True, or a newer consumer"
             )
-        managed = self._export() if versioned and self._export is not None else None
-        if managed is not None:
-            return lease(managed)
+        if versioned and self._export is not None:
+            return lease(self._export())
         try:
             capsule = numpy_capsule(self._raw_array(), self._code, versioned=versioned)
         except ImportError:

@@ -8,21 +8,20 @@ namespace moeq::cpu::avx2 {
 namespace {
 
 template <FloatType type>
-uint32_t amax(const void *source, int64_t count)
+uint32_t amax(const void* source, int64_t count)
 {
     return amax_run<type>(source, count);
 }
 
 template <FloatType type>
-MOEQ_TIER_INLINE void columns8(const void *source, void *bits)
+MOEQ_TIER_INLINE void columns8(const void* source, void* bits)
 {
-    const __m256i magnitude =
-        _mm256_and_si256(_mm256_castps_si256(load8<type>(source)), _mm256_set1_epi32(0x7FFFFFFF));
+    const __m256i magnitude = _mm256_and_si256(_mm256_castps_si256(load8<type>(source)), _mm256_set1_epi32(0x7FFFFFFF));
     store256(bits, _mm256_max_epu32(load256(bits), magnitude));
 }
 
 template <FloatType type>
-void amax_columns(const void *source, int64_t count, uint32_t *bits)
+void amax_columns(const void* source, int64_t count, uint32_t* bits)
 {
     int64_t i = 0;
     for (; i + 8 <= count; i += 8)
@@ -39,7 +38,7 @@ void amax_columns(const void *source, int64_t count, uint32_t *bits)
 
 } // namespace
 
-void overlay_amax(Kernels *kernels)
+void overlay_amax(Kernels* kernels)
 {
     kernels->amax[kFp32] = amax<kFp32>;
     kernels->amax[kFp16] = amax<kFp16>;

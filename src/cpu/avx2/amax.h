@@ -27,7 +27,7 @@ template <FloatType type>
 constexpr int64_t kLanes = type == kFp32 ? 8 : 16;
 
 template <FloatType type>
-MOEQ_TIER_INLINE __m256i magnitudes(const void *at)
+MOEQ_TIER_INLINE __m256i magnitudes(const void* at)
 {
     return _mm256_and_si256(load256(at), type == kFp32 ? _mm256_set1_epi32(0x7FFFFFFF) : _mm256_set1_epi16(0x7FFF));
 }
@@ -39,7 +39,7 @@ MOEQ_TIER_INLINE __m256i larger(__m256i a, __m256i b)
 }
 
 // Widening makes a signalling fp16 NaN quiet, so among NaNs the largest code need not be the largest widened value.
-inline uint32_t amax_fp16_one_by_one(const uint16_t *elements, int64_t count)
+inline uint32_t amax_fp16_one_by_one(const uint16_t* elements, int64_t count)
 {
     uint32_t largest = 0;
     for (int64_t i = 0; i < count; ++i) {
@@ -51,20 +51,20 @@ inline uint32_t amax_fp16_one_by_one(const uint16_t *elements, int64_t count)
 
 // The widened magnitude bits of the largest of `count` elements, whose stored magnitude is given.
 template <FloatType type>
-MOEQ_TIER_INLINE uint32_t widened(uint32_t stored, const void *source, int64_t count)
+MOEQ_TIER_INLINE uint32_t widened(uint32_t stored, const void* source, int64_t count)
 {
     if constexpr (type == kFp32)
         return stored;
     else if constexpr (type == kBf16)
         return stored << 16;
     else if (stored > 0x7C00u) [[unlikely]]
-        return amax_fp16_one_by_one(static_cast<const uint16_t *>(source), count);
+        return amax_fp16_one_by_one(static_cast<const uint16_t*>(source), count);
     else
         return codec::fp16_to_float_bits(static_cast<uint16_t>(stored));
 }
 
 template <FloatType type>
-MOEQ_TIER_INLINE uint32_t amax_run(const void *source, int64_t count)
+MOEQ_TIER_INLINE uint32_t amax_run(const void* source, int64_t count)
 {
     constexpr int64_t kStep = kLanes<type>;
     __m256i most = _mm256_setzero_si256();
@@ -74,7 +74,7 @@ MOEQ_TIER_INLINE uint32_t amax_run(const void *source, int64_t count)
         __m256i most2 = most;
         __m256i most3 = most;
         for (; i + 4 * kStep <= count; i += 4 * kStep) {
-            const char *at = static_cast<const char *>(element_at<type>(source, i));
+            const char* at = static_cast<const char*>(element_at<type>(source, i));
             most = larger<type>(most, magnitudes<type>(at));
             most1 = larger<type>(most1, magnitudes<type>(at + 32));
             most2 = larger<type>(most2, magnitudes<type>(at + 64));

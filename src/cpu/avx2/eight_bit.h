@@ -1,7 +1,9 @@
 // What the 8-bit formats share on AVX2, over a format's rules:
-//   values16(codes, ..)        the values of 16 codes
 //   prepare<kind>(s)           what 8 stored scales come to (type Scales), once per run or for 8 columns
-//   is_plain(s)                no result can be NaN, and the shorter apply will do
+//   is_plain(s)                a scale for which the plain forms below are right, with codes that are not special; a NaN
+//                              that comes out of them has no bits that bf16 would round
+//   is_special(codes)          whether any of 32 codes is
+//   values16<plain>(codes, ..) the values of 16 codes
 //   apply<kind, plain>(v, s)   the decoded values
 //   encode32(t, ..)            the codes of 32 arguments, in the order of load32 (kSplitOrder) or one after another
 #pragma once
@@ -16,33 +18,46 @@ namespace {
 // ---- Decode ----
 
 template <class Code, ScaleKind kind, FloatType type, bool kPlain>
-MOEQ_TIER_INLINE void decode16(const void *codes, const typename Code::Scales &first, const typename Code::Scales &second,
-                               void *destination)
+MOEQ_TIER_INLINE void decode16(const void* codes, const typename Code::Scales& first,
+                               const typename Code::Scales& second, void* destination)
 {
     __m256 low;
     __m256 high;
-    Code::values16(load128(codes), &low, &high);
+    Code::template values16<kPlain>(load128(codes), &low, &high);
     store16<type, !kPlain>(destination, Code::template apply<kind, kPlain>(low, first),
                            Code::template apply<kind, kPlain>(high, second));
 }
 
 template <class Code, ScaleKind kind, FloatType type, bool kPlain>
-MOEQ_TIER_INLINE void decode_run(const uint8_t *codes, int64_t count, const typename Code::Scales &scales, void *destination)
+MOEQ_TIER_INLINE void decode32(const uint8_t* codes, const typename Code::Scales& scales, void* destination)
+{
+    decode16<Code, kind, type, kPlain>(codes, scales, scales, destination);
+    decode16<Code, kind, type, kPlain>(codes + 16, scales, scales, element_at<type>(destination, 16));
+}
+
+template <class Code, ScaleKind kind, FloatType type, bool kPlain>
+MOEQ_TIER_INLINE void decode_run(const uint8_t* codes, int64_t count, const typename Code::Scales& scales,
+                                 void* destination)
 {
     int64_t i = 0;
-    for (; i + 16 <= count; i += 16)
-        decode16<Code, kind, type, kPlain>(codes + i, scales, scales, element_at<type>(destination, i));
+    for (; i + kGroup <= count; i += kGroup) {
+        void* at = element_at<type>(destination, i);
+        if (kPlain && !Code::is_special(load256(codes + i))) [[likely]]
+            decode32<Code, kind, type, true>(codes + i, scales, at);
+        else
+            decode32<Code, kind, type, false>(codes + i, scales, at);
+    }
     if (i < count) {
         Padded<1> rest;
         Padded<kElementBytes<type>> results;
         rest.fill(codes + i, count - i);
-        decode16<Code, kind, type, kPlain>(rest.at, scales, scales, results.at);
+        decode32<Code, kind, type, false>(rest.at, scales, results.at);
         results.drain(element_at<type>(destination, i), count - i);
     }
 }
 
 template <class Code, ScaleKind kind, FloatType type>
-void decode(const uint8_t *codes, int64_t count, float scale, void *destination)
+void decode(const uint8_t* codes, int64_t count, float scale, void* destination)
 {
     const auto scales = Code::template prepare<kind>(_mm256_set1_ps(scale));
     if (Code::is_plain(scales))
@@ -52,15 +67,15 @@ void decode(const uint8_t *codes, int64_t count, float scale, void *destination)
 }
 
 template <class Code, ScaleKind kind, FloatType type>
-MOEQ_TIER_INLINE void decode_columns16(const void *codes, const void *scales, void *destination)
+MOEQ_TIER_INLINE void decode_columns16(const void* codes, const void* scales, void* destination)
 {
-    const float *at = static_cast<const float *>(scales);
+    const float* at = static_cast<const float*>(scales);
     decode16<Code, kind, type, false>(codes, Code::template prepare<kind>(_mm256_loadu_ps(at)),
                                       Code::template prepare<kind>(_mm256_loadu_ps(at + 8)), destination);
 }
 
 template <class Code, ScaleKind kind, FloatType type>
-void decode_columns(const uint8_t *codes, int64_t count, const float *scales, void *destination)
+void decode_columns(const uint8_t* codes, int64_t count, const float* scales, void* destination)
 {
     int64_t i = 0;
     for (; i + 16 <= count; i += 16)
@@ -79,7 +94,7 @@ void decode_columns(const uint8_t *codes, int64_t count, const float *scales, vo
 // ---- Encode ----
 
 template <class Code, FloatType type, bool kPrescale>
-MOEQ_TIER_INLINE __m256i encode32(const void *source, __m256 prescale, __m256 value)
+MOEQ_TIER_INLINE __m256i encode32(const void* source, __m256 prescale, __m256 value)
 {
     __m256 t[4];
     load32<type>(source, t);
@@ -89,7 +104,7 @@ MOEQ_TIER_INLINE __m256i encode32(const void *source, __m256 prescale, __m256 va
 }
 
 template <class Code, FloatType type, bool kPrescale>
-MOEQ_TIER_INLINE void encode_scaled(const void *source, int64_t count, codec::Multiplier multiplier, uint8_t *codes)
+MOEQ_TIER_INLINE void encode_scaled(const void* source, int64_t count, codec::Multiplier multiplier, uint8_t* codes)
 {
     const __m256 prescale = _mm256_set1_ps(multiplier.prescale);
     const __m256 value = _mm256_set1_ps(multiplier.value);
@@ -106,7 +121,7 @@ MOEQ_TIER_INLINE void encode_scaled(const void *source, int64_t count, codec::Mu
 }
 
 template <class Code, FloatType type>
-void encode(const void *source, int64_t count, codec::Multiplier multiplier, uint8_t *codes)
+void encode(const void* source, int64_t count, codec::Multiplier multiplier, uint8_t* codes)
 {
     if (multiplier.value == 0.0f)
         __builtin_memset(codes, 0, static_cast<uint64_t>(count));
@@ -117,17 +132,17 @@ void encode(const void *source, int64_t count, codec::Multiplier multiplier, uin
 }
 
 template <class Code, FloatType type>
-MOEQ_TIER_INLINE __m256i encode_columns32(const void *source, const void *multipliers)
+MOEQ_TIER_INLINE __m256i encode_columns32(const void* source, const void* multipliers)
 {
     __m256 t[4];
     for (int part = 0; part < 4; ++part)
         t[part] = code_arguments(load8<type>(element_at<type>(source, 8 * part)),
-                                 static_cast<const char *>(multipliers) + 64 * part);
+                                 static_cast<const char*>(multipliers) + 64 * part);
     return Code::template encode32<false>(t);
 }
 
 template <class Code, FloatType type>
-void encode_columns(const void *source, int64_t count, const codec::Multiplier *multipliers, uint8_t *codes)
+void encode_columns(const void* source, int64_t count, const codec::Multiplier* multipliers, uint8_t* codes)
 {
     int64_t i = 0;
     for (; i + kGroup <= count; i += kGroup)
@@ -144,7 +159,7 @@ void encode_columns(const void *source, int64_t count, const codec::Multiplier *
 }
 
 template <class Code, FloatType type>
-void overlay_type(FormatKernels *kernels)
+void overlay_type(FormatKernels* kernels)
 {
     kernels->encode[type] = encode<Code, type>;
     kernels->encode_columns[type] = encode_columns<Code, type>;
@@ -155,7 +170,7 @@ void overlay_type(FormatKernels *kernels)
 }
 
 template <class Code>
-void overlay_format(FormatKernels *kernels)
+void overlay_format(FormatKernels* kernels)
 {
     overlay_type<Code, kFp32>(kernels);
     overlay_type<Code, kFp16>(kernels);

@@ -22,34 +22,34 @@ template <FloatType type>
 constexpr int64_t kElementBytes = type == kFp32 ? 4 : 2;
 
 template <FloatType type>
-MOEQ_TIER_INLINE const void *element_at(const void *base, int64_t i)
+MOEQ_TIER_INLINE const void* element_at(const void* base, int64_t i)
 {
-    return static_cast<const char *>(base) + i * kElementBytes<type>;
+    return static_cast<const char*>(base) + i * kElementBytes<type>;
 }
 
 template <FloatType type>
-MOEQ_TIER_INLINE void *element_at(void *base, int64_t i)
+MOEQ_TIER_INLINE void* element_at(void* base, int64_t i)
 {
-    return static_cast<char *>(base) + i * kElementBytes<type>;
+    return static_cast<char*>(base) + i * kElementBytes<type>;
 }
 
 constexpr int64_t kGroup = 32;
 
-MOEQ_TIER_INLINE __m256i load256(const void *at) { return _mm256_loadu_si256(static_cast<const __m256i *>(at)); }
-MOEQ_TIER_INLINE __m128i load128(const void *at) { return _mm_loadu_si128(static_cast<const __m128i *>(at)); }
-MOEQ_TIER_INLINE void store256(void *at, __m256i bits) { _mm256_storeu_si256(static_cast<__m256i *>(at), bits); }
-MOEQ_TIER_INLINE void store128(void *at, __m128i bits) { _mm_storeu_si128(static_cast<__m128i *>(at), bits); }
+MOEQ_TIER_INLINE __m256i load256(const void* at) { return _mm256_loadu_si256(static_cast<const __m256i*>(at)); }
+MOEQ_TIER_INLINE __m128i load128(const void* at) { return _mm_loadu_si128(static_cast<const __m128i*>(at)); }
+MOEQ_TIER_INLINE void store256(void* at, __m256i bits) { _mm256_storeu_si256(static_cast<__m256i*>(at), bits); }
+MOEQ_TIER_INLINE void store128(void* at, __m128i bits) { _mm_storeu_si128(static_cast<__m128i*>(at), bits); }
 
 // `count` elements of `bytes` bytes, zeros behind them: the last group of a run.
 template <int64_t bytes>
 struct alignas(32) Padded {
-    unsigned char at[static_cast<uint64_t>(kGroup * bytes)] = {};
+    uint8_t at[static_cast<uint64_t>(kGroup * bytes)] = {};
 
-    MOEQ_TIER_INLINE void fill(const void *source, int64_t count)
+    MOEQ_TIER_INLINE void fill(const void* source, int64_t count)
     {
         __builtin_memcpy(at, source, static_cast<uint64_t>(count * bytes));
     }
-    MOEQ_TIER_INLINE void drain(void *destination, int64_t count) const
+    MOEQ_TIER_INLINE void drain(void* destination, int64_t count) const
     {
         __builtin_memcpy(destination, at, static_cast<uint64_t>(count * bytes));
     }
@@ -58,10 +58,10 @@ struct alignas(32) Padded {
 // ---- Loads ----
 
 template <FloatType type>
-MOEQ_TIER_INLINE __m256 load8(const void *at)
+MOEQ_TIER_INLINE __m256 load8(const void* at)
 {
     if constexpr (type == kFp32)
-        return _mm256_loadu_ps(static_cast<const float *>(at));
+        return _mm256_loadu_ps(static_cast<const float*>(at));
     else if constexpr (type == kFp16)
         return _mm256_cvtph_ps(load128(at));
     else
@@ -74,7 +74,7 @@ template <FloatType type>
 constexpr bool kSplit = type == kBf16;
 
 template <FloatType type>
-MOEQ_TIER_INLINE void load32(const void *at, __m256 x[4])
+MOEQ_TIER_INLINE void load32(const void* at, __m256 x[4])
 {
     if constexpr (type == kBf16) {
         for (int half = 0; half < 2; ++half) {
@@ -139,14 +139,14 @@ MOEQ_TIER_INLINE __m128i round_fp16(__m256 value)
 
 // 16 elements.
 template <FloatType type, bool kWithNan>
-MOEQ_TIER_INLINE void store16(void *at, __m256 first, __m256 second)
+MOEQ_TIER_INLINE void store16(void* at, __m256 first, __m256 second)
 {
     if constexpr (type == kFp32) {
-        _mm256_storeu_ps(static_cast<float *>(at), first);
-        _mm256_storeu_ps(static_cast<float *>(at) + 8, second);
+        _mm256_storeu_ps(static_cast<float*>(at), first);
+        _mm256_storeu_ps(static_cast<float*>(at) + 8, second);
     } else if constexpr (type == kFp16) {
         store128(at, round_fp16(first));
-        store128(static_cast<char *>(at) + 16, round_fp16(second));
+        store128(static_cast<char*>(at) + 16, round_fp16(second));
     } else {
         const __m256i words = _mm256_packus_epi32(round_bf16<kWithNan>(first), round_bf16<kWithNan>(second));
         store256(at, _mm256_permute4x64_epi64(words, 0xD8));
@@ -163,11 +163,11 @@ MOEQ_TIER_INLINE __m256 scaled(__m256 x, __m256 prescale, __m256 value)
 }
 
 // codec::code_argument for 8 elements, each with its own multiplier: a value of 0 gives +0.
-MOEQ_TIER_INLINE __m256 code_arguments(__m256 x, const void *multipliers)
+MOEQ_TIER_INLINE __m256 code_arguments(__m256 x, const void* multipliers)
 {
     static_assert(sizeof(codec::Multiplier) == 8);
-    const __m256 first = _mm256_loadu_ps(static_cast<const float *>(multipliers));
-    const __m256 second = _mm256_loadu_ps(static_cast<const float *>(multipliers) + 8);
+    const __m256 first = _mm256_loadu_ps(static_cast<const float*>(multipliers));
+    const __m256 second = _mm256_loadu_ps(static_cast<const float*>(multipliers) + 8);
     const __m256d prescales = _mm256_castps_pd(_mm256_shuffle_ps(first, second, 0x88));
     const __m256d values = _mm256_castps_pd(_mm256_shuffle_ps(first, second, 0xDD));
     const __m256 prescale = _mm256_castpd_ps(_mm256_permute4x64_pd(prescales, 0xD8));

@@ -20,7 +20,7 @@ struct BlockTable {
 
 // The values of 8 codes. A compiler that sees that FP4's last 8 are the first 8 negated multiplies once and negates the products,
 // which turns the sign of a NaN.
-MOEQ_TIER_INLINE __m256 opaque_values(const uint32_t *bits)
+MOEQ_TIER_INLINE __m256 opaque_values(const uint32_t* bits)
 {
     __m256 values = _mm256_castsi256_ps(load256(bits));
     asm("" : "+x"(values));
@@ -49,20 +49,21 @@ MOEQ_TIER_INLINE BlockTable make_table(__m256 first_values, __m256 last_values, 
 
 // 32 elements from 16 bytes of codes.
 template <FloatType type>
-MOEQ_TIER_INLINE void decode32(const void *codes, const BlockTable &table, void *destination)
+MOEQ_TIER_INLINE void decode32(const void* codes, const BlockTable& table, void* destination)
 {
-    const char *from = static_cast<const char *>(codes);
-    char *at = static_cast<char *>(destination);
+    const char* from = static_cast<const char*>(codes);
+    char* at = static_cast<char*>(destination);
     if constexpr (type == kFp32) {
         for (int part = 0; part < 4; ++part) {
             int four;
             __builtin_memcpy(&four, from + 4 * part, 4);
             // The nibble of each element comes to the lowest bits.
-            const __m256i index = _mm256_srlv_epi32(_mm256_set1_epi32(four), _mm256_setr_epi32(4, 0, 12, 8, 20, 16, 28, 24));
+            const __m256i index =
+                _mm256_srlv_epi32(_mm256_set1_epi32(four), _mm256_setr_epi32(4, 0, 12, 8, 20, 16, 28, 24));
             const __m256 first = _mm256_permutevar8x32_ps(_mm256_castsi256_ps(table.parts[0]), index);
             const __m256 last = _mm256_permutevar8x32_ps(_mm256_castsi256_ps(table.parts[1]), index);
             const __m256 upper = _mm256_castsi256_ps(_mm256_slli_epi32(index, 28));
-            _mm256_storeu_ps(static_cast<float *>(destination) + 8 * part, _mm256_blendv_ps(first, last, upper));
+            _mm256_storeu_ps(static_cast<float*>(destination) + 8 * part, _mm256_blendv_ps(first, last, upper));
         }
     } else {
         // Unpacking works in 128-bit lanes: with the bytes in this order each step below leaves elements in order.
@@ -79,11 +80,12 @@ MOEQ_TIER_INLINE void decode32(const void *codes, const BlockTable &table, void 
 }
 
 template <class Code, FloatType type>
-void decode_blocks(const uint8_t *codes, int64_t begin, int64_t end, const float *absmax, int64_t block, void *destination)
+void decode_blocks(const uint8_t* codes, int64_t begin, int64_t end, const float* absmax, int64_t block,
+                   void* destination)
 {
     const __m256 first_values = opaque_values(Code::kValues.bits);
     const __m256 last_values = opaque_values(Code::kValues.bits + 8);
-    char *at = static_cast<char *>(destination);
+    char* at = static_cast<char*>(destination);
     int64_t i = begin;
     int64_t left = begin < end ? block - begin % block : 0; // of the block
     absmax += begin / block;
@@ -120,7 +122,7 @@ void decode_blocks(const uint8_t *codes, int64_t begin, int64_t end, const float
 
 // The 16 bytes of 32 elements.
 template <class Code, FloatType type, bool kPrescale>
-MOEQ_TIER_INLINE __m128i encode32(const void *source, __m256 prescale, __m256 value)
+MOEQ_TIER_INLINE __m128i encode32(const void* source, __m256 prescale, __m256 value)
 {
     __m256 t[4];
     load32<type>(source, t);
@@ -132,7 +134,7 @@ MOEQ_TIER_INLINE __m128i encode32(const void *source, __m256 prescale, __m256 va
 }
 
 template <class Code, FloatType type, bool kPrescale>
-MOEQ_TIER_INLINE void encode_block(const void *source, int64_t count, float prescale, float value, uint8_t *codes)
+MOEQ_TIER_INLINE void encode_block(const void* source, int64_t count, float prescale, float value, uint8_t* codes)
 {
     const __m256 prescales = _mm256_set1_ps(prescale);
     const __m256 values = _mm256_set1_ps(value);
@@ -148,35 +150,61 @@ MOEQ_TIER_INLINE void encode_block(const void *source, int64_t count, float pres
     }
 }
 
-template <class Code, FloatType type>
-uint32_t encode_blocks(const void *source, int64_t count, int64_t block, float *absmax, uint8_t *codes)
+// codec::unit_multiplier for 8 blocks of statistics `bits`; the prescale of each too.
+MOEQ_TIER_INLINE void store_multipliers(const uint32_t* bits, float* prescales, float* values)
 {
+    const __m256i statistics = load256(bits);
+    const __m256 absmax = _mm256_castsi256_ps(statistics);
+    const __m256 one = _mm256_set1_ps(1.0f);
+    const __m256i zero = _mm256_cmpeq_epi32(statistics, _mm256_setzero_si256());
+    const __m256i below = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(codec::kTinyAmaxBits)), statistics);
+    const __m256i tiny = _mm256_andnot_si256(zero, below);
+    const __m256 power = _mm256_castsi256_ps(_mm256_set1_epi32(static_cast<int>(codec::kTinyPrescaleBits)));
+    const __m256 prescale = _mm256_blendv_ps(one, power, _mm256_castsi256_ps(tiny));
+    const __m256 value = _mm256_div_ps(one, _mm256_mul_ps(absmax, prescale));
+    _mm256_storeu_ps(prescales, prescale);
+    _mm256_storeu_ps(values, _mm256_andnot_ps(_mm256_castsi256_ps(zero), value));
+}
+
+template <class Code, FloatType type>
+uint32_t encode_blocks(const void* source, int64_t count, int64_t block, float* absmax, uint8_t* codes)
+{
+    constexpr int kBlocks = 8;
     uint32_t largest = 0;
-    for (int64_t begin = 0; begin < count; begin += block) {
-        const int64_t size = count - begin < block ? count - begin : block;
-        const void *elements = element_at<type>(source, begin);
-        const uint32_t bits = amax_run<type>(elements, size);
-        largest = largest > bits ? largest : bits;
-        const float amax = codec::float_from_bits(bits);
-        *absmax++ = amax;
-        const codec::Multiplier multiplier = codec::unit_multiplier(amax);
-        if (multiplier.prescale == 1.0f) [[likely]]
-            encode_block<Code, type, false>(elements, size, 1.0f, multiplier.value, codes + begin / 2);
-        else
-            encode_block<Code, type, true>(elements, size, multiplier.prescale, multiplier.value, codes + begin / 2);
+    // 8 blocks at a time: first their statistics, then their codes.
+    for (int64_t begin = 0; begin < count;) {
+        uint32_t bits[kBlocks] = {};
+        float prescales[kBlocks];
+        float values[kBlocks];
+        int blocks = 0;
+        for (int64_t i = begin; blocks < kBlocks && i < count; i += block, ++blocks) {
+            bits[blocks] = amax_run<type>(element_at<type>(source, i), count - i < block ? count - i : block);
+            largest = largest > bits[blocks] ? largest : bits[blocks];
+            *absmax++ = codec::float_from_bits(bits[blocks]);
+        }
+        store_multipliers(bits, prescales, values);
+        for (int b = 0; b < blocks; ++b) {
+            const int64_t size = count - begin < block ? count - begin : block;
+            const void* elements = element_at<type>(source, begin);
+            if (prescales[b] == 1.0f) [[likely]]
+                encode_block<Code, type, false>(elements, size, 1.0f, values[b], codes + begin / 2);
+            else
+                encode_block<Code, type, true>(elements, size, prescales[b], values[b], codes + begin / 2);
+            begin += size;
+        }
     }
     return largest;
 }
 
 template <class Code, FloatType type>
-void overlay_type(FormatKernels *kernels)
+void overlay_type(FormatKernels* kernels)
 {
     kernels->encode_blocks[type] = encode_blocks<Code, type>;
     kernels->decode_blocks[type] = decode_blocks<Code, type>;
 }
 
 template <class Code>
-void overlay_format(FormatKernels *kernels)
+void overlay_format(FormatKernels* kernels)
 {
     overlay_type<Code, kFp32>(kernels);
     overlay_type<Code, kFp16>(kernels);
@@ -193,7 +221,10 @@ MOEQ_TIER_INLINE __m256i next_level(__m256i count, __m256 t, __m256 threshold)
     return _mm256_add_epi32(_mm256_add_epi32(count, count), above);
 }
 
-MOEQ_TIER_INLINE __m256 threshold(uint32_t bits) { return _mm256_castsi256_ps(_mm256_set1_epi32(static_cast<int>(bits))); }
+MOEQ_TIER_INLINE __m256 threshold(uint32_t bits)
+{
+    return _mm256_castsi256_ps(_mm256_set1_epi32(static_cast<int>(bits)));
+}
 
 } // namespace
 

@@ -8,25 +8,29 @@ namespace moeq::cpu::avx2 {
 
 namespace {
 
+// A look-up takes the lowest 2 bits of the negative count n of the levels before, so entry -n & 3 holds the threshold in the
+// middle of what is left. It works in lanes of 128 bits: both halves are the same.
 struct Thresholds8 {
     uint32_t bits[8];
 };
-
-// A look-up takes the lowest 3 bits of the negative count n of the levels before; entry -n & 7 holds the threshold in the
-// middle of what is left.
+constexpr Thresholds8 kSecond = [] {
+    const uint32_t low = codec::kFp4Thresholds.bits[1];
+    const uint32_t high = codec::kFp4Thresholds.bits[5]; // -1 ends in two ones
+    return Thresholds8{{low, low, low, high, low, low, low, high}};
+}();
 constexpr Thresholds8 kThird = [] {
     Thresholds8 table{};
     for (int n = 0; n < 4; ++n)
-        table.bits[-n & 7] = codec::kFp4Thresholds.bits[2 * n];
+        table.bits[-n & 3] = table.bits[(-n & 3) + 4] = codec::kFp4Thresholds.bits[2 * n];
     return table;
 }();
 
-struct Codes16 {
+struct Codes32 {
     uint8_t at[32];
 };
 // By rank, with 8 more for a negative number; twice, for the two lanes. Rank 0 has no sign.
-constexpr Codes16 kCodes = [] {
-    Codes16 codes{};
+constexpr Codes32 kCodes = [] {
+    Codes32 codes{};
     for (int i = 0; i < 32; ++i) {
         const int rank = i % 8;
         const uint32_t magnitude = codec::kFp4CodesByMagnitude >> (4 * rank) & 7u;
@@ -41,12 +45,11 @@ struct Code {
     // Minus the number of thresholds below |t|.
     MOEQ_TIER_INLINE static __m256i search(__m256 t)
     {
-        const auto &bits = codec::kFp4Thresholds.bits;
         const __m256 magnitude = _mm256_and_ps(t, _mm256_castsi256_ps(_mm256_set1_epi32(0x7FFFFFFF)));
-        const __m256i first = next_level(_mm256_setzero_si256(), magnitude, threshold(bits[3]));
-        const __m256 second = _mm256_blendv_ps(threshold(bits[1]), threshold(bits[5]), _mm256_castsi256_ps(first));
+        const __m256i first = next_level(_mm256_setzero_si256(), magnitude, threshold(codec::kFp4Thresholds.bits[3]));
+        const __m256 second = _mm256_permutevar_ps(_mm256_castsi256_ps(load256(kSecond.bits)), first);
         const __m256i count = next_level(first, magnitude, second);
-        const __m256 third = _mm256_permutevar8x32_ps(_mm256_castsi256_ps(load256(kThird.bits)), count);
+        const __m256 third = _mm256_permutevar_ps(_mm256_castsi256_ps(load256(kThird.bits)), count);
         return next_level(count, magnitude, third);
     }
 
@@ -64,6 +67,6 @@ struct Code {
 
 } // namespace
 
-void overlay_fp4(FormatKernels *kernels) { overlay_format<Code>(kernels); }
+void overlay_fp4(FormatKernels* kernels) { overlay_format<Code>(kernels); }
 
 } // namespace moeq::cpu::avx2

@@ -14,18 +14,26 @@ struct E4m3 {
     static constexpr int kBias = 7;
     static constexpr float kMax = codec::kE4m3Max;
     // The numbers of halves() are too small by this.
-    static constexpr bool kRescale = true;
     static constexpr float kHalfScale = 256.0f;
 
-    // Codes moved into the layout of fp16, NaN to its quiet NaN.
+    // Codes moved into the layout of fp16; without kPlain NaN to its quiet NaN.
+    template <bool kPlain>
     MOEQ_TIER_INLINE static __m256i halves(__m128i codes)
     {
         // Sign-extended, so the shift leaves the sign in bit 15 (and a copy of it in bit 14).
         const __m256i shifted = _mm256_slli_epi16(_mm256_cvtepi8_epi16(codes), 7);
         const __m256i halves = _mm256_and_si256(shifted, _mm256_set1_epi16(static_cast<int16_t>(0xBF80)));
+        if constexpr (kPlain)
+            return halves;
         const __m256i all_ones = _mm256_set1_epi16(0x3F80);
         const __m256i nan = _mm256_cmpeq_epi16(_mm256_and_si256(shifted, all_ones), all_ones);
         return _mm256_add_epi16(halves, _mm256_and_si256(nan, _mm256_set1_epi16(0x7E00 - 0x3F80)));
+    }
+
+    MOEQ_TIER_INLINE static bool is_special(__m256i codes)
+    {
+        const __m256i all_ones = _mm256_set1_epi8(0x7F);
+        return _mm256_movemask_epi8(_mm256_cmpeq_epi8(_mm256_and_si256(codes, all_ones), all_ones)) != 0;
     }
 };
 
@@ -33,42 +41,56 @@ struct E5m2 {
     static constexpr int kMantissaBits = 2;
     static constexpr int kBias = 15;
     static constexpr float kMax = codec::kE5m2Max;
-    static constexpr bool kRescale = false;
+    static constexpr float kHalfScale = 1.0f;
 
-    MOEQ_TIER_INLINE static __m256i halves(__m128i codes) { return _mm256_slli_epi16(_mm256_cvtepu8_epi16(codes), 8); }
+    template <bool>
+    MOEQ_TIER_INLINE static __m256i halves(__m128i codes)
+    {
+        return _mm256_slli_epi16(_mm256_cvtepu8_epi16(codes), 8);
+    }
+
+    MOEQ_TIER_INLINE static bool is_special(__m256i) { return false; }
 };
 
 template <class Layout>
 struct Code {
+    // `plain` is what the numbers of halves() are multiplied by: the same product, as scaling by a power of two is exact.
     struct Scales {
         __m256 scale;
+        __m256 plain;
     };
 
-    MOEQ_TIER_INLINE static void values16(__m128i codes, __m256 *low, __m256 *high)
+    template <ScaleKind kind>
+    MOEQ_TIER_INLINE static Scales prepare(__m256 stored)
     {
-        const __m256i halves = Layout::halves(codes);
+        const __m256 scale = kind == kFactor ? stored : _mm256_div_ps(stored, _mm256_set1_ps(Layout::kMax));
+        return {scale, _mm256_mul_ps(scale, _mm256_set1_ps(Layout::kHalfScale))};
+    }
+
+    MOEQ_TIER_INLINE static bool is_plain(const Scales& scales)
+    {
+        return codec::magnitude_bits_fp32(_mm256_cvtss_f32(scales.plain)) < codec::kNonfiniteBits;
+    }
+
+    MOEQ_TIER_INLINE static bool is_special(__m256i codes) { return Layout::is_special(codes); }
+
+    template <bool kPlain>
+    MOEQ_TIER_INLINE static void values16(__m128i codes, __m256* low, __m256* high)
+    {
+        const __m256i halves = Layout::template halves<kPlain>(codes);
         *low = _mm256_cvtph_ps(_mm256_castsi256_si128(halves));
         *high = _mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1));
-        if constexpr (Layout::kRescale) {
+        if constexpr (!kPlain && Layout::kHalfScale != 1.0f) {
             *low = _mm256_mul_ps(*low, _mm256_set1_ps(Layout::kHalfScale));
             *high = _mm256_mul_ps(*high, _mm256_set1_ps(Layout::kHalfScale));
         }
     }
 
-    template <ScaleKind kind>
-    MOEQ_TIER_INLINE static Scales prepare(__m256 stored)
+    template <ScaleKind, bool kPlain>
+    MOEQ_TIER_INLINE static __m256 apply(__m256 values, const Scales& scales)
     {
-        return {kind == kFactor ? stored : _mm256_div_ps(stored, _mm256_set1_ps(Layout::kMax))};
+        return _mm256_mul_ps(values, kPlain ? scales.plain : scales.scale);
     }
-
-    template <ScaleKind, bool>
-    MOEQ_TIER_INLINE static __m256 apply(__m256 values, const Scales &scales)
-    {
-        return _mm256_mul_ps(values, scales.scale);
-    }
-
-    // A code may be NaN.
-    MOEQ_TIER_INLINE static bool is_plain(const Scales &) { return false; }
 
     // Adding 2^(e + kShift) to a magnitude in [2^e, 2^(e + 1)) leaves it rounded to the format's mantissa, as an integer in
     // the lowest bits of the sum: 2^kMantissaBits to 2^(kMantissaBits + 1). With e no smaller than the exponent of the
@@ -97,7 +119,8 @@ struct Code {
     MOEQ_TIER_INLINE static __m256i encode32(const __m256 arguments[4])
     {
         __m256 t[4] = {arguments[0], arguments[1], arguments[2], arguments[3]};
-        const __m256 nan = _mm256_or_ps(_mm256_cmp_ps(t[0], t[1], _CMP_UNORD_Q), _mm256_cmp_ps(t[2], t[3], _CMP_UNORD_Q));
+        const __m256 nan =
+            _mm256_or_ps(_mm256_cmp_ps(t[0], t[1], _CMP_UNORD_Q), _mm256_cmp_ps(t[2], t[3], _CMP_UNORD_Q));
         if (_mm256_movemask_ps(nan) != 0) [[unlikely]] {
             for (int part = 0; part < 4; ++part)
                 t[part] = _mm256_and_ps(t[part], _mm256_cmp_ps(t[part], t[part], _CMP_ORD_Q));
@@ -111,7 +134,7 @@ struct Code {
 
 } // namespace
 
-void overlay_e4m3(FormatKernels *kernels) { overlay_format<Code<E4m3>>(kernels); }
-void overlay_e5m2(FormatKernels *kernels) { overlay_format<Code<E5m2>>(kernels); }
+void overlay_e4m3(FormatKernels* kernels) { overlay_format<Code<E4m3>>(kernels); }
+void overlay_e5m2(FormatKernels* kernels) { overlay_format<Code<E5m2>>(kernels); }
 
 } // namespace moeq::cpu::avx2

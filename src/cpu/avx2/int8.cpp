@@ -15,7 +15,10 @@ struct Code {
         __m256 last;
     };
 
-    MOEQ_TIER_INLINE static void values16(__m128i codes, __m256 *low, __m256 *high)
+    MOEQ_TIER_INLINE static bool is_special(__m256i) { return false; }
+
+    template <bool>
+    MOEQ_TIER_INLINE static void values16(__m128i codes, __m256* low, __m256* high)
     {
         *low = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(codes));
         *high = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(codes, 8)));
@@ -28,13 +31,14 @@ struct Code {
         if constexpr (kind == kFactor)
             return {stored, one};
         const __m256i magnitude = _mm256_and_si256(_mm256_castps_si256(stored), _mm256_set1_epi32(0x7FFFFFFF));
-        const __m256 large = _mm256_castsi256_ps(_mm256_cmpgt_epi32(magnitude, _mm256_set1_epi32(0x7B7FFFFF))); // >= 2^120
+        const __m256 large =
+            _mm256_castsi256_ps(_mm256_cmpgt_epi32(magnitude, _mm256_set1_epi32(0x7B7FFFFF))); // >= 2^120
         const __m256 first = _mm256_blendv_ps(one, _mm256_set1_ps(0.00390625f), large);
         return {_mm256_mul_ps(stored, first), _mm256_blendv_ps(one, _mm256_set1_ps(256.0f), large)};
     }
 
     template <ScaleKind kind, bool kPlain>
-    MOEQ_TIER_INLINE static __m256 apply(__m256 values, const Scales &scales)
+    MOEQ_TIER_INLINE static __m256 apply(__m256 values, const Scales& scales)
     {
         const __m256 product = _mm256_mul_ps(values, scales.scale);
         if constexpr (kind == kFactor)
@@ -44,7 +48,7 @@ struct Code {
         return kPlain ? result : _mm256_mul_ps(result, scales.last);
     }
 
-    MOEQ_TIER_INLINE static bool is_plain(const Scales &scales)
+    MOEQ_TIER_INLINE static bool is_plain(const Scales& scales)
     {
         return codec::magnitude_bits_fp32(_mm256_cvtss_f32(scales.scale)) < codec::kNonfiniteBits &&
                _mm256_cvtss_f32(scales.last) == 1.0f;
@@ -72,6 +76,6 @@ struct Code {
 
 } // namespace
 
-void overlay_int8(FormatKernels *kernels) { overlay_format<Code>(kernels); }
+void overlay_int8(FormatKernels* kernels) { overlay_format<Code>(kernels); }
 
 } // namespace moeq::cpu::avx2

@@ -8,21 +8,28 @@ namespace moeq::cpu::avx2 {
 
 namespace {
 
+// A look-up takes the lowest bits of the negative count n of the levels before, so entry -n & 7 holds the threshold in the
+// middle of what is left. Those of 4 entries work in lanes of 128 bits: both halves are the same.
 struct Thresholds8 {
     uint32_t bits[8];
 };
-
-// A look-up takes the lowest 3 bits of the negative count n of the levels before; entry -n & 7 of these holds the threshold in
-// the middle of what is left.
-constexpr Thresholds8 level_table(int counts, int first, int step)
-{
+constexpr Thresholds8 kSecond = [] {
+    const uint32_t low = codec::kNf4Thresholds.bits[3];
+    const uint32_t high = codec::kNf4Thresholds.bits[11]; // -1 ends in two ones
+    return Thresholds8{{low, low, low, high, low, low, low, high}};
+}();
+constexpr Thresholds8 kThird = [] {
     Thresholds8 table{};
-    for (int n = 0; n < counts; ++n)
-        table.bits[-n & 7] = codec::kNf4Thresholds.bits[first + step * n];
+    for (int n = 0; n < 4; ++n)
+        table.bits[-n & 3] = table.bits[(-n & 3) + 4] = codec::kNf4Thresholds.bits[1 + 4 * n];
     return table;
-}
-constexpr Thresholds8 kThird = level_table(4, 1, 4);
-constexpr Thresholds8 kFourth = level_table(8, 0, 2);
+}();
+constexpr Thresholds8 kFourth = [] {
+    Thresholds8 table{};
+    for (int n = 0; n < 8; ++n)
+        table.bits[-n & 7] = codec::kNf4Thresholds.bits[2 * n];
+    return table;
+}();
 
 struct Code {
     static constexpr codec::Nf4Values kValues = codec::kNf4Values;
@@ -30,11 +37,10 @@ struct Code {
     // Minus the number of thresholds below t.
     MOEQ_TIER_INLINE static __m256i search(__m256 t)
     {
-        const auto &bits = codec::kNf4Thresholds.bits;
-        const __m256i first = next_level(_mm256_setzero_si256(), t, threshold(bits[7]));
-        const __m256 second = _mm256_blendv_ps(threshold(bits[3]), threshold(bits[11]), _mm256_castsi256_ps(first));
+        const __m256i first = next_level(_mm256_setzero_si256(), t, threshold(codec::kNf4Thresholds.bits[7]));
+        const __m256 second = _mm256_permutevar_ps(_mm256_castsi256_ps(load256(kSecond.bits)), first);
         __m256i count = next_level(first, t, second);
-        const __m256 third = _mm256_permutevar8x32_ps(_mm256_castsi256_ps(load256(kThird.bits)), count);
+        const __m256 third = _mm256_permutevar_ps(_mm256_castsi256_ps(load256(kThird.bits)), count);
         count = next_level(count, t, third);
         const __m256 fourth = _mm256_permutevar8x32_ps(_mm256_castsi256_ps(load256(kFourth.bits)), count);
         return next_level(count, t, fourth);
@@ -52,6 +58,6 @@ struct Code {
 
 } // namespace
 
-void overlay_nf4(FormatKernels *kernels) { overlay_format<Code>(kernels); }
+void overlay_nf4(FormatKernels* kernels) { overlay_format<Code>(kernels); }
 
 } // namespace moeq::cpu::avx2

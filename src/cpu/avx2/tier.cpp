@@ -3,7 +3,7 @@
 
 namespace moeq::cpu::avx2 {
 
-void overlay(Kernels *kernels)
+void overlay(Kernels* kernels)
 {
     overlay_amax(kernels);
     overlay_int8(&kernels->formats[kInt8]);

@@ -6,14 +6,14 @@
 namespace moeq::cpu::avx2 {
 
 // Writes this tier's kernels over `kernels`.
-void overlay(Kernels *kernels);
+void overlay(Kernels* kernels);
 
 // The parts of it, one for each file.
-void overlay_amax(Kernels *kernels);
-void overlay_int8(FormatKernels *kernels);
-void overlay_e4m3(FormatKernels *kernels);
-void overlay_e5m2(FormatKernels *kernels);
-void overlay_nf4(FormatKernels *kernels);
-void overlay_fp4(FormatKernels *kernels);
+void overlay_amax(Kernels* kernels);
+void overlay_int8(FormatKernels* kernels);
+void overlay_e4m3(FormatKernels* kernels);
+void overlay_e5m2(FormatKernels* kernels);
+void overlay_nf4(FormatKernels* kernels);
+void overlay_fp4(FormatKernels* kernels);
 
 } // namespace moeq::cpu::avx2

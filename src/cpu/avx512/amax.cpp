@@ -8,16 +8,16 @@ namespace moeq::cpu::avx512 {
 namespace {
 
 template <FloatType type>
-uint32_t amax(const void *source, int64_t count)
+uint32_t amax(const void* source, int64_t count)
 {
     return amax_run<type>(source, count);
 }
 
 template <FloatType type, bool kFull>
-MOEQ_TIER_INLINE void columns16(const void *source, int64_t i, __mmask16 mask, uint32_t *bits)
+MOEQ_TIER_INLINE void columns16(const void* source, int64_t i, __mmask16 mask, uint32_t* bits)
 {
-    const __m512i magnitude = _mm512_and_si512(_mm512_castps_si512(load16<type, kFull>(source, i, mask)),
-                                               _mm512_set1_epi32(0x7FFFFFFF));
+    const __m512i magnitude =
+        _mm512_and_si512(_mm512_castps_si512(load16<type, kFull>(source, i, mask)), _mm512_set1_epi32(0x7FFFFFFF));
     if constexpr (kFull) {
         _mm512_storeu_si512(bits + i, _mm512_max_epu32(_mm512_loadu_si512(bits + i), magnitude));
     } else {
@@ -27,7 +27,7 @@ MOEQ_TIER_INLINE void columns16(const void *source, int64_t i, __mmask16 mask, u
 }
 
 template <FloatType type>
-void amax_columns(const void *source, int64_t count, uint32_t *bits)
+void amax_columns(const void* source, int64_t count, uint32_t* bits)
 {
     int64_t i = 0;
     for (; i + 16 <= count; i += 16)
@@ -38,7 +38,7 @@ void amax_columns(const void *source, int64_t count, uint32_t *bits)
 
 } // namespace
 
-void overlay_amax(Kernels *kernels)
+void overlay_amax(Kernels* kernels)
 {
     kernels->amax[kFp32] = amax<kFp32>;
     kernels->amax[kFp16] = amax<kFp16>;

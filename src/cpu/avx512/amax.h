@@ -34,14 +34,14 @@ MOEQ_TIER_INLINE __m512i larger(__m512i a, __m512i b)
 }
 
 template <FloatType type>
-MOEQ_TIER_INLINE __m512i load_masked(const void *at, uint64_t mask)
+MOEQ_TIER_INLINE __m512i load_masked(const void* at, uint64_t mask)
 {
     return type == kFp32 ? _mm512_maskz_loadu_epi32(static_cast<__mmask16>(mask), at)
                          : _mm512_maskz_loadu_epi16(static_cast<__mmask32>(mask), at);
 }
 
 // Widening makes a signalling fp16 NaN quiet, so among NaNs the largest code need not be the largest widened value.
-inline uint32_t amax_fp16_one_by_one(const uint16_t *elements, int64_t count)
+inline uint32_t amax_fp16_one_by_one(const uint16_t* elements, int64_t count)
 {
     uint32_t largest = 0;
     for (int64_t i = 0; i < count; ++i) {
@@ -53,20 +53,20 @@ inline uint32_t amax_fp16_one_by_one(const uint16_t *elements, int64_t count)
 
 // The widened magnitude bits of the largest of `count` elements, whose stored magnitude is given.
 template <FloatType type>
-MOEQ_TIER_INLINE uint32_t widened(uint32_t stored, const void *source, int64_t count)
+MOEQ_TIER_INLINE uint32_t widened(uint32_t stored, const void* source, int64_t count)
 {
     if constexpr (type == kFp32)
         return stored;
     else if constexpr (type == kBf16)
         return stored << 16;
     else if (stored > 0x7C00u) [[unlikely]]
-        return amax_fp16_one_by_one(static_cast<const uint16_t *>(source), count);
+        return amax_fp16_one_by_one(static_cast<const uint16_t*>(source), count);
     else
         return codec::fp16_to_float_bits(static_cast<uint16_t>(stored));
 }
 
 template <FloatType type>
-MOEQ_TIER_INLINE uint32_t amax_run(const void *source, int64_t count)
+MOEQ_TIER_INLINE uint32_t amax_run(const void* source, int64_t count)
 {
     constexpr int64_t kStep = kLanes<type>;
     __m512i most = _mm512_setzero_si512();
@@ -76,7 +76,7 @@ MOEQ_TIER_INLINE uint32_t amax_run(const void *source, int64_t count)
         __m512i most2 = most;
         __m512i most3 = most;
         for (; i + 4 * kStep <= count; i += 4 * kStep) {
-            const char *at = static_cast<const char *>(element_at<type>(source, i));
+            const char* at = static_cast<const char*>(element_at<type>(source, i));
             most = larger<type>(most, magnitudes<type>(_mm512_loadu_si512(at)));
             most1 = larger<type>(most1, magnitudes<type>(_mm512_loadu_si512(at + 64)));
             most2 = larger<type>(most2, magnitudes<type>(_mm512_loadu_si512(at + 128)));
@@ -87,7 +87,8 @@ MOEQ_TIER_INLINE uint32_t amax_run(const void *source, int64_t count)
     for (; i + kStep <= count; i += kStep)
         most = larger<type>(most, magnitudes<type>(_mm512_loadu_si512(element_at<type>(source, i))));
     if (i < count)
-        most = larger<type>(most, magnitudes<type>(load_masked<type>(element_at<type>(source, i), low_bits(count - i))));
+        most =
+            larger<type>(most, magnitudes<type>(load_masked<type>(element_at<type>(source, i), low_bits(count - i))));
     return widened<type>(type == kFp32 ? largest_dword(most) : largest_word(most), source, count);
 }
 

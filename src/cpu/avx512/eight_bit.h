@@ -1,9 +1,11 @@
 // What the 8-bit formats share on AVX-512, over a format's rules:
-//   values()            the 128 fp32 values of codes 0..127
-//   value16(codes)      the values of 16 codes
-//   prepare<kind>(s)    what 16 stored scales come to (type Scales), once per run or for 16 columns
-//   apply<kind>(v, s)   the decoded values
-//   encode64(t, ..)     the codes of 64 arguments, in the order of load64 (kSplitOrder) or one after another
+//   values()                   the 128 fp32 values of codes 0..127
+//   values32(codes, ..)        the values of 32 codes
+//   prepare<kind>(s)           what 16 stored scales come to (type Scales), once per run or for 16 columns
+//   is_plain(s)                a scale for which the plain form of apply is right; a NaN that comes out of it has no bits
+//                              that bf16 would round
+//   apply<kind, plain>(v, s)   the decoded values
+//   encode64(t, ..)            the codes of 64 arguments, in the order of load64 (kSplitOrder) or one after another
 #pragma once
 
 #include "cpu/avx512/elements.h"
@@ -39,19 +41,20 @@ template <FloatType type>
 MOEQ_TIER_INLINE __m512i split_bytes(__m512 first, __m512 second)
 {
     if constexpr (type == kBf16)
-        return _mm512_permutex2var_epi8(round_bf16(first), load_constant(kSplitUpperWords), round_bf16(second));
+        return _mm512_permutex2var_epi8(round_finite_bf16(first), load_constant(kSplitUpperWords),
+                                        round_finite_bf16(second));
     const __m512i words = _mm512_inserti64x4(_mm512_castsi256_si512(round_fp16(first)), round_fp16(second), 1);
     return _mm512_permutexvar_epi8(load_constant(kSplitWords), words);
 }
 
 template <class Code, ScaleKind kind, FloatType type>
-MOEQ_TIER_INLINE MagnitudeTable make_table(const typename Code::Scales &scales)
+MOEQ_TIER_INLINE MagnitudeTable make_table(const typename Code::Scales& scales)
 {
     __m512i split[4];
     for (int i = 0; i < 4; ++i) {
-        const float *values = Code::values() + 32 * i;
-        split[i] = split_bytes<type>(Code::template apply<kind>(_mm512_loadu_ps(values), scales),
-                                     Code::template apply<kind>(_mm512_loadu_ps(values + 16), scales));
+        const float* values = Code::values() + 32 * i;
+        split[i] = split_bytes<type>(Code::template apply<kind, true>(_mm512_loadu_ps(values), scales),
+                                     Code::template apply<kind, true>(_mm512_loadu_ps(values + 16), scales));
     }
     MagnitudeTable table;
     for (int i = 0; i < 2; ++i) {
@@ -61,26 +64,27 @@ MOEQ_TIER_INLINE MagnitudeTable make_table(const typename Code::Scales &scales)
     return table;
 }
 
-template <class Code, ScaleKind kind, FloatType type, bool kFull>
-MOEQ_TIER_INLINE void decode32(const uint8_t *codes, uint32_t mask, const typename Code::Scales &first,
-                               const typename Code::Scales &second, void *destination)
+template <class Code, ScaleKind kind, FloatType type, bool kFull, bool kPlain>
+MOEQ_TIER_INLINE void decode32(const uint8_t* codes, uint32_t mask, const typename Code::Scales& first,
+                               const typename Code::Scales& second, void* destination)
 {
-    const __m256i bytes = kFull ? _mm256_loadu_si256(static_cast<const __m256i *>(static_cast<const void *>(codes)))
+    const __m256i bytes = kFull ? _mm256_loadu_si256(static_cast<const __m256i*>(static_cast<const void*>(codes)))
                                 : _mm256_maskz_loadu_epi8(mask, codes);
     __m512 low;
     __m512 high;
     Code::values32(bytes, &low, &high);
-    store32<type, kFull>(destination, mask, Code::template apply<kind>(low, first), Code::template apply<kind>(high, second));
+    store32<type, kFull, !kPlain>(destination, mask, Code::template apply<kind, kPlain>(low, first),
+                                  Code::template apply<kind, kPlain>(high, second));
 }
 
 // Below this the table costs more than it saves.
 constexpr int64_t kTableCount = 512;
 
-// As many elements as there are whole groups of 64; returns their number. The scale must be finite and not 0: then a result
+// As many elements as there are whole groups of 64; returns their number. The scale must be plain and not 0: then a result
 // with the code's sign turned is the negated result.
 template <class Code, ScaleKind kind, FloatType type>
-MOEQ_TIER_INLINE int64_t decode_by_table(const uint8_t *codes, int64_t count, const typename Code::Scales &scales,
-                                         void *destination)
+MOEQ_TIER_INLINE int64_t decode_by_table(const uint8_t* codes, int64_t count, const typename Code::Scales& scales,
+                                         void* destination)
 {
     const MagnitudeTable table = make_table<Code, kind, type>(scales);
     // Unpacking works in 128-bit lanes: with the quadwords in this order its two results are in element order.
@@ -89,12 +93,12 @@ MOEQ_TIER_INLINE int64_t decode_by_table(const uint8_t *codes, int64_t count, co
     int64_t i = 0;
     for (; i + 64 <= count; i += 64) {
         const __m512i bytes = _mm512_permutexvar_epi64(order, _mm512_loadu_si512(codes + i));
-        char *at = static_cast<char *>(element_at<type>(destination, i));
+        char* at = static_cast<char*>(element_at<type>(destination, i));
         if constexpr (Code::kTwosComplement) {
             // -128 has no magnitude of 7 bits.
             if (_mm512_cmpeq_epi8_mask(bytes, sign) != 0) [[unlikely]] {
-                decode32<Code, kind, type, true>(codes + i, 0, scales, scales, at);
-                decode32<Code, kind, type, true>(codes + i + 32, 0, scales, scales, at + 64);
+                decode32<Code, kind, type, true, true>(codes + i, 0, scales, scales, at);
+                decode32<Code, kind, type, true, true>(codes + i + 32, 0, scales, scales, at + 64);
                 continue;
             }
         }
@@ -109,43 +113,55 @@ MOEQ_TIER_INLINE int64_t decode_by_table(const uint8_t *codes, int64_t count, co
     return i;
 }
 
-template <class Code, ScaleKind kind, FloatType type>
-void decode(const uint8_t *codes, int64_t count, float scale, void *destination)
+template <class Code, ScaleKind kind, FloatType type, bool kPlain>
+MOEQ_TIER_INLINE void decode_run(const uint8_t* codes, int64_t count, const typename Code::Scales& scales,
+                                 void* destination)
 {
-    const auto scales = Code::template prepare<kind>(_mm512_set1_ps(scale));
     int64_t i = 0;
-    if constexpr (type != kFp32) {
-        if (count >= kTableCount && Code::can_negate(scales))
+    if constexpr (type != kFp32 && kPlain) {
+        if (count >= kTableCount && !Code::is_zero(scales))
             i = decode_by_table<Code, kind, type>(codes, count, scales, destination);
     }
     for (; i + 32 <= count; i += 32)
-        decode32<Code, kind, type, true>(codes + i, 0, scales, scales, element_at<type>(destination, i));
+        decode32<Code, kind, type, true, kPlain>(codes + i, 0, scales, scales, element_at<type>(destination, i));
     if (i < count)
-        decode32<Code, kind, type, false>(codes + i, static_cast<uint32_t>(low_bits(count - i)), scales, scales,
-                                          element_at<type>(destination, i));
+        decode32<Code, kind, type, false, kPlain>(codes + i, static_cast<uint32_t>(low_bits(count - i)), scales, scales,
+                                                  element_at<type>(destination, i));
 }
 
 template <class Code, ScaleKind kind, FloatType type>
-void decode_columns(const uint8_t *codes, int64_t count, const float *scales, void *destination)
+void decode(const uint8_t* codes, int64_t count, float scale, void* destination)
+{
+    const auto scales = Code::template prepare<kind>(_mm512_set1_ps(scale));
+    if (Code::is_plain(scales)) [[likely]]
+        decode_run<Code, kind, type, true>(codes, count, scales, destination);
+    else
+        decode_run<Code, kind, type, false>(codes, count, scales, destination);
+}
+
+template <class Code, ScaleKind kind, FloatType type>
+void decode_columns(const uint8_t* codes, int64_t count, const float* scales, void* destination)
 {
     int64_t i = 0;
     for (; i + 32 <= count; i += 32)
-        decode32<Code, kind, type, true>(codes + i, 0, Code::template prepare<kind>(_mm512_loadu_ps(scales + i)),
-                                         Code::template prepare<kind>(_mm512_loadu_ps(scales + i + 16)),
-                                         element_at<type>(destination, i));
+        decode32<Code, kind, type, true, false>(codes + i, 0, Code::template prepare<kind>(_mm512_loadu_ps(scales + i)),
+                                                Code::template prepare<kind>(_mm512_loadu_ps(scales + i + 16)),
+                                                element_at<type>(destination, i));
     if (i < count) {
         const uint32_t mask = static_cast<uint32_t>(low_bits(count - i));
         const __m512 first = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask), scales + i);
         const __m512 second = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask >> 16), scales + i + 16);
-        decode32<Code, kind, type, false>(codes + i, mask, Code::template prepare<kind>(first),
-                                          Code::template prepare<kind>(second), element_at<type>(destination, i));
+        decode32<Code, kind, type, false, false>(codes + i, mask, Code::template prepare<kind>(first),
+                                                 Code::template prepare<kind>(second),
+                                                 element_at<type>(destination, i));
     }
 }
 
 // ---- Encode ----
 
 template <class Code, FloatType type, bool kPrescale, bool kFull>
-MOEQ_TIER_INLINE void encode64(const void *source, int64_t i, uint64_t mask, __m512 prescale, __m512 value, uint8_t *codes)
+MOEQ_TIER_INLINE void encode64(const void* source, int64_t i, uint64_t mask, __m512 prescale, __m512 value,
+                               uint8_t* codes)
 {
     __m512 t[4];
     load64<type, kFull>(source, i, mask, t);
@@ -155,7 +171,7 @@ MOEQ_TIER_INLINE void encode64(const void *source, int64_t i, uint64_t mask, __m
 }
 
 template <class Code, FloatType type, bool kPrescale>
-MOEQ_TIER_INLINE void encode_scaled(const void *source, int64_t count, codec::Multiplier multiplier, uint8_t *codes)
+MOEQ_TIER_INLINE void encode_scaled(const void* source, int64_t count, codec::Multiplier multiplier, uint8_t* codes)
 {
     const __m512 prescale = _mm512_set1_ps(multiplier.prescale);
     const __m512 value = _mm512_set1_ps(multiplier.value);
@@ -167,7 +183,7 @@ MOEQ_TIER_INLINE void encode_scaled(const void *source, int64_t count, codec::Mu
 }
 
 template <class Code, FloatType type>
-void encode(const void *source, int64_t count, codec::Multiplier multiplier, uint8_t *codes)
+void encode(const void* source, int64_t count, codec::Multiplier multiplier, uint8_t* codes)
 {
     if (multiplier.value == 0.0f) {
         int64_t i = 0;
@@ -182,8 +198,8 @@ void encode(const void *source, int64_t count, codec::Multiplier multiplier, uin
 }
 
 template <class Code, FloatType type, bool kFull>
-MOEQ_TIER_INLINE void encode_columns64(const void *source, int64_t i, uint64_t mask, const codec::Multiplier *multipliers,
-                                       uint8_t *codes)
+MOEQ_TIER_INLINE void encode_columns64(const void* source, int64_t i, uint64_t mask,
+                                       const codec::Multiplier* multipliers, uint8_t* codes)
 {
     __m512 t[4];
     for (int part = 0; part < 4; ++part) {
@@ -195,7 +211,7 @@ MOEQ_TIER_INLINE void encode_columns64(const void *source, int64_t i, uint64_t m
 }
 
 template <class Code, FloatType type>
-void encode_columns(const void *source, int64_t count, const codec::Multiplier *multipliers, uint8_t *codes)
+void encode_columns(const void* source, int64_t count, const codec::Multiplier* multipliers, uint8_t* codes)
 {
     int64_t i = 0;
     for (; i + 64 <= count; i += 64)
@@ -205,7 +221,7 @@ void encode_columns(const void *source, int64_t count, const codec::Multiplier *
 }
 
 template <class Code, FloatType type>
-void overlay_type(FormatKernels *kernels)
+void overlay_type(FormatKernels* kernels)
 {
     kernels->encode[type] = encode<Code, type>;
     kernels->encode_columns[type] = encode_columns<Code, type>;
@@ -216,18 +232,17 @@ void overlay_type(FormatKernels *kernels)
 }
 
 template <class Code>
-void overlay_format(FormatKernels *kernels)
+void overlay_format(FormatKernels* kernels)
 {
     overlay_type<Code, kFp32>(kernels);
     overlay_type<Code, kFp16>(kernels);
     overlay_type<Code, kBf16>(kernels);
 }
 
-// A finite scale that is not 0, in every lane.
-MOEQ_TIER_INLINE bool is_finite_nonzero(__m512 scale)
+// Of the scale in every lane.
+MOEQ_TIER_INLINE bool is_finite(__m512 scale)
 {
-    const uint32_t magnitude = codec::magnitude_bits_fp32(_mm512_cvtss_f32(scale));
-    return magnitude != 0 && magnitude < codec::kNonfiniteBits;
+    return codec::magnitude_bits_fp32(_mm512_cvtss_f32(scale)) < codec::kNonfiniteBits;
 }
 
 } // namespace

@@ -30,15 +30,15 @@ template <FloatType type>
 constexpr int64_t kElementBytes = type == kFp32 ? 4 : 2;
 
 template <FloatType type>
-MOEQ_TIER_INLINE const void *element_at(const void *base, int64_t i)
+MOEQ_TIER_INLINE const void* element_at(const void* base, int64_t i)
 {
-    return static_cast<const char *>(base) + i * kElementBytes<type>;
+    return static_cast<const char*>(base) + i * kElementBytes<type>;
 }
 
 template <FloatType type>
-MOEQ_TIER_INLINE void *element_at(void *base, int64_t i)
+MOEQ_TIER_INLINE void* element_at(void* base, int64_t i)
 {
-    return static_cast<char *>(base) + i * kElementBytes<type>;
+    return static_cast<char*>(base) + i * kElementBytes<type>;
 }
 
 // The lowest `count` bits, count <= 64; 0 for a negative count.
@@ -51,24 +51,25 @@ struct alignas(64) Bytes64 {
     uint8_t at[64];
 };
 
-MOEQ_TIER_INLINE __m512i load_constant(const Bytes64 &bytes) { return _mm512_load_si512(bytes.at); }
+MOEQ_TIER_INLINE __m512i load_constant(const Bytes64& bytes) { return _mm512_load_si512(bytes.at); }
 
 // ---- Loads. kFull: all lanes, and the mask is not looked at; else the lanes of the mask, zeros in the others. ----
 
 template <bool kFull>
-MOEQ_TIER_INLINE __m512i load_words(const void *at, __mmask32 mask)
+MOEQ_TIER_INLINE __m512i load_words(const void* at, __mmask32 mask)
 {
     return kFull ? _mm512_loadu_si512(at) : _mm512_maskz_loadu_epi16(mask, at);
 }
 
 template <FloatType type, bool kFull>
-MOEQ_TIER_INLINE __m512 load16(const void *source, int64_t i, __mmask16 mask)
+MOEQ_TIER_INLINE __m512 load16(const void* source, int64_t i, __mmask16 mask)
 {
-    const void *at = element_at<type>(source, i);
+    const void* at = element_at<type>(source, i);
     if constexpr (type == kFp32) {
         return kFull ? _mm512_loadu_ps(at) : _mm512_maskz_loadu_ps(mask, at);
     } else {
-        const __m256i words = kFull ? _mm256_loadu_si256(static_cast<const __m256i *>(at)) : _mm256_maskz_loadu_epi16(mask, at);
+        const __m256i words =
+            kFull ? _mm256_loadu_si256(static_cast<const __m256i*>(at)) : _mm256_maskz_loadu_epi16(mask, at);
         if constexpr (type == kFp16)
             return _mm512_cvtph_ps(words);
         else
@@ -82,12 +83,12 @@ template <FloatType type>
 constexpr bool kSplit = type == kBf16;
 
 template <FloatType type, bool kFull>
-MOEQ_TIER_INLINE void load64(const void *source, int64_t i, uint64_t mask, __m512 x[4])
+MOEQ_TIER_INLINE void load64(const void* source, int64_t i, uint64_t mask, __m512 x[4])
 {
     if constexpr (type == kBf16) {
         for (int half = 0; half < 2; ++half) {
-            const __m512i words = load_words<kFull>(element_at<type>(source, i + 32 * half),
-                                                    static_cast<__mmask32>(mask >> (32 * half)));
+            const __m512i words =
+                load_words<kFull>(element_at<type>(source, i + 32 * half), static_cast<__mmask32>(mask >> (32 * half)));
             x[2 * half] = _mm512_castsi512_ps(_mm512_slli_epi32(words, 16));
             x[2 * half + 1] =
                 _mm512_castsi512_ps(_mm512_and_si512(words, _mm512_set1_epi32(static_cast<int>(0xFFFF0000u))));
@@ -141,7 +142,7 @@ MOEQ_TIER_INLINE __m512i pack_saturated(const __m512i v[4])
 }
 
 template <bool kFull>
-MOEQ_TIER_INLINE void store_bytes(uint8_t *at, uint64_t mask, __m512i bytes)
+MOEQ_TIER_INLINE void store_bytes(uint8_t* at, uint64_t mask, __m512i bytes)
 {
     if constexpr (kFull)
         _mm512_storeu_si512(at, bytes);
@@ -151,14 +152,21 @@ MOEQ_TIER_INLINE void store_bytes(uint8_t *at, uint64_t mask, __m512i bytes)
 
 // ---- Rounding and stores ----
 
-// bf16 to nearest even in the upper half of each dword (the lower half is leftovers), as codec::bf16_from_float_bits.
-MOEQ_TIER_INLINE __m512i round_bf16(__m512 value)
+// bf16 to nearest even in the upper half of each dword (the lower half is leftovers), as codec::bf16_from_float_bits; NaN apart.
+MOEQ_TIER_INLINE __m512i round_finite_bf16(__m512 value)
 {
     const __m512i bits = _mm512_castps_si512(value);
     const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-    const __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7FFF)), odd);
+    return _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7FFF)), odd);
+}
+
+template <bool kWithNan>
+MOEQ_TIER_INLINE __m512i round_bf16(__m512 value)
+{
+    if constexpr (!kWithNan)
+        return round_finite_bf16(value);
     const __mmask16 nan = _mm512_cmp_ps_mask(value, value, _CMP_UNORD_Q);
-    return _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x400000));
+    return _mm512_mask_or_epi32(round_finite_bf16(value), nan, _mm512_castps_si512(value), _mm512_set1_epi32(0x400000));
 }
 
 MOEQ_TIER_INLINE __m256i round_fp16(__m512 value)
@@ -179,11 +187,11 @@ constexpr Words32 kUpperWords = [] {
 }();
 
 // 32 elements from `destination` on; without kFull those of the mask.
-template <FloatType type, bool kFull>
-MOEQ_TIER_INLINE void store32(void *destination, uint32_t mask, __m512 first, __m512 second)
+template <FloatType type, bool kFull, bool kWithNan>
+MOEQ_TIER_INLINE void store32(void* destination, uint32_t mask, __m512 first, __m512 second)
 {
     if constexpr (type == kFp32) {
-        float *at = static_cast<float *>(destination);
+        float* at = static_cast<float*>(destination);
         if constexpr (kFull) {
             _mm512_storeu_ps(at, first);
             _mm512_storeu_ps(at + 16, second);
@@ -194,7 +202,8 @@ MOEQ_TIER_INLINE void store32(void *destination, uint32_t mask, __m512 first, __
     } else {
         __m512i words;
         if constexpr (type == kBf16)
-            words = _mm512_permutex2var_epi16(round_bf16(first), _mm512_load_si512(kUpperWords.at), round_bf16(second));
+            words = _mm512_permutex2var_epi16(round_bf16<kWithNan>(first), _mm512_load_si512(kUpperWords.at),
+                                              round_bf16<kWithNan>(second));
         else
             words = _mm512_inserti64x4(_mm512_castsi256_si512(round_fp16(first)), round_fp16(second), 1);
         if constexpr (kFull)
@@ -215,14 +224,14 @@ MOEQ_TIER_INLINE __m512 scaled(__m512 x, __m512 prescale, __m512 value)
 
 // codec::code_argument for 16 elements, each with its own multiplier: a value of 0 gives +0.
 template <bool kFull>
-MOEQ_TIER_INLINE __m512 code_arguments(__m512 x, const codec::Multiplier *multipliers, __mmask16 mask)
+MOEQ_TIER_INLINE __m512 code_arguments(__m512 x, const codec::Multiplier* multipliers, __mmask16 mask)
 {
     // The mask is one of low lanes, so twice as many low floats are wanted.
     const uint64_t floats = kFull ? 0 : low_bits(2 * __builtin_popcount(mask));
     const __m512 first =
         kFull ? _mm512_loadu_ps(multipliers) : _mm512_maskz_loadu_ps(static_cast<__mmask16>(floats), multipliers);
-    const __m512 second =
-        kFull ? _mm512_loadu_ps(multipliers + 8) : _mm512_maskz_loadu_ps(static_cast<__mmask16>(floats >> 16), multipliers + 8);
+    const __m512 second = kFull ? _mm512_loadu_ps(multipliers + 8)
+                                : _mm512_maskz_loadu_ps(static_cast<__mmask16>(floats >> 16), multipliers + 8);
     const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
     const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
     const __m512 prescale = _mm512_permutex2var_ps(first, even, second);

@@ -66,8 +66,8 @@ struct Code {
         MOEQ_TIER_INLINE __m512i cell_index(__m512 t) const
         {
             const __m512 magnitude = _mm512_abs_ps(t);
-            const __m512 shifted = _mm512_fmadd_ps(magnitude, _mm512_set1_ps(static_cast<float>(kCellsPerUnit)),
-                                                   _mm512_set1_ps(kRounder));
+            const __m512 shifted =
+                _mm512_fmadd_ps(magnitude, _mm512_set1_ps(static_cast<float>(kCellsPerUnit)), _mm512_set1_ps(kRounder));
             const __m512i cell = _mm512_castps_si512(shifted);
             const __m512 threshold = _mm512_permutexvar_ps(cell, thresholds);
             // The sign of the difference says whether |t| is above; it moves in behind the cell, then the sign of t does.
@@ -81,6 +81,6 @@ struct Code {
 
 } // namespace
 
-void overlay_fp4(FormatKernels *kernels) { overlay_format<Code>(kernels); }
+void overlay_fp4(FormatKernels* kernels) { overlay_format<Code>(kernels); }
 
 } // namespace moeq::cpu::avx512

@@ -62,9 +62,9 @@ struct Code {
         __m512 scale;
     };
 
-    static const float *values() { return Layout::kValues.at; }
+    static const float* values() { return Layout::kValues.at; }
 
-    MOEQ_TIER_INLINE static void values32(__m256i codes, __m512 *low, __m512 *high)
+    MOEQ_TIER_INLINE static void values32(__m256i codes, __m512* low, __m512* high)
     {
         const __m512i halves = Layout::halves(codes);
         *low = _mm512_cvtph_ps(_mm512_castsi512_si256(halves));
@@ -81,13 +81,14 @@ struct Code {
         return {kind == kFactor ? stored : _mm512_div_ps(stored, _mm512_set1_ps(Layout::kMax))};
     }
 
-    template <ScaleKind>
-    MOEQ_TIER_INLINE static __m512 apply(__m512 values, const Scales &scales)
+    template <ScaleKind, bool>
+    MOEQ_TIER_INLINE static __m512 apply(__m512 values, const Scales& scales)
     {
         return _mm512_mul_ps(values, scales.scale);
     }
 
-    MOEQ_TIER_INLINE static bool can_negate(const Scales &scales) { return is_finite_nonzero(scales.scale); }
+    MOEQ_TIER_INLINE static bool is_plain(const Scales& scales) { return is_finite(scales.scale); }
+    MOEQ_TIER_INLINE static bool is_zero(const Scales& scales) { return _mm512_cvtss_f32(scales.scale) == 0.0f; }
 
     // Adding 2^(e + kShift) to a magnitude in [2^e, 2^(e + 1)) leaves it rounded to the format's mantissa, as an integer in
     // the lowest bits of the sum: 2^kMantissaBits to 2^(kMantissaBits + 1). With e no smaller than the exponent of the
@@ -98,8 +99,7 @@ struct Code {
 
     MOEQ_TIER_INLINE static __m512i round(__m512 t)
     {
-        constexpr int kSmallerMagnitudeWithoutSign = 0x0A;
-        const __m512 magnitude = _mm512_range_ps(t, _mm512_set1_ps(Layout::kMax), kSmallerMagnitudeWithoutSign);
+        const __m512 magnitude = _mm512_min_ps(_mm512_abs_ps(t), _mm512_set1_ps(Layout::kMax));
         const __m512 exponent = _mm512_and_ps(magnitude, _mm512_castsi512_ps(_mm512_set1_epi32(0x7F800000)));
         constexpr float kSmallestNormal = codec::float_from_bits(static_cast<uint32_t>(128 - Layout::kBias) << 23);
         const __m512 power = _mm512_max_ps(exponent, _mm512_set1_ps(kSmallestNormal));
@@ -113,7 +113,8 @@ struct Code {
     MOEQ_TIER_INLINE static __m512i encode64(const __m512 arguments[4])
     {
         __m512 t[4] = {arguments[0], arguments[1], arguments[2], arguments[3]};
-        const __mmask16 nan = _mm512_cmp_ps_mask(t[0], t[1], _CMP_UNORD_Q) | _mm512_cmp_ps_mask(t[2], t[3], _CMP_UNORD_Q);
+        const __mmask16 nan =
+            _mm512_cmp_ps_mask(t[0], t[1], _CMP_UNORD_Q) | _mm512_cmp_ps_mask(t[2], t[3], _CMP_UNORD_Q);
         if (nan != 0) [[unlikely]] {
             for (int part = 0; part < 4; ++part)
                 t[part] = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(t[part], t[part], _CMP_ORD_Q), t[part]);
@@ -134,7 +135,7 @@ struct Code {
 
 } // namespace
 
-void overlay_e4m3(FormatKernels *kernels) { overlay_format<Code<E4m3>>(kernels); }
-void overlay_e5m2(FormatKernels *kernels) { overlay_format<Code<E5m2>>(kernels); }
+void overlay_e4m3(FormatKernels* kernels) { overlay_format<Code<E4m3>>(kernels); }
+void overlay_e5m2(FormatKernels* kernels) { overlay_format<Code<E5m2>>(kernels); }
 
 } // namespace moeq::cpu::avx512

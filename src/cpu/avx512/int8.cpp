@@ -27,9 +27,9 @@ struct Code {
         __mmask16 large;
     };
 
-    static const float *values() { return kValues.at; }
+    static const float* values() { return kValues.at; }
 
-    MOEQ_TIER_INLINE static void values32(__m256i codes, __m512 *low, __m512 *high)
+    MOEQ_TIER_INLINE static void values32(__m256i codes, __m512* low, __m512* high)
     {
         *low = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm256_castsi256_si128(codes)));
         *high = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm256_extracti128_si256(codes, 1)));
@@ -45,18 +45,19 @@ struct Code {
         return {_mm512_mask_mul_ps(stored, large, stored, _mm512_set1_ps(0.00390625f)), large};
     }
 
-    template <ScaleKind kind>
-    MOEQ_TIER_INLINE static __m512 apply(__m512 values, const Scales &scales)
+    template <ScaleKind kind, bool kPlain>
+    MOEQ_TIER_INLINE static __m512 apply(__m512 values, const Scales& scales)
     {
         const __m512 product = _mm512_mul_ps(values, scales.scale);
         if constexpr (kind == kFactor)
             return product;
         const __m512 inverse = _mm512_castsi512_ps(_mm512_set1_epi32(static_cast<int>(codec::kInverse127Bits)));
         const __m512 result = _mm512_mul_ps(product, inverse);
-        return _mm512_mask_mul_ps(result, scales.large, result, _mm512_set1_ps(256.0f));
+        return kPlain ? result : _mm512_mask_mul_ps(result, scales.large, result, _mm512_set1_ps(256.0f));
     }
 
-    MOEQ_TIER_INLINE static bool can_negate(const Scales &scales) { return is_finite_nonzero(scales.scale); }
+    MOEQ_TIER_INLINE static bool is_plain(const Scales& scales) { return scales.large == 0 && is_finite(scales.scale); }
+    MOEQ_TIER_INLINE static bool is_zero(const Scales& scales) { return _mm512_cvtss_f32(scales.scale) == 0.0f; }
 
     // An argument outside the range of int32 and NaN convert to -2^31, which packs to -128, as what is below -127 does.
     // That code is never right, so it says that these 64 need the slower way; what is above 127 saturates by itself.
@@ -80,6 +81,6 @@ struct Code {
 
 } // namespace
 
-void overlay_int8(FormatKernels *kernels) { overlay_format<Code>(kernels); }
+void overlay_int8(FormatKernels* kernels) { overlay_format<Code>(kernels); }
 
 } // namespace moeq::cpu::avx512

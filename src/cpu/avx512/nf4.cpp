@@ -62,8 +62,8 @@ struct Code {
 
         MOEQ_TIER_INLINE __m512i cell_index(__m512 t) const
         {
-            const __m512 shifted = _mm512_fmadd_ps(t, _mm512_set1_ps(static_cast<float>(kCellsPerUnit)),
-                                                   _mm512_set1_ps(kRounder + 16.0f));
+            const __m512 shifted =
+                _mm512_fmadd_ps(t, _mm512_set1_ps(static_cast<float>(kCellsPerUnit)), _mm512_set1_ps(kRounder + 16.0f));
             const __m512i cell = _mm512_castps_si512(shifted);
             const __m512 threshold = _mm512_permutex2var_ps(thresholds[0], cell, thresholds[1]);
             // The sign of the difference says whether t is above; it moves in behind the cell.
@@ -79,6 +79,6 @@ struct Code {
 
 } // namespace
 
-void overlay_nf4(FormatKernels *kernels) { overlay_format<Code>(kernels); }
+void overlay_nf4(FormatKernels* kernels) { overlay_format<Code>(kernels); }
 
 } // namespace moeq::cpu::avx512

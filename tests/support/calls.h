@@ -20,7 +20,7 @@ struct Size {
     Shape shape() const { return {experts, rows, columns}; }
 };
 constexpr Size kSmall{3, 4, 128};
-constexpr Size kLarge{4, 256, 1024}; // large enough that the work is split among threads
+constexpr Size kLarge{4, 128, 1024}; // large enough that the work is split among threads
 
 // A context and the callbacks that it was given.
 class World {
@@ -88,6 +88,7 @@ struct CallKind {
     std::string name;     // "quantize nf4:nested"
     std::string function; // "moeq_qtensor_quantize"
     bool hot;             // may not allocate
+    bool absorbs;         // may succeed all the same when an allocation failed
     std::unique_ptr<Call> (*make)(World& world, const char* spec, const Size& size);
     std::string spec;
 

@@ -1,4 +1,4 @@
-#include "calls.h"
+#include "support/calls.h"
 
 #include <algorithm>
 #include <array>
@@ -473,23 +473,8 @@ struct QtensorRequantize : OfQtensor {
     {
         return moeq_qtensor_requantize(handle_.get(), source_, nullptr, nullptr, err);
     }
-    Bytes result() override
-    {
-        Bytes bytes = everything(handle_.get());
-        auto info = sized<moeq_qtensor_info>();
-        EXPECT_DONE(moeq_qtensor_get_info(handle_.get(), &info, &err));
-        append_value(bytes, info.generation);
-        return bytes;
-    }
-    // What it was writing into is unspecified; that it was not counted as a new generation is not.
-    Bytes state() override
-    {
-        auto info = sized<moeq_qtensor_info>();
-        EXPECT_DONE(moeq_qtensor_get_info(handle_.get(), &info, &err));
-        Bytes bytes;
-        append_value(bytes, info.generation);
-        return bytes;
-    }
+    Bytes result() override { return everything(handle_.get()); }
+    Bytes state() override { return {}; } // what it was writing into is unspecified
 
     HostTensor source_;
 };
@@ -596,18 +581,17 @@ struct OfBuilder : Base {
         EXPECT_DONE(write(0, 0, 0, size_.rows, size_.columns - 1, &err));
         EXPECT_DONE(write(1, 1, 0, 1, size_.columns, &err));
     }
-    // The block of `rows` and `columns` that begins there, a strided view of the whole weight.
+    // The block of `rows` and `columns` that begins there, a strided view of the whole weight. Uses no memory but the stack.
     moeq_status write(int64_t expert, int64_t row, int64_t column, int64_t rows, int64_t columns, moeq_error* err)
     {
-        HostTensor piece(MOEQ_DTYPE_FP32, {0, 0});
         int64_t shape[] = {rows, columns};
         int64_t strides[] = {size_.columns, 1};
-        piece.plain().data = weight_.as<float>() + (expert * size_.rows + row) * size_.columns + column;
-        piece.plain().shape = shape;
-        piece.plain().strides = strides;
-        const moeq_status status = moeq_builder_write(builder_.get(), expert, row, column, piece, nullptr, err);
-        EXPECT_EQ(piece.deleted, 0);
-        return status;
+        DLManagedTensorVersioned piece = *weight_.operator->();
+        piece.dl_tensor.byte_offset = static_cast<uint64_t>(((expert * size_.rows + row) * size_.columns + column)) * sizeof(float);
+        piece.dl_tensor.ndim = 2;
+        piece.dl_tensor.shape = shape;
+        piece.dl_tensor.strides = strides;
+        return moeq_builder_write(builder_.get(), expert, row, column, &piece, nullptr, err);
     }
     // Progress and the missing blocks.
     Bytes state() override
@@ -645,6 +629,7 @@ struct OfBuilder : Base {
         return everything(out.get());
     }
     Bytes result() override { return finished(); }
+    int deleted() const override { return weight_.deleted; } // borrowed: never
     void release() override { builder_.reset(); }
 
     HostTensor weight_;
@@ -836,7 +821,7 @@ std::vector<CallKind> list_calls()
     std::vector<CallKind> calls;
     const auto add = [&]<class T>(const char* name, const char* function, bool hot, std::vector<std::string> specs) {
         for (const std::string& spec : specs)
-            calls.push_back({std::string(name) + " " + spec, function, hot, make<T>, spec});
+            calls.push_back({std::string(name) + " " + spec, function, hot, false, make<T>, spec});
     };
     const std::vector<std::string> one = {"int8"};
     const std::vector<std::string> few = {"int8", "nf4:nested", "fp8_e4m3:block128x128"};
@@ -863,7 +848,7 @@ std::vector<CallKind> list_calls()
     add.operator()<QtensorDequantizeRegion>("dequantize a region", "moeq_qtensor_dequantize", kHot, all);
     add.operator()<QtensorRequantize>("requantize", "moeq_qtensor_requantize", kHot, all);
     add.operator()<QuantizeInto>("quantize_into", "moeq_quantize_into", kHot, all);
-    add.operator()<QtensorSlice>("slice", "moeq_qtensor_slice", false, {"int8", "nf4", "nf4:nested", "fp8_e4m3:block128x128"});
+    add.operator()<QtensorSlice>("slice", "moeq_qtensor_slice", false, {"int8", "nf4", "fp4:128", "fp8_e4m3:block128x128"});
     add.operator()<QtensorCopy>("copy", "moeq_qtensor_copy", false, all);
     add.operator()<QtensorCompare>("compare", "moeq_qtensor_compare", false, all);
     add.operator()<BuilderCreate>("builder_create", "moeq_builder_create", false, all);
@@ -879,6 +864,9 @@ std::vector<CallKind> list_calls()
     add.operator()<ReduceShape>("reduce_shape", "moeq_reduce_shape", false, one);
     add.operator()<ReduceAxes>("reduce_axes", "moeq_reduce_axes", false, one);
     add.operator()<ScaleFromAmax>("scale_from_amax", "moeq_scale_from_amax", kHot, few);
+    // Room for the statistics is optional: without it the source is read twice.
+    for (CallKind& call : calls)
+        call.absorbs = call.function == "moeq_qtensor_quantize" && call.spec == "nf4:nested";
     return calls;
 }
 
