@@ -17,7 +17,7 @@ target_compile_options(moeq_optimisation INTERFACE $<$<CONFIG:Release>:-O2>)
 
 add_library(moeq_warnings INTERFACE)
 target_compile_options(moeq_warnings INTERFACE
-    -Wall -Wextra -Wshadow -Wundef -Wvla -Wcast-align -Wcast-qual -Wpointer-arith -Wformat=2
+    -Wall -Wextra -Wundef -Wvla -Wcast-align -Wcast-qual -Wpointer-arith -Wformat=2
     $<$<COMPILE_LANGUAGE:CXX>:-Wnon-virtual-dtor> $<$<COMPILE_LANGUAGE:CXX>:-Woverloaded-virtual>
     $<$<CXX_COMPILER_ID:GNU>:-Wduplicated-cond> $<$<CXX_COMPILER_ID:GNU>:-Wlogical-op>
     $<$<BOOL:${MOEQ_WERROR}>:-Werror>)
@@ -26,7 +26,7 @@ target_compile_options(moeq_warnings INTERFACE
 add_library(moeq_core INTERFACE)
 target_link_libraries(moeq_core INTERFACE moeq_numerics moeq_optimisation moeq_warnings)
 target_compile_options(moeq_core INTERFACE
-    -Wconversion -Wsign-conversion -Wold-style-cast
+    -Wshadow -Wconversion -Wsign-conversion -Wold-style-cast
     -fno-exceptions -fno-rtti -fno-threadsafe-statics -fno-semantic-interposition -fno-plt -fno-math-errno
     -fstack-protector-strong -ffunction-sections -fdata-sections
     $<$<CXX_COMPILER_ID:GNU>:-fno-gnu-unique>)

@@ -481,32 +481,42 @@ MOEQ_API void        moeq_builder_destroy(moeq_builder *builder);
 #define MOEQ_REDUCE_EMPTY_IS_ALL 8   /* an empty list of axes reduces all of them, as in some frameworks, not none */
 #define MOEQ_REDUCE_WRAP_INTEGERS 16 /* the most negative integer wraps, as in some frameworks; else it is widened */
 
+/* blocks[d] = b > 0 cuts axis d into ceil(extent / b) blocks, the last one ragged, reduces inside each and leaves an
+ * axis of blocks; such an axis is not one of `axes` then. 0 leaves axis d to `axes`. {1, 128, 128} with axes NULL
+ * turns [E, R, C] into [E, ceil(R/128), ceil(C/128)]. */
 typedef struct moeq_reduce_options {
     uint32_t struct_size;
     int32_t  operation;
     int32_t  flags;
     int32_t  axis_count;
     const int32_t *axes;   /* NULL: all; negative counts from the end; duplicates: MOEQ_ERROR_ARGUMENT */
-    const int64_t *blocks; /* NULL, or a length per source axis: that axis becomes its blocks, the last one ragged */
+    const int64_t *blocks; /* NULL, or a length per source axis */
     uint32_t *status_word; /* amax of data with NaN is NaN */
 } moeq_reduce_options;
 
-/* HOT. source: also int8..int64, FP8. destination: fp32, fp64, or the source's type; shape as
- * moeq_reduce_shape says. */
+/* HOT. source: also fp64, uint8, int8..int64, FP8. destination: fp32, fp64, the source's type, or int64 for integers;
+ * its shape as moeq_reduce_shape says. amax is exact; sums of floats are fp64 in one fixed order, whatever the
+ * threads, and rounded once; sums of integers are exact in 64 bits and wrap beyond. A narrow integer destination
+ * saturates. An empty reduction has the sum 0 and no amax: SHAPE, but with ACCUMULATE the destination stays. A NaN
+ * result is the positive quiet one. */
 MOEQ_API moeq_status moeq_reduce(const moeq_context *context, const struct DLManagedTensorVersioned *source,
                                  const moeq_reduce_options *options, void *stream,
                                  struct DLManagedTensorVersioned *destination, moeq_error *err);
-/* HOT. Each source to one number, in one launch: destination [count]. */
+/* HOT. Each source, of any type and shape, to one number, in one launch: destination [count]. axes and blocks must be
+ * NULL; of the flags only ACCUMULATE and WRAP_INTEGERS. */
 MOEQ_API moeq_status moeq_reduce_many(const moeq_context *context,
                                       const struct DLManagedTensorVersioned *const *sources,
                                       int64_t count, const moeq_reduce_options *options, void *stream,
                                       struct DLManagedTensorVersioned *destination, moeq_error *err);
+/* out_shape has room for ndim. */
 MOEQ_API moeq_status moeq_reduce_shape(int32_t ndim, const int64_t *shape, const moeq_reduce_options *options,
                                        int32_t *out_ndim, int64_t *out_shape, moeq_error *err);
-/* The axes to reduce when scales are kept per `quant_axes` (NULL: none is kept); out_axes has room for ndim. */
+/* The axes to reduce, ascending, when scales are kept per `quant_axes` (NULL or an empty list: none is kept);
+ * out_axes has room for ndim. */
 MOEQ_API moeq_status moeq_reduce_axes(int32_t ndim, const int32_t *quant_axes, int32_t quant_axis_count,
                                       int32_t *out_axes, int32_t *out_count, moeq_error *err);
-/* HOT. The number that codes are multiplied by, for each amax (fp32, any shape), by the format's rule. */
+/* HOT. The number that codes are multiplied by, for each amax (fp32, any shape, finite and not negative), by the
+ * format's rule: docs/formats.md. destination: fp32, fp16 or bf16 of the same shape. VALUE names the place. */
 MOEQ_API moeq_status moeq_scale_from_amax(const moeq_context *context, const struct DLManagedTensorVersioned *amax,
                                           const moeq_spec *spec, void *stream,
                                           struct DLManagedTensorVersioned *destination, moeq_error *err);

@@ -4,9 +4,10 @@
     check_docs.py --check     compares, and says what is wrong where
     check_docs.py --update    copies quoted code anew, then compares the rest
 
-What is compared: code blocks with their examples; relative links and anchors; names of moeq.h, CMake options and environment
-variables with what declares them; paths in backquotes with the files; the statuses of docs/errors.md with the header and
-with the Python exceptions, its classes with the sources; the map of docs/hacking.md with the folders.
+What is compared: code blocks with their examples; relative links and anchors; names of moeq.h, CMake options and
+environment variables with what declares them; paths in backquotes with the files; the statuses of docs/errors.md with
+the header and with the Python exceptions, its classes with the sources; map and layers of docs/hacking.md with the
+sources.
 
 A quote is a comment <!-- quote: PATH PART --> above a code block. In the file PATH the part stands between comments
 [quote: PART] and [end]; without PART the block is the whole file.
@@ -22,7 +23,14 @@ from pathlib import Path
 import moeq_header
 
 ROOT = moeq_header.ROOT
-PAGES = ["README.md", "CHANGELOG.md", "docs/*.md", "bindings/python/README.md", "bindings/rust/*/README.md"]
+PAGES = [
+    "README.md",
+    "CHANGELOG.md",
+    "docs/*.md",
+    "examples/README.md",
+    "bindings/python/README.md",
+    "bindings/rust/*/README.md",
+]
 QUOTE = re.compile(r"(<!-- quote: (\S+)(?: ([^>]*?))? -->\n```\w*\n)(.*?)(```\n)", re.DOTALL)
 # Folders that hold only what ties their subfolders together.
 PLAIN_FOLDERS = {"", "tests", "examples", ".ci"}
@@ -55,7 +63,7 @@ def tree():
     return [name for name in listed if name and (ROOT / name).is_file()]
 
 
-# ---- quoted code --------------------------------------------------------------------------------------------------------
+# ---- quoted code
 
 
 def part_of(path, part):
@@ -65,7 +73,9 @@ def part_of(path, part):
     text = source(path)
     if not part:
         return text
-    found = re.findall(rf"^[^\n]*\[quote: {re.escape(part)}\][^\n]*\n(.*?)^[^\n]*\[end\][^\n]*$", text, re.DOTALL | re.MULTILINE)
+    found = re.findall(
+        rf"^[^\n]*\[quote: {re.escape(part)}\][^\n]*\n(.*?)^[^\n]*\[end\][^\n]*$", text, re.DOTALL | re.MULTILINE
+    )
     if len(found) != 1:
         return f"!the part is there {len(found)} times"
     return textwrap.dedent(found[0])
@@ -92,7 +102,7 @@ def check_quotes(path, update, problems):
         path.write_text(renewed, encoding="utf-8")
 
 
-# ---- links ----------------------------------------------------------------------------------------------------------------
+# ---- links
 
 
 def without_code(text):
@@ -101,7 +111,9 @@ def without_code(text):
 
 def anchors(path):
     """Anchors of headings, as hosts of Markdown make them."""
-    found = re.findall(r"^#+ +(.*?) *$", re.sub(r"^```.*?^```", "", source(path), flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
+    found = re.findall(
+        r"^#+ +(.*?) *$", re.sub(r"^```.*?^```", "", source(path), flags=re.DOTALL | re.MULTILINE), re.MULTILINE
+    )
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
 
 
@@ -117,13 +129,23 @@ def check_links(path, problems):
             problems.add(name_of(path), f"link to {target}: there is no such heading")
 
 
-# ---- names and paths --------------------------------------------------------------------------------------------------------
+# ---- names and paths
 
 
 def known_names(files):
     """Every moeq_ and MOEQ_ word of what declares such names to users."""
-    declaring = ("include/", "src/", "bindings/", "cmake/", "CMakeLists.txt", "examples/CMakeLists.txt", "tests/abi/CMakeLists.txt")
-    texts = [source(ROOT / name) for name in files if name.startswith(declaring) and not name.endswith((".md", ".lock"))]
+    declaring = (
+        "include/",
+        "src/",
+        "bindings/",
+        "cmake/",
+        "CMakeLists.txt",
+        "examples/CMakeLists.txt",
+        "tests/abi/CMakeLists.txt",
+    )
+    texts = [
+        source(ROOT / name) for name in files if name.startswith(declaring) and not name.endswith((".md", ".lock"))
+    ]
     return set(re.findall(r"\b(?:moeq|MOEQ)_\w+", "\n".join(texts)))
 
 
@@ -145,7 +167,7 @@ def check_paths(path, files, problems):
             problems.add(name_of(path), f"there is no {word}")
 
 
-# ---- tables -----------------------------------------------------------------------------------------------------------------
+# ---- tables
 
 
 def table(path, name):
@@ -160,7 +182,9 @@ def check_statuses(problems):
     rows = table(path, "statuses")
     listed = [(number.replace("−", "-"), status.strip("`")) for number, status, _, _ in rows]
     for number, status in sorted(set(constants) ^ set(listed)):
-        problems.add(name_of(path), f"{status} {number} is only in {'moeq.h' if (number, status) in constants else 'the table'}")
+        problems.add(
+            name_of(path), f"{status} {number} is only in {'moeq.h' if (number, status) in constants else 'the table'}"
+        )
     if set(constants) == set(listed) and constants != listed:
         problems.add(name_of(path), "the statuses are not in moeq.h's order")
     python = source(ROOT / "bindings" / "python" / "moeq" / "_errors.py")
@@ -192,6 +216,19 @@ def check_map(files, problems):
             problems.add(name_of(path), f"{folder}/ is not in the map")
 
 
+def check_layers(files, problems):
+    path = ROOT / "docs" / "hacking.md"
+    layers = re.search(r"<!-- layers -->\n +(.*)\n", source(path)).group(1).split("→")
+    rank = {folder.strip(): -place for place, layer in enumerate(layers) for folder in layer.split(",")}
+    for name in files:
+        folder = name.split("/")[1] if name.startswith("src/") else None
+        if folder not in rank:
+            continue
+        for included in re.findall(r'^#include "(\w+)/', source(ROOT / name), re.MULTILINE):
+            if included in rank and included != folder and rank[included] >= rank[folder]:
+                problems.add(name, f"includes {included}/, which docs/hacking.md does not place below {folder}/")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     group = parser.add_mutually_exclusive_group(required=True)
@@ -209,6 +246,7 @@ def main():
     check_statuses(problems)
     check_classes(files, problems)
     check_map(files, problems)
+    check_layers(files, problems)
     for problem in problems:
         print(problem, file=sys.stderr)
     print(f"{len(pages())} pages: {f'{len(problems)} problems' if problems else 'in order'}")

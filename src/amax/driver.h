@@ -48,7 +48,8 @@ inline Schedule make_schedule(const Plan& plan, int64_t columns, int64_t partial
 }
 
 template <class Operation>
-uint32_t store_tile(const Plan& plan, const Operation& operation, const Tile& tile, const typename Operation::Value* values)
+uint32_t store_tile(const Plan& plan, const Operation& operation, const Tile& tile,
+                    const typename Operation::Value* values)
 {
     const int64_t itemsize = dtype_bytes(plan.destination_dtype);
     uint32_t seen = 0;
@@ -61,8 +62,8 @@ uint32_t store_tile(const Plan& plan, const Operation& operation, const Tile& ti
 
 // Tasks of whole tiles.
 template <class Operation>
-moeq_status reduce_tiles(const Plan& plan, const Operation& operation, const Schedule& schedule, const Executor& executor,
-                         std::atomic<uint32_t>& seen, Report& report)
+moeq_status reduce_tiles(const Plan& plan, const Operation& operation, const Schedule& schedule,
+                         const Executor& executor, std::atomic<uint32_t>& seen, Report& report)
 {
     auto body = [&](int64_t task) {
         const int64_t first = task * schedule.tiles_per_task;
@@ -81,8 +82,8 @@ moeq_status reduce_tiles(const Plan& plan, const Operation& operation, const Sch
 
 // Tasks of one chunk of one tile.
 template <class Operation>
-moeq_status reduce_chunks(const Plan& plan, const Operation& operation, const Schedule& schedule, const Executor& executor,
-                          std::atomic<uint32_t>& seen, Report& report)
+moeq_status reduce_chunks(const Plan& plan, const Operation& operation, const Schedule& schedule,
+                          const Executor& executor, std::atomic<uint32_t>& seen, Report& report)
 {
     using Value = typename Operation::Value;
     Value partials[kPartialBytes / sizeof(Value)]; // [output][chunk]
@@ -115,8 +116,8 @@ moeq_status reduce_chunks(const Plan& plan, const Operation& operation, const Sc
 }
 
 template <class Operation>
-moeq_status reduce_with(const Plan& plan, const Operation& operation, const Executor& executor, std::atomic<uint32_t>& seen,
-                        Report& report)
+moeq_status reduce_with(const Plan& plan, const Operation& operation, const Executor& executor,
+                        std::atomic<uint32_t>& seen, Report& report)
 {
     constexpr int64_t kPartials = kPartialBytes / static_cast<int64_t>(sizeof(typename Operation::Value));
     const Schedule schedule = make_schedule(plan, Operation::kColumns, kPartials);

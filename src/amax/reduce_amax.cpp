@@ -205,8 +205,8 @@ private:
 
 } // namespace
 
-moeq_status reduce_amax(const Plan& plan, const cpu::Kernels& kernels, const Executor& executor, std::atomic<uint32_t>& seen,
-                        Report& report)
+moeq_status reduce_amax(const Plan& plan, const cpu::Kernels& kernels, const Executor& executor,
+                        std::atomic<uint32_t>& seen, Report& report)
 {
     const auto floats = [&](auto source) {
         return reduce_with(plan, FloatAmax<decltype(source)>(plan, kernels), executor, seen, report);

@@ -45,7 +45,8 @@ void split_axis(const TensorView& source, const Axes& axes, int32_t axis, int64_
     const int64_t blocks = ceil_divide(extent, block);
     const int64_t last = extent - (blocks - 1) * block;
     // One block only: no step is ever taken, and block * stride might not even fit.
-    plan->kept[plan->kept_count++] = {blocks, blocks > 1 ? block * stride : 0, destination_stride, axis, last < block ? last : 0};
+    plan->kept[plan->kept_count++] = {blocks, blocks > 1 ? block * stride : 0, destination_stride, axis,
+                                      last < block ? last : 0};
     if (block > 1)
         plan->reduced[plan->reduced_count++] = {block, stride, axis};
 }

@@ -69,9 +69,9 @@ struct Plan {
     int32_t reduced_count;
     ReducedAxis reduced[kMaxDims];
 
-    KeptAxis across;   // extent 1 when each output is walked for itself
-    int64_t outputs;   // elements of the destination
-    int64_t elements;  // that go into one output, at most
+    KeptAxis across;  // extent 1 when each output is walked for itself
+    int64_t outputs;  // elements of the destination
+    int64_t elements; // that go into one output, at most
 };
 
 // Both views are accepted, the destination has the shape of result_shape and is not empty.

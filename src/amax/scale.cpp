@@ -87,7 +87,10 @@ moeq_status refuse(const TensorView& amax, int64_t bad, Report& report)
     const float value = reinterpret_cast<const float*>(amax.data)[offset];
     const uint32_t bits = codec::magnitude_bits_fp32(value);
     Failure failure = report.fail(MOEQ_ERROR_VALUE, 2, "amax");
-    failure << "got " << (bits > codec::kNonfiniteBits ? "NaN" : bits == codec::kNonfiniteBits ? "Inf" : "a negative number")
+    failure << "got "
+            << (bits > codec::kNonfiniteBits    ? "NaN"
+                : bits == codec::kNonfiniteBits ? "Inf"
+                                                : "a negative number")
             << " at index ";
     failure.shape(amax.ndim, index) << "; want finite values of 0 or more";
     if (amax.ndim >= 1 && amax.ndim <= 3)
@@ -112,7 +115,8 @@ moeq_status scale_from_amax(const TensorView& amax, float (*factor)(float), cons
                 return;
             }
             const float magnitude = codec::float_from_bits(codec::magnitude_bits_fp32(value)); // -0 is 0
-            store(destination.dtype, destination.data, cursor.offset_b(), factor == nullptr ? magnitude : factor(magnitude));
+            store(destination.dtype, destination.data, cursor.offset_b(),
+                  factor == nullptr ? magnitude : factor(magnitude));
         }
     };
     const moeq_status status = executor.for_each(ceil_divide(amax.count, kTaskElements), body, report);

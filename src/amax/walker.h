@@ -12,9 +12,9 @@ struct Tile {
     int64_t source_stride; // from one output to the next
     int64_t destination_offset;
     int64_t destination_stride;
-    int64_t width;        // outputs
-    int64_t first_output; // each output of a plan has a number of its own
-    int64_t elements;     // of each output
+    int64_t width;         // outputs
+    int64_t first_output;  // each output of a plan has a number of its own
+    int64_t elements;      // of each output
     int32_t reduced_count; // at least 1
     int64_t extents[kMaxDims];
     int64_t strides[kMaxDims];
@@ -118,7 +118,8 @@ struct Run {
 // The elements [begin, end) of the first output of a tile, in order, as runs along the innermost axis.
 class RunCursor {
 public:
-    RunCursor(const Tile& tile, int64_t begin, int64_t end) : tile_(tile), left_(end - begin), offset_(tile.source_offset)
+    RunCursor(const Tile& tile, int64_t begin, int64_t end)
+        : tile_(tile), left_(end - begin), offset_(tile.source_offset)
     {
         int64_t rest = begin;
         for (int32_t i = tile.reduced_count - 1; i >= 0 && left_ > 0; --i) {

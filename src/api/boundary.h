@@ -14,6 +14,7 @@
 
 #include "abi/struct_sizes.h"
 #include "core/float_environment.h"
+#include "core/live_handles.h"
 #include "core/report.h"
 
 namespace moeq {
@@ -32,19 +33,22 @@ moeq_status guarded(const char* function, moeq_error* err, Body&& body)
     return status;
 }
 
-// Leaves with the status of a step that failed.
-#define MOEQ_TRY(expression)                                                                                           \
-    do {                                                                                                               \
-        const moeq_status moeq_try_status = (expression);                                                              \
-        if (moeq_try_status != MOEQ_OK)                                                                                \
-            return moeq_try_status;                                                                                    \
-    } while (false)
-
 [[nodiscard]] inline moeq_status check_not_null(const void* pointer, int32_t argument, const char* name, Report& report)
 {
     if (pointer != nullptr)
         return MOEQ_OK;
     return report.fail(MOEQ_ERROR_ARGUMENT, argument, name) << "got NULL; want a valid pointer";
+}
+
+// A handle of the caller's; debug builds also see whether it is still one.
+[[nodiscard]] inline moeq_status check_handle(const void* handle, int32_t argument, const char* name, Report& report)
+{
+    if (handle == nullptr)
+        return check_not_null(handle, argument, name, report);
+    if (LiveHandle::is_alive(handle))
+        return MOEQ_OK;
+    return report.fail(MOEQ_ERROR_ARGUMENT, argument, name)
+           << "got a handle that was released, or never was one; want one that is alive";
 }
 
 [[nodiscard]] inline moeq_status check_zero(int64_t value, const char* field, int32_t argument, const char* name, Report& report)

@@ -96,14 +96,14 @@ extern "C" moeq_status moeq_context_create(const moeq_context_options* options, 
 
 extern "C" void moeq_context_destroy(moeq_context* context)
 {
-    if (context != nullptr)
+    if (context != nullptr && LiveHandle::is_alive(context))
         context->release();
 }
 
 extern "C" moeq_status moeq_context_get_memory(const moeq_context* context, moeq_memory* out, moeq_error* err)
 {
     return guarded("moeq_context_get_memory", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_not_null(context, 1, "context", report));
+        MOEQ_TRY(check_handle(context, 1, "context", report));
         MOEQ_TRY(check_not_null(out, 2, "out", report));
         MOEQ_TRY(check_struct_size<moeq_memory>(out->struct_size, 2, "out", report));
         moeq_memory memory{};
@@ -134,14 +134,15 @@ extern "C" moeq_status moeq_context_describe(const moeq_context* context, moeq_b
     return guarded("moeq_context_describe", err, [&](Report& report) -> moeq_status {
         MOEQ_TRY(check_not_null(out, 2, "out", report));
         *out = nullptr;
-        MOEQ_TRY(check_not_null(context, 1, "context", report));
+        MOEQ_TRY(check_handle(context, 1, "context", report));
         char buffer[2048];
         Text text(buffer, sizeof buffer);
         text.add("{\"version\": \"").add(moeq_version_string()).add("\", \"abi\": ").add(moeq_abi_version()).add(", ");
         describe_tiers(*context, text);
         text.add(", \"threads\": {\"limit\": ").add(context->threads).add(", \"executor\": \"");
         text.add(!context->own_executor ? "caller" : context->pool != nullptr ? "pool" : "serial");
-        text.add("\"}, \"backends\": {\"cuda\": \"absent: this build has none\"}}");
+        text.add("\"}, \"handle_checks\": ").add(LiveHandle::kChecked ? "true" : "false");
+        text.add(", \"backends\": {\"cuda\": \"absent: this build has none\"}}");
         return blob_create(*context, text.c_str(), static_cast<int64_t>(text.size()), out, report);
     });
 }

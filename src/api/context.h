@@ -3,13 +3,14 @@
 
 #include <atomic>
 
+#include "core/live_handles.h"
 #include "core/memory.h"
 #include "core/parallel.h"
 #include "core/pool.h"
 #include "cpu/kernels.h"
 #include "moeq.h"
 
-struct moeq_context {
+struct moeq_context : moeq::LiveHandle {
     moeq_context(const moeq_context_options& options, int32_t tier_chosen, int32_t threads_chosen)
         : allocator(options.host_alloc, options.host_free, options.user),
           executor(options.parallel_for, options.user, nullptr), tier(tier_chosen), threads(threads_chosen),

@@ -16,7 +16,7 @@ extern "C" moeq_status moeq_qtensor_adopt(const moeq_context* context, const moe
     return guarded("moeq_qtensor_adopt", err, [&](Report& report) -> moeq_status {
         MOEQ_TRY(check_not_null(out, 8, "out", report));
         *out = nullptr;
-        MOEQ_TRY(check_not_null(context, 1, "context", report));
+        MOEQ_TRY(check_handle(context, 1, "context", report));
         MOEQ_TRY(check_not_null(spec, 2, "spec", report));
         moeq_spec known;
         Geometry geometry;
@@ -38,13 +38,13 @@ extern "C" moeq_status moeq_qtensor_adopt(const moeq_context* context, const moe
 
 extern "C" void moeq_qtensor_retain(const moeq_qtensor* qtensor)
 {
-    if (qtensor != nullptr)
+    if (qtensor != nullptr && LiveHandle::is_alive(qtensor))
         qtensor->references.fetch_add(1, std::memory_order_relaxed);
 }
 
 extern "C" void moeq_qtensor_release(const moeq_qtensor* qtensor)
 {
-    if (qtensor == nullptr || qtensor->references.fetch_sub(1, std::memory_order_acq_rel) != 1)
+    if (qtensor == nullptr || !LiveHandle::is_alive(qtensor) || qtensor->references.fetch_sub(1, std::memory_order_acq_rel) != 1)
         return;
     Storage* storage = qtensor->storage;
     destroy(storage->context->allocator, const_cast<moeq_qtensor*>(qtensor));
@@ -54,7 +54,7 @@ extern "C" void moeq_qtensor_release(const moeq_qtensor* qtensor)
 extern "C" moeq_status moeq_qtensor_get_info(const moeq_qtensor* qtensor, moeq_qtensor_info* out, moeq_error* err)
 {
     return guarded("moeq_qtensor_get_info", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_not_null(qtensor, 1, "qtensor", report));
+        MOEQ_TRY(check_handle(qtensor, 1, "qtensor", report));
         MOEQ_TRY(check_not_null(out, 2, "out", report));
         MOEQ_TRY(check_struct_size<moeq_qtensor_info>(out->struct_size, 2, "out", report));
         const Geometry& g = qtensor->weight.geometry;
@@ -76,7 +76,7 @@ extern "C" moeq_status moeq_qtensor_get_info(const moeq_qtensor* qtensor, moeq_q
 extern "C" moeq_status moeq_qtensor_get_spec(const moeq_qtensor* qtensor, moeq_spec* out, moeq_error* err)
 {
     return guarded("moeq_qtensor_get_spec", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_not_null(qtensor, 1, "qtensor", report));
+        MOEQ_TRY(check_handle(qtensor, 1, "qtensor", report));
         MOEQ_TRY(check_not_null(out, 2, "out", report));
         MOEQ_TRY(check_struct_size<moeq_spec>(out->struct_size, 2, "out", report));
         write_struct(qtensor->weight.geometry.spec, out);
@@ -90,7 +90,7 @@ extern "C" moeq_status moeq_qtensor_export(const moeq_qtensor* qtensor, int32_t 
     return guarded("moeq_qtensor_export", err, [&](Report& report) -> moeq_status {
         MOEQ_TRY(check_not_null(out, 3, "out", report));
         *out = nullptr;
-        MOEQ_TRY(check_not_null(qtensor, 1, "qtensor", report));
+        MOEQ_TRY(check_handle(qtensor, 1, "qtensor", report));
         const EncodedWeight& weight = qtensor->weight;
         TensorView view;
         if (!component_layout(weight.geometry, component, &view))
@@ -195,23 +195,13 @@ moeq_status check_destination_shape(const TensorView& destination, const Selecti
     return fits || same ? MOEQ_OK : check_shape(destination, wanted, 3, folded, report);
 }
 
-moeq_status check_components_apart(const TensorView& destination, const Wanted& wanted, const EncodedWeight& weight,
-                                   Report& report)
-{
-    int32_t ids[kComponentLimit];
-    const int32_t count = stored_components(weight.geometry, ids);
-    for (int32_t i = 0; i < count; ++i)
-        MOEQ_TRY(check_no_overlap(destination, wanted, weight.component(ids[i]), "the handle's own storage", report));
-    return MOEQ_OK;
-}
-
 } // namespace
 
 extern "C" moeq_status moeq_qtensor_dequantize(const moeq_qtensor* qtensor, const moeq_region* region, void* stream,
                                                DLManagedTensorVersioned* destination, moeq_error* err)
 {
     return guarded("moeq_qtensor_dequantize", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_not_null(qtensor, 1, "qtensor", report));
+        MOEQ_TRY(check_handle(qtensor, 1, "qtensor", report));
         const EncodedWeight& weight = qtensor->weight;
         moeq_region known;
         Selection selection{};
@@ -224,7 +214,7 @@ extern "C" moeq_status moeq_qtensor_dequantize(const moeq_qtensor* qtensor, cons
         MOEQ_TRY(check_destination_shape(view, selection, weight.geometry, wanted, report));
         if (view.empty())
             return MOEQ_OK;
-        MOEQ_TRY(check_components_apart(view, wanted, weight, report));
+        MOEQ_TRY(check_components_apart(weight, view, wanted, "the handle's own storage", report));
         return decode_rows(engine_of(*qtensor->storage->context), weight, selection.experts, selection.row_begin,
                            selection.row_end, StackView(view), report);
     });
@@ -236,7 +226,7 @@ extern "C" moeq_status moeq_qtensor_copy(const moeq_qtensor* qtensor, int32_t de
     return guarded("moeq_qtensor_copy", err, [&](Report& report) -> moeq_status {
         MOEQ_TRY(check_not_null(out, 5, "out", report));
         *out = nullptr;
-        MOEQ_TRY(check_not_null(qtensor, 1, "qtensor", report));
+        MOEQ_TRY(check_handle(qtensor, 1, "qtensor", report));
         MOEQ_TRY(check_host_device(device_type, device_id, 2, 3, "device_type", "device_id", report));
         MOEQ_TRY(check_host_stream(stream, 4, report));
         const moeq_context& context = *qtensor->storage->context;
@@ -257,7 +247,7 @@ extern "C" moeq_status moeq_qtensor_slice(const moeq_qtensor* qtensor, int32_t a
     return guarded("moeq_qtensor_slice", err, [&](Report& report) -> moeq_status {
         MOEQ_TRY(check_not_null(out, 5, "out", report));
         *out = nullptr;
-        MOEQ_TRY(check_not_null(qtensor, 1, "qtensor", report));
+        MOEQ_TRY(check_handle(qtensor, 1, "qtensor", report));
         EncodedWeight slice;
         MOEQ_TRY(slice_weight(qtensor->weight, axis, begin, end, &slice, report));
         qtensor->storage->retain();
@@ -272,7 +262,7 @@ extern "C" moeq_status moeq_qtensor_compare(const moeq_qtensor* qtensor, const D
                                             DLManagedTensorVersioned* destination, moeq_error* err)
 {
     return guarded("moeq_qtensor_compare", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_not_null(qtensor, 1, "qtensor", report));
+        MOEQ_TRY(check_handle(qtensor, 1, "qtensor", report));
         const Geometry& g = qtensor->weight.geometry;
         TensorView dense;
         TensorView figures;
@@ -288,7 +278,7 @@ extern "C" moeq_status moeq_qtensor_compare(const moeq_qtensor* qtensor, const D
         if (figures.empty())
             return MOEQ_OK;
         MOEQ_TRY(check_no_overlap(figures, wanted, dense, "source", report));
-        MOEQ_TRY(check_components_apart(figures, wanted, qtensor->weight, report));
+        MOEQ_TRY(check_components_apart(qtensor->weight, figures, wanted, "the handle's own storage", report));
         const MetricSink sink{figures.data, figures.strides[0] * figures.itemsize(), figures.strides[1] * figures.itemsize(),
                               static_cast<int32_t>(figures.shape[1])};
         return compare_weight(engine_of(*qtensor->storage->context), qtensor->weight, StackView(dense), sink, report);

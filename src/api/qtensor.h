@@ -39,6 +39,10 @@ inline Engine engine_of(const moeq_context& context) { return {context.executor,
                                             Access access, int32_t argument, const char* name, EncodedWeight* weight,
                                             Report& report);
 
+// LAYOUT where a stored component and another tensor of the call share memory: "`wanted.name` overlaps `overlapped`".
+[[nodiscard]] moeq_status check_components_apart(const EncodedWeight& weight, const TensorView& other, const Wanted& wanted,
+                                                 const char* overlapped, Report& report);
+
 // Storage that owns the caller's tensors from now on. On failure they are still the caller's.
 [[nodiscard]] moeq_status storage_adopt(const moeq_context& context, const moeq_component* components, int64_t count,
                                         Storage** out, Report& report);
@@ -56,7 +60,7 @@ void storage_disown(Storage* storage);
 
 } // namespace moeq
 
-struct moeq_qtensor {
+struct moeq_qtensor : moeq::LiveHandle {
     mutable std::atomic<int64_t> references{1};
     moeq::Storage* storage;
     moeq::EncodedWeight weight;

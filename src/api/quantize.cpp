@@ -33,17 +33,10 @@ moeq_status accept_options(const moeq_quantize_options& options, const Geometry&
 }
 
 // No component may share memory with what is read.
-moeq_status check_components_apart(const EncodedWeight& weight, const Request& request, int32_t argument, Report& report)
+moeq_status check_apart(const EncodedWeight& weight, const Request& request, const Wanted& written, Report& report)
 {
-    int32_t ids[kComponentLimit];
-    const int32_t count = stored_components(weight.geometry, ids);
-    for (int32_t i = 0; i < count; ++i) {
-        const Wanted wanted{argument, component_name(ids[i]), 0};
-        MOEQ_TRY(check_no_overlap(weight.component(ids[i]), wanted, request.source, "source", report));
-        if (request.has_amax)
-            MOEQ_TRY(check_no_overlap(weight.component(ids[i]), wanted, request.amax, "amax", report));
-    }
-    return MOEQ_OK;
+    MOEQ_TRY(check_components_apart(weight, request.source, written, "source", report));
+    return request.has_amax ? check_components_apart(weight, request.amax, written, "amax", report) : MOEQ_OK;
 }
 
 moeq_status encode(const moeq_context& context, const EncodedWeight& weight, const Request& request, int32_t source_argument,
@@ -68,12 +61,21 @@ moeq_status encode_with_staging(const moeq_context& context, const EncodedWeight
     return status;
 }
 
-moeq_spec spec_for(const moeq_spec& spec, const TensorView& source)
+// Arguments 2 to 5 of the calls that take a dense source: source, spec, options, stream.
+moeq_status accept_request(const DLManagedTensorVersioned* source, const moeq_spec* spec, const moeq_quantize_options* options,
+                           const void* stream, Request* request, moeq_quantize_options* known_options, Geometry* geometry,
+                           Report& report)
 {
-    moeq_spec out = spec;
-    if (out.logical_dtype == MOEQ_DTYPE_DEFAULT)
-        out.logical_dtype = source.dtype;
-    return out;
+    MOEQ_TRY(check_not_null(spec, 3, "spec", report));
+    MOEQ_TRY(accept_source(source, 2, request, report));
+    moeq_spec known;
+    MOEQ_TRY(read_struct(spec, &known, 3, "spec", report));
+    if (known.logical_dtype == MOEQ_DTYPE_DEFAULT)
+        known.logical_dtype = request->source.dtype;
+    MOEQ_TRY(make_geometry(known, 3, request->source.ndim, request->source.shape, 2, "source", geometry, report));
+    MOEQ_TRY(read_quantize_options(options, 4, known_options, report));
+    MOEQ_TRY(accept_options(*known_options, *geometry, 4, request, report));
+    return check_host_stream(stream, 5, report);
 }
 
 } // namespace
@@ -85,26 +87,18 @@ extern "C" moeq_status moeq_qtensor_quantize(const moeq_context* context, const 
     return guarded("moeq_qtensor_quantize", err, [&](Report& report) -> moeq_status {
         MOEQ_TRY(check_not_null(out, 6, "out", report));
         *out = nullptr;
-        MOEQ_TRY(check_not_null(context, 1, "context", report));
-        MOEQ_TRY(check_not_null(spec, 3, "spec", report));
+        MOEQ_TRY(check_handle(context, 1, "context", report));
         Request request;
-        MOEQ_TRY(accept_source(source, 2, &request, report));
-        moeq_spec known;
         moeq_quantize_options known_options;
         Geometry geometry;
-        MOEQ_TRY(read_struct(spec, &known, 3, "spec", report));
-        MOEQ_TRY(make_geometry(spec_for(known, request.source), 3, request.source.ndim, request.source.shape, 2, "source",
-                               &geometry, report));
-        MOEQ_TRY(read_quantize_options(options, 4, &known_options, report));
-        MOEQ_TRY(accept_options(known_options, geometry, 4, &request, report));
-        MOEQ_TRY(check_host_stream(stream, 5, report));
+        MOEQ_TRY(accept_request(source, spec, options, stream, &request, &known_options, &geometry, report));
         EncodedWeight weight;
         Storage* storage = nullptr;
         const bool adopts = known_options.storage != nullptr;
         if (adopts) {
             MOEQ_TRY(accept_components(geometry, known_options.storage, known_options.storage_count, Access::kWrite, 4,
                                        "options.storage", &weight, report));
-            MOEQ_TRY(check_components_apart(weight, request, 4, report));
+            MOEQ_TRY(check_apart(weight, request, {4, "options.storage", 0}, report));
             MOEQ_TRY(storage_adopt(*context, known_options.storage, known_options.storage_count, &storage, report));
         } else {
             MOEQ_TRY(storage_allocate(*context, geometry, &weight, &storage, report));
@@ -128,24 +122,16 @@ extern "C" moeq_status moeq_quantize_into(const moeq_context* context, const DLM
                                           const moeq_component* destinations, int64_t destination_count, moeq_error* err)
 {
     return guarded("moeq_quantize_into", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_not_null(context, 1, "context", report));
-        MOEQ_TRY(check_not_null(spec, 3, "spec", report));
+        MOEQ_TRY(check_handle(context, 1, "context", report));
         Request request;
-        MOEQ_TRY(accept_source(source, 2, &request, report));
-        moeq_spec known;
         moeq_quantize_options known_options;
         Geometry geometry;
-        MOEQ_TRY(read_struct(spec, &known, 3, "spec", report));
-        MOEQ_TRY(make_geometry(spec_for(known, request.source), 3, request.source.ndim, request.source.shape, 2, "source",
-                               &geometry, report));
-        MOEQ_TRY(read_quantize_options(options, 4, &known_options, report));
+        MOEQ_TRY(accept_request(source, spec, options, stream, &request, &known_options, &geometry, report));
         if (known_options.storage != nullptr)
             return report.fail(MOEQ_ERROR_ARGUMENT, 4, "options") << "got storage; want none: destinations say where to write";
-        MOEQ_TRY(accept_options(known_options, geometry, 4, &request, report));
-        MOEQ_TRY(check_host_stream(stream, 5, report));
         EncodedWeight weight;
         MOEQ_TRY(accept_components(geometry, destinations, destination_count, Access::kWrite, 6, "destinations", &weight, report));
-        MOEQ_TRY(check_components_apart(weight, request, 6, report));
+        MOEQ_TRY(check_apart(weight, request, {6, "destinations", 0}, report));
         return encode(*context, weight, request, 2, nullptr, report);
     });
 }
@@ -154,7 +140,7 @@ extern "C" moeq_status moeq_qtensor_requantize(moeq_qtensor* qtensor, const DLMa
                                                const moeq_quantize_options* options, void* stream, moeq_error* err)
 {
     return guarded("moeq_qtensor_requantize", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_not_null(qtensor, 1, "qtensor", report));
+        MOEQ_TRY(check_handle(qtensor, 1, "qtensor", report));
         const EncodedWeight& weight = qtensor->weight;
         const Geometry& geometry = weight.geometry;
         Request request;
@@ -175,7 +161,7 @@ extern "C" moeq_status moeq_qtensor_requantize(moeq_qtensor* qtensor, const DLMa
             if (weight.component(ids[i]).read_only)
                 return report.fail(MOEQ_ERROR_READ_ONLY, 1, "qtensor")
                        << "got a handle whose " << component_name(ids[i]) << " was adopted read-only; want writable storage";
-        MOEQ_TRY(check_components_apart(weight, request, 1, report));
+        MOEQ_TRY(check_apart(weight, request, {1, "qtensor", 0}, report));
         qtensor->storage->generation.fetch_add(1, std::memory_order_relaxed);
         return encode(*qtensor->storage->context, weight, request, 2, nullptr, report);
     });

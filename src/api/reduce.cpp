@@ -49,7 +49,7 @@ extern "C" moeq_status moeq_reduce(const moeq_context* context, const struct DLM
                                    struct DLManagedTensorVersioned* destination, moeq_error* err)
 {
     return guarded("moeq_reduce", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_not_null(context, 1, "context", report));
+        MOEQ_TRY(check_handle(context, 1, "context", report));
         moeq_reduce_options known;
         MOEQ_TRY(read_struct(options, &known, 3, "options", report));
         TensorView from;
@@ -155,23 +155,25 @@ struct Many {
 moeq_status check_many_options(const moeq_reduce_options& options, Report& report)
 {
     if (options.axes != nullptr || options.blocks != nullptr)
-        return report.fail(MOEQ_ERROR_ARGUMENT, 4, "options")
-               << "got " << (options.axes != nullptr ? "axes" : "blocks") << "; want NULL: each source becomes one number";
+        return report.fail(MOEQ_ERROR_ARGUMENT, 4, "options") << "got " << (options.axes != nullptr ? "axes" : "blocks")
+                                                              << "; want NULL: each source becomes one number";
     if ((options.flags & ~kManyFlags) != 0)
         return report.fail(MOEQ_ERROR_ARGUMENT, 4, "options")
-               << "got flags " << options.flags << "; want none but ACCUMULATE and WRAP_INTEGERS: each source becomes one number";
+               << "got flags " << options.flags
+               << "; want none but ACCUMULATE and WRAP_INTEGERS: each source becomes one number";
     Axes unused;
     return amax::read_axes(options, 0, 4, &unused, report);
 }
 
 } // namespace
 
-extern "C" moeq_status moeq_reduce_many(const moeq_context* context, const struct DLManagedTensorVersioned* const* sources,
-                                        int64_t count, const moeq_reduce_options* options, void* stream,
+extern "C" moeq_status moeq_reduce_many(const moeq_context* context,
+                                        const struct DLManagedTensorVersioned* const* sources, int64_t count,
+                                        const moeq_reduce_options* options, void* stream,
                                         struct DLManagedTensorVersioned* destination, moeq_error* err)
 {
     return guarded("moeq_reduce_many", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_not_null(context, 1, "context", report));
+        MOEQ_TRY(check_handle(context, 1, "context", report));
         if (count < 0)
             return report.fail(MOEQ_ERROR_ARGUMENT, 3, "count") << "got " << count << "; want 0 or more";
         if (count > 0)
@@ -208,8 +210,8 @@ extern "C" moeq_status moeq_reduce_shape(int32_t ndim, const int64_t* shape, con
     });
 }
 
-extern "C" moeq_status moeq_reduce_axes(int32_t ndim, const int32_t* quant_axes, int32_t quant_axis_count, int32_t* out_axes,
-                                        int32_t* out_count, moeq_error* err)
+extern "C" moeq_status moeq_reduce_axes(int32_t ndim, const int32_t* quant_axes, int32_t quant_axis_count,
+                                        int32_t* out_axes, int32_t* out_count, moeq_error* err)
 {
     return guarded("moeq_reduce_axes", err, [&](Report& report) -> moeq_status {
         if (ndim < 0 || ndim > kMaxDims)
@@ -242,7 +244,7 @@ extern "C" moeq_status moeq_scale_from_amax(const moeq_context* context, const s
                                             struct DLManagedTensorVersioned* destination, moeq_error* err)
 {
     return guarded("moeq_scale_from_amax", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_not_null(context, 1, "context", report));
+        MOEQ_TRY(check_handle(context, 1, "context", report));
         MOEQ_TRY(check_not_null(spec, 3, "spec", report));
         moeq_spec known;
         MOEQ_TRY(read_struct(spec, &known, 3, "spec", report));

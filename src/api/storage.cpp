@@ -162,6 +162,16 @@ moeq_status accept_components(const Geometry& geometry, const moeq_component* co
     return MOEQ_OK;
 }
 
+moeq_status check_components_apart(const EncodedWeight& weight, const TensorView& other, const Wanted& wanted,
+                                   const char* overlapped, Report& report)
+{
+    int32_t ids[kComponentLimit];
+    const int32_t count = stored_components(weight.geometry, ids);
+    for (int32_t i = 0; i < count; ++i)
+        MOEQ_TRY(check_no_overlap(weight.component(ids[i]), wanted, other, overlapped, report));
+    return MOEQ_OK;
+}
+
 moeq_status storage_adopt(const moeq_context& context, const moeq_component* components, int64_t count, Storage** out,
                           Report& report)
 {

@@ -59,7 +59,7 @@ extern "C" moeq_status moeq_tensor_create(const moeq_context* context, int32_t d
     return guarded("moeq_tensor_create", err, [&](Report& report) -> moeq_status {
         MOEQ_TRY(check_not_null(out, 8, "out", report));
         *out = nullptr;
-        MOEQ_TRY(check_not_null(context, 1, "context", report));
+        MOEQ_TRY(check_handle(context, 1, "context", report));
         TensorView view;
         MOEQ_TRY(describe_new_tensor(dtype, ndim, shape, &view, report));
         MOEQ_TRY(check_host_device(device_type, device_id, 5, 6, "device_type", "device_id", report));
@@ -99,7 +99,7 @@ extern "C" moeq_status moeq_tensor_from_legacy(const moeq_context* context, DLMa
     return guarded("moeq_tensor_from_legacy", err, [&](Report& report) -> moeq_status {
         MOEQ_TRY(check_not_null(out, 3, "out", report));
         *out = nullptr;
-        MOEQ_TRY(check_not_null(context, 1, "context", report));
+        MOEQ_TRY(check_handle(context, 1, "context", report));
         MOEQ_TRY(check_not_null(legacy, 2, "legacy", report));
         TensorView view;
         MOEQ_TRY(view_legacy(*legacy, {.argument = 2, .name = "legacy", .dtypes = ~0u}, &view, report));

@@ -35,8 +35,10 @@ public:
     void remove(StagedUnit* staged);
     int64_t bytes() const { return bytes_; }
 
-private:
     static constexpr int64_t kBuckets = 4096;
+    static constexpr uint64_t kBucketBytes = kBuckets * sizeof(StagedUnit*);
+
+private:
     StagedUnit** bucket(int64_t unit) const { return buckets_ + (unit & (kBuckets - 1)); }
 
     Allocator& allocator_;

@@ -7,7 +7,7 @@ namespace moeq {
 
 class Mutex {
 public:
-    Mutex() = default;
+    constexpr Mutex() = default;
     ~Mutex() { pthread_mutex_destroy(&mutex_); }
     Mutex(const Mutex&) = delete;
     Mutex& operator=(const Mutex&) = delete;

@@ -106,8 +106,10 @@ moeq_status take_data(const DLTensor& tensor, const Wanted& wanted, TensorView& 
     const __int128 first = static_cast<__int128>(reinterpret_cast<uintptr_t>(tensor.data)) + tensor.byte_offset;
     const __int128 limit = static_cast<__int128>(UINTPTR_MAX);
     if (first + span.low < 0 || first > limit || first + span.high > limit || span.high - span.low > INT64_MAX)
-        return report.fail(MOEQ_ERROR_LAYOUT, wanted.argument, wanted.name)
-               << "got strides or a byte_offset that leave the address space; want a tensor inside its memory";
+        return ((report.fail(MOEQ_ERROR_LAYOUT, wanted.argument, wanted.name) << "got strides ").shape(view.ndim, view.strides)
+                << " and byte_offset ")
+                   .hex(tensor.byte_offset)
+               << ", which leave the address space; want a tensor inside its memory";
     const uintptr_t address = static_cast<uintptr_t>(first);
     if (address % static_cast<uintptr_t>(view.itemsize()) != 0)
         return report.fail(MOEQ_ERROR_LAYOUT, wanted.argument, wanted.name)

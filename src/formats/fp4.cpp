@@ -9,44 +9,14 @@ namespace moeq {
 namespace {
 
 struct Code {
+    static constexpr auto kValues = codec::kFp4Values;
     static uint8_t encode(float t) { return codec::fp4_code(t); }
+    static uint8_t encode_bnb_cpu(float t) { return codec::fp4_code_bnb_cpu(t); }
     static float value(uint8_t code) { return codec::fp4_value(code); }
 };
 
-constexpr cpu::FormatKernels kReference = Reference4Bit<Code>::kernels();
-
-constexpr int kCodes = 16;
-struct CodeMap {
-    float values[kCodes];
-};
-constexpr CodeMap make_code_map()
-{
-    CodeMap map{};
-    for (int i = 0; i < kCodes; ++i)
-        map.values[i] = codec::float_from_bits(codec::kFp4Values.bits[i]);
-    return map;
-}
-constexpr CodeMap kCodeMap = make_code_map();
-
 } // namespace
 
-constinit const Format kFp4Format = {
-    .id = MOEQ_FORMAT_FP4,
-    .name = "fp4",
-    .code_dtype = MOEQ_DTYPE_UINT8,
-    .code_bits = 4,
-    .default_granularity = MOEQ_GRANULARITY_BLOCK,
-    .default_scale_kind = MOEQ_SCALE_ABSMAX,
-    .default_block_rows = 1,
-    .default_block_columns = 64,
-    .has_bnb_profile = true,
-    .largest = 1.0f,
-    .reference = &kReference,
-    .multiplier = nullptr,
-    .factor = nullptr,
-    .encode_block_bnb_cpu = Reference4Bit<Code>::encode_block_bnb_cpu<codec::fp4_code_bnb_cpu>,
-    .code_value = codec::fp4_value,
-    .code_map = kCodeMap.values,
-};
+constinit const Format kFp4Format = make_4bit_format<Code>(MOEQ_FORMAT_FP4, "fp4");
 
 } // namespace moeq

@@ -36,7 +36,7 @@ struct Geometry {
     int64_t block_count() const { return run_count * run_blocks(); }
 
     bool packed() const { return format->packed(); }
-    bool flat() const { return packed() && runs_per_expert == 0; }
+    bool flat() const { return packed() && spec.blocking == MOEQ_BLOCKING_FLAT; }
     bool nested() const { return spec.nested != 0; }
     int64_t expert_elements() const { return rows * columns; }
     int64_t count() const { return experts * rows * columns; }

@@ -1,8 +1,9 @@
-// The scalar reference of the 4-bit block formats, over a format's two rules: Code::encode(t) and Code::value(code).
+// The scalar reference of the 4-bit block formats, and the rows of the table that they share,
+// over a format's rules: Code::encode(t), Code::encode_bnb_cpu(t), Code::value(code) and the bits of its 16 values.
 #pragma once
 
-#include "cpu/kernels.h"
 #include "formats/elements.h"
+#include "formats/format.h"
 
 namespace moeq {
 
@@ -43,8 +44,7 @@ struct Reference4Bit {
         }
     }
 
-    // argument_code: the code of an argument under the rules of bitsandbytes' CPU path.
-    template <uint8_t (*argument_code)(float)>
+    // By the rules of bitsandbytes' CPU path.
     static float encode_block_bnb_cpu(const float* source, int64_t count, bool partial, uint8_t* codes)
     {
         uint32_t bits = 0;
@@ -54,10 +54,10 @@ struct Reference4Bit {
         const float multiplier = codec::block_multiplier_bnb_cpu(amax);
         const auto code = [&](int64_t i) {
             if (i >= count)
-                return static_cast<uint32_t>(argument_code(0.0f));
+                return static_cast<uint32_t>(Code::encode_bnb_cpu(0.0f));
             const float t = partial ? codec::partial_block_argument_bnb_cpu(source[i], amax)
                                     : codec::block_argument_bnb_cpu(source[i], multiplier);
-            return static_cast<uint32_t>(argument_code(t));
+            return static_cast<uint32_t>(Code::encode_bnb_cpu(t));
         };
         for (int64_t i = 0; i < count; i += 2)
             codes[i / 2] = static_cast<uint8_t>(code(i) << 4 | code(i + 1));
@@ -74,5 +74,47 @@ struct Reference4Bit {
                 {decode_blocks<kFp32>, decode_blocks<kFp16>, decode_blocks<kBf16>}};
     }
 };
+
+template <class Code>
+inline constexpr cpu::FormatKernels kReference4Bit = Reference4Bit<Code>::kernels();
+
+// The 16 decoded values for an absmax of 1: MOEQ_COMPONENT_CODE_MAP.
+struct CodeMap {
+    float values[16];
+
+    template <class Bits>
+    static constexpr CodeMap from(const Bits& table)
+    {
+        CodeMap map{};
+        for (int i = 0; i < 16; ++i)
+            map.values[i] = codec::float_from_bits(table.bits[i]);
+        return map;
+    }
+};
+template <class Code>
+inline constexpr CodeMap kCodeMap = CodeMap::from(Code::kValues);
+
+template <class Code>
+constexpr Format make_4bit_format(int32_t id, const char* name)
+{
+    return {
+        .id = id,
+        .name = name,
+        .code_dtype = MOEQ_DTYPE_UINT8,
+        .code_bits = 4,
+        .default_granularity = MOEQ_GRANULARITY_BLOCK,
+        .default_scale_kind = MOEQ_SCALE_ABSMAX,
+        .default_block_rows = 1,
+        .default_block_columns = 64,
+        .has_bnb_profile = true,
+        .largest = 1.0f,
+        .reference = &kReference4Bit<Code>,
+        .multiplier = nullptr,
+        .factor = nullptr,
+        .encode_block_bnb_cpu = Reference4Bit<Code>::encode_block_bnb_cpu,
+        .code_value = Code::value,
+        .code_map = kCodeMap<Code>.values,
+    };
+}
 
 } // namespace moeq

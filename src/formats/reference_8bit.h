@@ -1,8 +1,10 @@
-// The scalar reference of the 8-bit formats, over a format's two rules: Code::encode(t) and Code::decode<kind>(code, scale).
+// The scalar reference of the 8-bit formats, and the rows of the table that they share,
+// over a format's rules: Code::encode(t), Code::decode<kind>(code, scale), Code::value(code), Code::multiplier(amax, profile)
+// and Code::factor(amax).
 #pragma once
 
-#include "cpu/kernels.h"
 #include "formats/elements.h"
+#include "formats/format.h"
 
 namespace moeq {
 
@@ -54,5 +56,32 @@ struct Reference8Bit {
                 {}};
     }
 };
+
+template <class Code>
+inline constexpr cpu::FormatKernels kReference8Bit = Reference8Bit<Code>::kernels();
+
+// largest: the magnitude that amax is mapped to.
+template <class Code>
+constexpr Format make_8bit_format(int32_t id, const char* name, int32_t code_dtype, float largest, int32_t scale_kind)
+{
+    return {
+        .id = id,
+        .name = name,
+        .code_dtype = code_dtype,
+        .code_bits = 8,
+        .default_granularity = MOEQ_GRANULARITY_ROW,
+        .default_scale_kind = scale_kind,
+        .default_block_rows = 128,
+        .default_block_columns = 128,
+        .has_bnb_profile = Code::kHasBnbProfile,
+        .largest = largest,
+        .reference = &kReference8Bit<Code>,
+        .multiplier = Code::multiplier,
+        .factor = Code::factor,
+        .encode_block_bnb_cpu = nullptr,
+        .code_value = Code::value,
+        .code_map = nullptr,
+    };
+}
 
 } // namespace moeq

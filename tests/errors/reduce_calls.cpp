@@ -71,7 +71,7 @@ std::vector<WrongCall> wrong_reduce()
              HostTensor nothing(MOEQ_DTYPE_FP32, {2, 0, 64});
              return moeq_reduce(b.context, nothing, nullptr, nullptr, b.number, err);
          }},
-        reduce(3, "options", MOEQ_ERROR_VERSION, {"struct_size 39", "at least 40"}, [](Bench& b) { b.reduce.struct_size = 39; }),
+        reduce(3, "options", MOEQ_ERROR_VERSION, {"struct_size 39", "40"}, [](Bench& b) { b.reduce.struct_size = 39; }),
         reduce(3, "options", MOEQ_ERROR_ARGUMENT, {"operation 2", "0 amax, 1 sum"}, [](Bench& b) { b.reduce.operation = 2; }),
         reduce(3, "options", MOEQ_ERROR_ARGUMENT, {"flags 32", "at most 31"}, [](Bench& b) { b.reduce.flags = 32; }),
         reduce(3, "options", MOEQ_ERROR_ARGUMENT, {"axis_count 2 with axes NULL"}, [](Bench& b) { b.reduce.axis_count = 2; }),

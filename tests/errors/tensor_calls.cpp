@@ -71,7 +71,7 @@ void add_common(std::vector<WrongCall>& all, WrongCall (*wrong)(moeq_status, std
                         [](Bench& b, DLManagedTensorVersioned& t) { set_shape(b, t, {1LL << 32, 1LL << 32, 4}); }));
     all.push_back(wrong(MOEQ_ERROR_ARGUMENT, {"data pointer of NULL", "512 elements"},
                         [](Bench&, DLManagedTensorVersioned& t) { t.dl_tensor.data = nullptr; }));
-    all.push_back(wrong(MOEQ_ERROR_LAYOUT, {"leave the address space"},
+    all.push_back(wrong(MOEQ_ERROR_LAYOUT, {"byte_offset 0xfffffffffffffffc", "leave the address space"},
                         [](Bench&, DLManagedTensorVersioned& t) { t.dl_tensor.byte_offset = UINT64_MAX - 3; }));
     all.push_back(wrong(MOEQ_ERROR_LAYOUT, {"multiple of the element's 4 bytes", "natural alignment"},
                         [](Bench&, DLManagedTensorVersioned& t) { t.dl_tensor.byte_offset = 2; }));
@@ -91,9 +91,9 @@ std::vector<WrongCall> wrong_tensors()
     all.push_back({"moeq_qtensor_dequantize", 4, "destination", MOEQ_ERROR_ARGUMENT, {"got NULL", "want a tensor"},
                    [](Bench& b, moeq_error* err) { return moeq_qtensor_dequantize(b.int8, nullptr, nullptr, nullptr, err); }});
     // Strides that leave the address space, in the one direction and in the other.
-    all.push_back(source(MOEQ_ERROR_LAYOUT, {"strides", "address space"},
+    all.push_back(source(MOEQ_ERROR_LAYOUT, {"strides [9223372036854775807, 64, 1]", "address space"},
                          [](Bench& b, DLManagedTensorVersioned& t) { set_strides(b, t, {INT64_MAX, 64, 1}); }));
-    all.push_back(destination(MOEQ_ERROR_LAYOUT, {"strides", "address space"},
+    all.push_back(destination(MOEQ_ERROR_LAYOUT, {"strides [-9223372036854775808, 64, 1]", "address space"},
                               [](Bench& b, DLManagedTensorVersioned& t) { set_strides(b, t, {INT64_MIN, 64, 1}); }));
     // Only destinations.
     all.push_back(destination(MOEQ_ERROR_READ_ONLY, {"read-only", "may be written"},

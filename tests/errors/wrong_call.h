@@ -75,8 +75,8 @@ struct Bench {
 
 struct WrongCall {
     const char* function;
-    int32_t argument; // 1 for the first
-    const char* name; // of the argument, as the message calls it
+    int32_t argument; // 1 for the first; 0: none in particular
+    const char* name; // of the argument, as the message calls it; "" with 0
     moeq_status status;
     std::vector<std::string> says; // what was got, what is wanted
     std::function<moeq_status(Bench&, moeq_error*)> run;

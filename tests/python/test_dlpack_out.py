@@ -278,12 +278,17 @@ except ImportError:
     print("fine")
 """
 
-AT_EXIT = """
-import array, sys
+ADOPT_BUFFERS = """
+import array, ctypes, sys
 import moeq
 codes = memoryview(array.array("b", [1, 2, 3, 4])).cast("B").cast("b", (1, 1, 4))
 scale = memoryview(array.array("f", [127])).cast("B").cast("f", (1, 1))
 q = moeq.QTensor.adopt("int8", (1, 1, 4), {"codes": codes, "scale": scale})
+"""
+
+AT_EXIT = (
+    ADOPT_BUFFERS
+    + """
 held = q.component("codes").__dlpack__(max_version=(1, 0))
 class Late:
     def __del__(self, q=q, held=held):
@@ -291,14 +296,22 @@ class Late:
 sys.late = Late()
 cycle = [q.component("scale"), held]
 cycle.append(cycle)
-try:
-    import numpy
-    kept = numpy.from_dlpack(q.component("codes"))
-except Exception:
-    pass
 print("fine")
 """
+)
 
+AFTER_EXIT = (
+    ADOPT_BUFFERS
+    + """
+from moeq._cdef import ffi
+from moeq._library import lib
+# The C runtime releases the last reference when there is no interpreter any more.
+lib.moeq_qtensor_retain(q._handle)
+address = lambda pointer: ctypes.c_void_p(int(ffi.cast("uintptr_t", pointer)))
+ctypes.CDLL(None).__cxa_atexit(address(lib.moeq_qtensor_release), address(q._handle), None)
+print("fine")
+"""
+)
 
 WITHOUT_THE_PACKAGE = """
 import atexit, gc, sys
@@ -322,8 +335,9 @@ print("fine")
 """
 
 
-@pytest.mark.parametrize("code", [WITHOUT_NUMPY, AT_EXIT, WITHOUT_THE_PACKAGE])
+@pytest.mark.parametrize("code", [WITHOUT_NUMPY, AT_EXIT, AFTER_EXIT, WITHOUT_THE_PACKAGE])
 def test_in_a_process_of_its_own(code):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "bindings" / "python")}
+    # Freed memory of Python is overwritten, so that its use shows.
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "bindings" / "python"), "PYTHONMALLOC": "debug"}
     result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
     assert (result.returncode, result.stdout.strip(), result.stderr) == (0, "fine", "")

@@ -4,13 +4,24 @@ import math
 import re
 from fractions import Fraction
 
-import moeq
 import numpy as np
 import pytest
 from conftest import ROOT
 
+import moeq
+
 PAGE = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
-SHAPES = [(3, 70, 129), (70, 129), (2, 3, 6, 100), (1, 1, 1), (4, 256, 384), (2, 2, 64)]
+SHAPES = [
+    (3, 70, 129),
+    (70, 129),
+    (2, 3, 6, 100),
+    (1, 1, 1),
+    (4, 256, 384),
+    (2, 2, 64),
+    (0, 4, 64),
+    (2, 0, 64),
+    (2, 4, 0),
+]
 SLICED = (4, 256, 256)
 SLICES = {"experts": (0, 1, 3), "rows": (1, 128, 256), "columns": (2, 128, 256)}
 
@@ -134,7 +145,8 @@ def test_texts_of_the_page():
     section = PAGE.split("## The text of a spec")[1].split("## Components")[0]
     for text in re.findall(r"`((?:nf4|fp4|int8|fp8_e4m3|fp8_e5m2)(?::[^`]*)?)`", PAGE):
         moeq.Spec(text)
-    options = [option for line in section.splitlines() if line.startswith("| ") for option in re.findall(r"`([^`]+)`", line.split("|")[1])]
+    first_cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| ")]
+    options = [option for cell in first_cells for option in re.findall(r"`([^`]+)`", cell)]
     assert len(options) > 20
     for option in options:
         accepted = []
@@ -147,5 +159,8 @@ def test_texts_of_the_page():
 
 
 def test_the_longest_text_fits():
-    longest = "int8:block2147483647x2147483647,axis=-2,layout=gate_up_interleaved,nonfinite=saturate,profile=bnb_cpu_fp16,dtype=fp32"
+    longest = (
+        "int8:block2147483647x2147483647,axis=-2,layout=gate_up_interleaved,nonfinite=saturate,"
+        "profile=bnb_cpu_fp16,dtype=fp32"
+    )
     assert str(moeq.Spec(longest)) == longest

@@ -15,7 +15,9 @@ EXPECTED = ROOT / "tests" / "examples" / "expected"
 def test_example(path):
     pytest.importorskip("ml_dtypes")
     environment = os.environ | {"PYTHONPATH": str(ROOT / "bindings" / "python")}
-    run = subprocess.run([sys.executable, path], capture_output=True, text=True, env=environment, timeout=60, check=False)
+    run = subprocess.run(
+        [sys.executable, path], capture_output=True, text=True, env=environment, timeout=60, check=False
+    )
     assert run.returncode == 0, run.stderr
     assert run.stdout == (EXPECTED / f"{path.stem}.txt").read_text(encoding="utf-8")
     assert run.stderr == ""

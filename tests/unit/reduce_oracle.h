@@ -25,8 +25,8 @@ constexpr double kInf = std::numeric_limits<double>::infinity();
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 constexpr std::array<int32_t, 11> kAllTypes = {
-    MOEQ_DTYPE_FP32,     MOEQ_DTYPE_FP16, MOEQ_DTYPE_BF16,  MOEQ_DTYPE_FP64,   MOEQ_DTYPE_FP8_E4M3FN, MOEQ_DTYPE_FP8_E5M2,
-    MOEQ_DTYPE_INT8,     MOEQ_DTYPE_UINT8, moeq::kDtypeInt16, MOEQ_DTYPE_INT32, MOEQ_DTYPE_INT64};
+    MOEQ_DTYPE_FP32, MOEQ_DTYPE_FP16,  MOEQ_DTYPE_BF16,   MOEQ_DTYPE_FP64,  MOEQ_DTYPE_FP8_E4M3FN, MOEQ_DTYPE_FP8_E5M2,
+    MOEQ_DTYPE_INT8, MOEQ_DTYPE_UINT8, moeq::kDtypeInt16, MOEQ_DTYPE_INT32, MOEQ_DTYPE_INT64};
 
 inline bool is_integer(int32_t dtype) { return (moeq::dtype_set(dtype) & moeq::kSetIntegers) != 0; }
 
@@ -58,7 +58,8 @@ inline NarrowType narrow_type(int32_t dtype)
 inline double plain_value(const NarrowType& type, uint32_t code)
 {
     const int exponent = static_cast<int>(code >> type.mantissa_bits);
-    const double fraction = std::ldexp(static_cast<double>(code & ((1u << type.mantissa_bits) - 1)), -type.mantissa_bits);
+    const double fraction =
+        std::ldexp(static_cast<double>(code & ((1u << type.mantissa_bits) - 1)), -type.mantissa_bits);
     return exponent == 0 ? std::ldexp(fraction, 1 - type.bias) : std::ldexp(1.0 + fraction, exponent - type.bias);
 }
 
@@ -218,7 +219,8 @@ inline void fill(Tensor& tensor, std::mt19937_64& random, bool special)
             const uint64_t bits = random() >> (random() % 4 == 0 ? random() % 56 : 0);
             std::memcpy(at, &bits, static_cast<size_t>(tensor.view.itemsize()));
             if (dtype == MOEQ_DTYPE_FP64) // sums of such values stay finite
-                write_as(at, std::ldexp(static_cast<double>(static_cast<int64_t>(bits)), static_cast<int>(random() % 200) - 100));
+                write_as(at, std::ldexp(static_cast<double>(static_cast<int64_t>(bits)),
+                                        static_cast<int>(random() % 200) - 100));
             const Number number = read(dtype, at);
             if (number.integer || std::isfinite(number.real) || (special && random() % 8 == 0))
                 break;
@@ -298,8 +300,9 @@ inline Number expected_number(const Axes& axes, int32_t source_dtype, const std:
     const bool wrap = (axes.flags & MOEQ_REDUCE_WRAP_INTEGERS) != 0;
     if (axes.operation == MOEQ_REDUCE_SUM) {
         if (!is_integer(source_dtype))
-            return {false, moeq::codec::pairwise_sum(static_cast<int64_t>(list.size()),
-                                                     [&](int64_t i) { return list[static_cast<size_t>(i)].real; }),
+            return {false,
+                    moeq::codec::pairwise_sum(static_cast<int64_t>(list.size()),
+                                              [&](int64_t i) { return list[static_cast<size_t>(i)].real; }),
                     0};
         __int128 sum = 0;
         for (const Number& number : list)

@@ -10,7 +10,8 @@ using namespace reduce_oracle;
 using moeq::amax::Plan;
 using moeq::amax::Result;
 
-constexpr std::array<int32_t, 4> kNarrow = {MOEQ_DTYPE_FP16, MOEQ_DTYPE_BF16, MOEQ_DTYPE_FP8_E4M3FN, MOEQ_DTYPE_FP8_E5M2};
+constexpr std::array<int32_t, 4> kNarrow = {MOEQ_DTYPE_FP16, MOEQ_DTYPE_BF16, MOEQ_DTYPE_FP8_E4M3FN,
+                                            MOEQ_DTYPE_FP8_E5M2};
 
 uint32_t stored(int32_t dtype, double value)
 {
@@ -30,11 +31,16 @@ TEST(ReduceResult, RoundsFp64ToNarrowTypesOnce)
             const double below = plain_value(type, code);
             const double half = below / 2 + plain_value(type, code + 1) / 2;
             // The last two round to the tie when they pass through fp32 first.
-            const double around[] = {below, half, std::nextafter(half, 0), std::nextafter(half, kInf), half * (1 - 0x1p-30),
+            const double around[] = {below,
+                                     half,
+                                     std::nextafter(half, 0),
+                                     std::nextafter(half, kInf),
+                                     half * (1 - 0x1p-30),
                                      half * (1 + 0x1p-30)};
             for (const double value : around) {
                 ASSERT_EQ(stored(dtype, value), narrow_code(dtype, value)) << moeq::dtype_name(dtype) << " " << value;
-                ASSERT_EQ(stored(dtype, -value), narrow_code(dtype, -value)) << moeq::dtype_name(dtype) << " " << -value;
+                ASSERT_EQ(stored(dtype, -value), narrow_code(dtype, -value))
+                    << moeq::dtype_name(dtype) << " " << -value;
             }
         }
         for (const double value : {1e39, 3.4028236e38, 1e300, kInf, 1e-40, 1e-300, 4.9e-324, 0.0}) {
@@ -51,7 +57,8 @@ TEST(ReduceResult, RandomDoublesToNarrowTypes)
     std::mt19937_64 random(11);
     for (const int32_t dtype : kNarrow)
         for (int i = 0; i < 200000; ++i) {
-            const double value = std::ldexp(static_cast<double>(static_cast<int64_t>(random())), static_cast<int>(random() % 300) - 200);
+            const double value =
+                std::ldexp(static_cast<double>(static_cast<int64_t>(random())), static_cast<int>(random() % 300) - 200);
             ASSERT_EQ(stored(dtype, value), narrow_code(dtype, value)) << moeq::dtype_name(dtype) << " " << value;
         }
 }

@@ -115,8 +115,9 @@ Case any_case(std::mt19937_64& random, const std::vector<int64_t>& shape, const 
 
 std::string describe(const Case& c)
 {
-    std::string text = "operation " + std::to_string(c.axes.operation) + " flags " + std::to_string(c.axes.flags) + " " +
-                       moeq::dtype_name(c.source.view.dtype) + " to " + moeq::dtype_name(c.destination.view.dtype) + ":";
+    std::string text = "operation " + std::to_string(c.axes.operation) + " flags " + std::to_string(c.axes.flags) +
+                       " " + moeq::dtype_name(c.source.view.dtype) + " to " +
+                       moeq::dtype_name(c.destination.view.dtype) + ":";
     for (int32_t i = 0; i < c.source.view.ndim; ++i)
         text += " " + std::to_string(c.source.view.shape[i]) + "(stride " + std::to_string(c.source.view.strides[i]) +
                 (c.axes.reduced[i] ? ", reduced" : "") + ", block " + std::to_string(c.axes.blocks[i]) + ")";

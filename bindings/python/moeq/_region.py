@@ -9,7 +9,7 @@ from typing import Any
 from ._cdef import ffi
 from ._context import sized
 from ._dlpack import Capsule, borrow
-from ._errors import ArgumentError, ShapeError
+from ._errors import ArgumentError, RangeError, ShapeError
 from ._names import numpy_module
 
 
@@ -82,7 +82,7 @@ def is_tensor(value: Any) -> bool:
 
 
 def row_range(rows: Any, height: int) -> tuple[int, int]:
-    """[begin, end) from None, a slice, a range or a pair; the library judges whether a pair is in range."""
+    """[begin, end) from None, a slice, a range or a pair; unlike a slice, a pair must be inside the weight."""
     if rows is None:
         return 0, height
     if isinstance(rows, slice):
@@ -91,11 +91,13 @@ def row_range(rows: Any, height: int) -> tuple[int, int]:
             raise ArgumentError(f"moeq.QTensor: rows: got a slice with step {step}; wanted step 1")
         return begin, max(begin, end)
     if isinstance(rows, range) and rows.step == 1:
-        return rows.start, max(rows.start, rows.stop)
+        rows = rows.start, rows.stop
     try:
         begin, end = (operator.index(bound) for bound in rows)
     except (TypeError, ValueError):
         raise ArgumentError(f"moeq.QTensor: rows: got {rows!r}; wanted slice(begin, end) or (begin, end)") from None
+    if not 0 <= begin <= end <= height:
+        raise RangeError(f"moeq.QTensor: rows: got [{begin}, {end}); wanted a range inside [0, {height})", row=begin)
     return begin, end
 
 

@@ -191,6 +191,8 @@ impl Default for moeq_error {
         }
     }
 }
+/** Both may be called from several threads at once. bytes is at least 1, and the same in free as in alloc; alignment
+ is always 64. alloc returns NULL when there is none left; free is never given NULL.*/
 pub type moeq_host_alloc_fn = ::core::option::Option<
     unsafe extern "C" fn(
         bytes: u64,
@@ -205,6 +207,8 @@ pub type moeq_host_free_fn = ::core::option::Option<
         user: *mut ::core::ffi::c_void,
     ),
 >;
+/** Calls run(index, task) for each index in [0, count), once each, from any threads, in any order; returns
+ MOEQ_CONTINUE when all are done. The tasks do not wait for each other.*/
 pub type moeq_task_fn = ::core::option::Option<
     unsafe extern "C" fn(index: i64, task: *mut ::core::ffi::c_void),
 >;
@@ -223,9 +227,9 @@ pub type moeq_destroy_fn = ::core::option::Option<
 #[derive(Debug, Copy, Clone)]
 pub struct moeq_context_options {
     pub struct_size: u32,
-    /// 0: cores, affinity and quota decide; 1: serial
+    /// 0: cores, affinity, quota and MOEQ_NUM_THREADS decide; 1: serial
     pub thread_limit: i32,
-    /// force a lower one; one that the CPU lacks: MOEQ_ERROR_UNSUPPORTED
+    /// force a lower one (so does MOEQ_CPU_TIER); one that the CPU lacks: UNSUPPORTED
     pub cpu_tier: i32,
     pub reserved: i32,
     /// both or neither
@@ -330,7 +334,7 @@ pub struct moeq_spec {
     pub layout: i32,
     pub nonfinite: i32,
     pub profile: i32,
-    /// what the weight stands for; 0: the source's type
+    /// what the weight stands for; 0: the source's type, and bf16 where there is no source
     pub logical_dtype: i32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
@@ -384,6 +388,7 @@ pub struct moeq_component_info {
     pub component: i32,
     pub dtype: i32,
     pub ndim: i32,
+    /// unused entries are 0
     pub shape: [i64; 8usize],
     pub bytes: i64,
 }
@@ -455,7 +460,7 @@ pub struct moeq_quantize_options {
     pub reserved: i32,
     /// fp32 [E], EXPERT granularity: given, not measured
     pub amax: *const DLManagedTensorVersioned,
-    /// adopt these and write into them, allocate nothing
+    /// quantize, builder: adopt these and write into them, allocate no others
     pub storage: *const moeq_component,
     pub storage_count: i64,
     /// bytes a builder may stage; 0: no limit of our own
@@ -569,7 +574,8 @@ impl Default for moeq_qtensor_info {
         }
     }
 }
-/// Which part of a weight a call is about. All zero: everything.
+/** Which part of a weight a call is about. All zero: everything. Of `experts` and `expert_ids` at most one is given; a
+ list of none selects none. Row ranges are not empty, but for [r, r) with r > 0.*/
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct moeq_region {
@@ -691,6 +697,9 @@ const _: () = {
         "Offset of field: moeq_builder_state::complete_experts",
     ][::core::mem::offset_of!(moeq_builder_state, complete_experts) - 24usize];
 };
+/** blocks[d] = b > 0 cuts axis d into ceil(extent / b) blocks, the last one ragged, reduces inside each and leaves an
+ axis of blocks; such an axis is not one of `axes` then. 0 leaves axis d to `axes`. {1, 128, 128} with axes NULL
+ turns [E, R, C] into [E, ceil(R/128), ceil(C/128)].*/
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct moeq_reduce_options {
@@ -700,7 +709,7 @@ pub struct moeq_reduce_options {
     pub axis_count: i32,
     /// NULL: all; negative counts from the end; duplicates: MOEQ_ERROR_ARGUMENT
     pub axes: *const i32,
-    /// NULL, or a length per source axis: that axis becomes its blocks, the last one ragged
+    /// NULL, or a length per source axis
     pub blocks: *const i64,
     /// amax of data with NaN is NaN
     pub status_word: *mut u32,
@@ -745,16 +754,22 @@ impl Default for moeq_reduce_options {
     }
 }
 extern "C" {
+    /// "MOEQ_ERROR_SHAPE"; never NULL; static.
     pub fn moeq_status_name(status: moeq_status) -> *const ::core::ffi::c_char;
+    /// Compare with MOEQ_ABI_VERSION before all else.
     pub fn moeq_abi_version() -> i32;
+    /// Of the library that runs: 10000 major + 100 minor + patch, and "0.1.0" (static).
     pub fn moeq_version() -> i32;
     pub fn moeq_version_string() -> *const ::core::ffi::c_char;
+    /// sizeof what the library knows under a name, such as "moeq_spec"; 0: nothing.
     pub fn moeq_struct_size(name: *const ::core::ffi::c_char) -> u32;
-    /// Blob: data()[size()] is 0, so text is a C string. A name list is n strings, each ended by NUL.
+    /** Blob: data()[size()] is 0, so text is a C string. A name list is n strings, each ended by NUL. NULL is an empty
+ blob.*/
     pub fn moeq_blob_data(blob: *const moeq_blob) -> *const ::core::ffi::c_void;
     pub fn moeq_blob_size(blob: *const moeq_blob) -> i64;
     pub fn moeq_blob_destroy(blob: *mut moeq_blob);
-    /// Opens nothing, starts no thread. options NULL: malloc, all cores, the best CPU tier.
+    /** Keeps nothing open, starts no thread: the pool does at the first call that can use it. options NULL: malloc, all
+ cores, the best CPU tier. On failure `user` is still the caller's: user_destroy is not called.*/
     pub fn moeq_context_create(
         options: *const moeq_context_options,
         out: *mut *mut moeq_context,
@@ -808,7 +823,8 @@ extern "C" {
         out: *mut moeq_component_info,
         err: *mut moeq_error,
     ) -> moeq_status;
-    /// Bytes of all components, and the most that a builder can have to stage (section 8). Either may be NULL.
+    /** Bytes of all components but CODE_MAP, which is a constant; and the most that a builder can have to stage (section
+ 8), in the logical_dtype, or in fp32 where that is 0. Either may be NULL.*/
     pub fn moeq_spec_get_bytes(
         spec: *const moeq_spec,
         ndim: i32,
@@ -823,6 +839,7 @@ extern "C" {
         out: *mut moeq_spec,
         err: *mut moeq_error,
     ) -> moeq_status;
+    /// out_text: room for MOEQ_SPEC_TEXT bytes. Only what differs from the format's defaults is printed.
     pub fn moeq_spec_print(
         spec: *const moeq_spec,
         out_text: *mut ::core::ffi::c_char,
@@ -850,6 +867,7 @@ extern "C" {
         out: *mut *mut moeq_qtensor,
         err: *mut moeq_error,
     ) -> moeq_status;
+    /// One share more; NULL is fine.
     pub fn moeq_qtensor_retain(qtensor: *const moeq_qtensor);
     pub fn moeq_qtensor_release(qtensor: *const moeq_qtensor);
     pub fn moeq_qtensor_get_info(
@@ -857,6 +875,7 @@ extern "C" {
         out: *mut moeq_qtensor_info,
         err: *mut moeq_error,
     ) -> moeq_status;
+    /// The resolved spec.
     pub fn moeq_qtensor_get_spec(
         qtensor: *const moeq_qtensor,
         out: *mut moeq_spec,
@@ -869,7 +888,8 @@ extern "C" {
         out: *mut *mut DLManagedTensorVersioned,
         err: *mut moeq_error,
     ) -> moeq_status;
-    /// HOT. destination: [n, rows, C] of the region, or [rows, C] where n is 1; any strides; one rounding.
+    /** HOT. destination: [n, rows, C] of the region, [rows, C] where n is 1, or the weight's own shape for all of it; any
+ strides; one rounding. RANGE names the first expert or row out of range.*/
     pub fn moeq_qtensor_dequantize(
         qtensor: *const moeq_qtensor,
         region: *const moeq_region,
@@ -877,8 +897,8 @@ extern "C" {
         destination: *mut DLManagedTensorVersioned,
         err: *mut moeq_error,
     ) -> moeq_status;
-    /** HOT. New weights into the handle's own storage, by its spec, of its shape. All who share the storage (slices, exported
- components) see them: exclude their readers too. VALUE leaves the contents unspecified.*/
+    /** HOT. New weights into the handle's own storage, by its spec, of its shape. All who share the storage (slices,
+ exported components) see them: exclude their readers too. VALUE leaves the contents unspecified.*/
     pub fn moeq_qtensor_requantize(
         qtensor: *mut moeq_qtensor,
         source: *const DLManagedTensorVersioned,
@@ -897,7 +917,9 @@ extern "C" {
         destination_count: i64,
         err: *mut moeq_error,
     ) -> moeq_status;
-    /// A handle that shares storage. axis 0 experts, 1 rows, 2 columns; 4-bit columns and tiles only at block borders.
+    /** A handle that shares storage. axis 0 experts, 1 rows, 2 columns; where a scale unit (tile, block, 256 nested
+ statistics) would be cut: ARGUMENT; what a format cannot slice at all: UNSUPPORTED. A part of the output axis loses
+ its layout tag, and columns of a weight in blocks per expert are one in blocks per row.*/
     pub fn moeq_qtensor_slice(
         qtensor: *const moeq_qtensor,
         axis: i32,
@@ -932,9 +954,10 @@ extern "C" {
         out: *mut *mut moeq_builder,
         err: *mut moeq_error,
     ) -> moeq_status;
-    /** piece: [r, c] or [e, r, c], its first element at (expert, row, column). May run at the same time in several threads
- and on several streams. RANGE: outside; DUPLICATE: overlaps what is there (err names the first such element);
- VALUE: the piece counts as not written and may be sent again.*/
+    /** piece: [r, c] or [e, r, c], its first element at (expert, row, column); all pieces of one element type. May run at
+ the same time in several threads and on several streams. RANGE: outside; DUPLICATE: overlaps what is there (err
+ names the first such element); LIMIT: would stage more than staging_limit. A piece that was refused, for these or
+ for VALUE, MEMORY or CALLBACK, counts as not written and may be sent again.*/
     pub fn moeq_builder_write(
         builder: *mut moeq_builder,
         expert: i64,
@@ -949,7 +972,8 @@ extern "C" {
         out: *mut moeq_builder_state,
         err: *mut moeq_error,
     ) -> moeq_status;
-    /// The missing blocks in order of place: the first `capacity` of them, and how many there are.
+    /** The missing blocks in order of place: the first `capacity` of them (blocks may be NULL where that is 0), and how
+ many there are.*/
     pub fn moeq_builder_get_missing(
         builder: *const moeq_builder,
         blocks: *mut moeq_block,
@@ -965,8 +989,11 @@ extern "C" {
         err: *mut moeq_error,
     ) -> moeq_status;
     pub fn moeq_builder_destroy(builder: *mut moeq_builder);
-    /** HOT. source: also int8..int64, FP8. destination: fp32, fp64, or the source's type; shape as
- moeq_reduce_shape says.*/
+    /** HOT. source: also fp64, uint8, int8..int64, FP8. destination: fp32, fp64, the source's type, or int64 for integers;
+ its shape as moeq_reduce_shape says. amax is exact; sums of floats are fp64 in one fixed order, whatever the
+ threads, and rounded once; sums of integers are exact in 64 bits and wrap beyond. A narrow integer destination
+ saturates. An empty reduction has the sum 0 and no amax: SHAPE, but with ACCUMULATE the destination stays. A NaN
+ result is the positive quiet one.*/
     pub fn moeq_reduce(
         context: *const moeq_context,
         source: *const DLManagedTensorVersioned,
@@ -975,7 +1002,8 @@ extern "C" {
         destination: *mut DLManagedTensorVersioned,
         err: *mut moeq_error,
     ) -> moeq_status;
-    /// HOT. Each source to one number, in one launch: destination [count].
+    /** HOT. Each source, of any type and shape, to one number, in one launch: destination [count]. axes and blocks must be
+ NULL; of the flags only ACCUMULATE and WRAP_INTEGERS.*/
     pub fn moeq_reduce_many(
         context: *const moeq_context,
         sources: *const *const DLManagedTensorVersioned,
@@ -985,6 +1013,7 @@ extern "C" {
         destination: *mut DLManagedTensorVersioned,
         err: *mut moeq_error,
     ) -> moeq_status;
+    /// out_shape has room for ndim.
     pub fn moeq_reduce_shape(
         ndim: i32,
         shape: *const i64,
@@ -993,7 +1022,8 @@ extern "C" {
         out_shape: *mut i64,
         err: *mut moeq_error,
     ) -> moeq_status;
-    /// The axes to reduce when scales are kept per `quant_axes` (NULL: none is kept); out_axes has room for ndim.
+    /** The axes to reduce, ascending, when scales are kept per `quant_axes` (NULL or an empty list: none is kept);
+ out_axes has room for ndim.*/
     pub fn moeq_reduce_axes(
         ndim: i32,
         quant_axes: *const i32,
@@ -1002,7 +1032,8 @@ extern "C" {
         out_count: *mut i32,
         err: *mut moeq_error,
     ) -> moeq_status;
-    /// HOT. The number that codes are multiplied by, for each amax (fp32, any shape), by the format's rule.
+    /** HOT. The number that codes are multiplied by, for each amax (fp32, any shape, finite and not negative), by the
+ format's rule: docs/formats.md. destination: fp32, fp16 or bf16 of the same shape. VALUE names the place.*/
     pub fn moeq_scale_from_amax(
         context: *const moeq_context,
         amax: *const DLManagedTensorVersioned,

@@ -1,0 +1,345 @@
+#include "builder/assembly.h"
+#include "builder/parts.h"
+#include "core/status_word.h"
+
+namespace moeq {
+
+namespace {
+
+bool overlap(const Box& a, const Box& b, Place* first)
+{
+    *first = {maximum(a.expert_begin, b.expert_begin), maximum(a.row_begin, b.row_begin),
+              maximum(a.column_begin, b.column_begin)};
+    return first->expert < minimum(a.expert_end, b.expert_end) && first->row < minimum(a.row_end, b.row_end) &&
+           first->column < minimum(a.column_end, b.column_end);
+}
+
+Rectangle rectangle_of(const Box& box) { return {box.row_begin, box.row_end, box.column_begin, box.column_end}; }
+
+// One piece on its way in.
+class Write {
+public:
+    Write(Assembly& assembly, const TensorView& piece, const Box& box, Report& report)
+        : b_(assembly), g_(assembly.geometry()), report_(report), piece_(piece), patch_{StackView(piece), box}
+    {
+        pending_.box = box;
+    }
+    ~Write()
+    {
+        while (StagedUnit* spare = spares_) {
+            spares_ = spare->next;
+            spare->destroy(b_.allocator);
+        }
+    }
+    Write(const Write&) = delete;
+    Write& operator=(const Write&) = delete;
+
+    moeq_status run()
+    {
+        moeq_status status = claim();
+        if (status != MOEQ_OK)
+            return status;
+        status = encode();
+        if (status == MOEQ_OK)
+            status = commit();
+        if (status != MOEQ_OK) {
+            const Lock lock(b_.mutex);
+            unlink();
+            return status;
+        }
+        stage();
+        return MOEQ_OK;
+    }
+
+private:
+    moeq_status refuse_overlap(const Place& place)
+    {
+        const moeq_status status = report_.fail(MOEQ_ERROR_DUPLICATE, 5, "piece")
+                                   << "got an element that was written before, first at expert " << place.expert << ", row "
+                                   << place.row << ", column " << place.column << "; want every element once";
+        report_.set_place(place);
+        report_.set_class("H08");
+        return status;
+    }
+
+    moeq_status check_dtype()
+    {
+        if (b_.dtype == 0 || b_.dtype == piece_.dtype)
+            return MOEQ_OK;
+        const moeq_status status = report_.fail(MOEQ_ERROR_DTYPE, 5, "piece")
+                                   << "got " << dtype_name(piece_.dtype) << " after pieces of " << dtype_name(b_.dtype)
+                                   << "; want one element type for all pieces";
+        report_.set_class("H08");
+        return status;
+    }
+
+    moeq_status claim()
+    {
+        const Lock lock(b_.mutex);
+        MOEQ_TRY(check_dtype());
+        Place place;
+        for (const Pending* other = b_.pending; other != nullptr; other = other->next)
+            if (overlap(other->box, pending_.box, &place))
+                return refuse_overlap(place);
+        for (int64_t e = patch_.box.expert_begin; e < patch_.box.expert_end; ++e) {
+            place.expert = e;
+            if (b_.coverage[e].find_overlap(rectangle_of(patch_.box), &place.row, &place.column))
+                return refuse_overlap(place);
+        }
+        pending_.next = b_.pending;
+        b_.pending = &pending_;
+        return MOEQ_OK;
+    }
+
+    void unlink()
+    {
+        Pending** link = &b_.pending;
+        while (*link != &pending_)
+            link = &(*link)->next;
+        *link = pending_.next;
+    }
+
+    bool stages() const
+    {
+        bool any = false;
+        if (b_.given_amax() == nullptr)
+            for_each_part(g_, patch_.box, [&](const Part&) { any = true; });
+        return any;
+    }
+
+    moeq_status encode()
+    {
+                stages_ = stages();
+        Findings findings;
+        // What is staged is encoded by a later write, which must not fail for it.
+        if (stages_)
+            find_nonfinite(b_.engine, g_, patch_, patch_.box, findings);
+        if (!findings.refused())
+            MOEQ_TRY(encode_whole_units(b_.engine, b_.weight, patch_, b_.given_amax(), b_.nested_absmax, findings, report_));
+        seen_ = findings.seen();
+        return conclude(findings, g_, 5, "piece", nullptr, report_);
+    }
+
+    // Memory is got outside of the lock, so what is needed may have changed when the lock is taken again.
+    moeq_status commit()
+    {
+        for (;;) {
+            int64_t expert = -1;
+            int64_t room = 0;
+            int64_t unit = -1;
+            {
+                const Lock lock(b_.mutex);
+                MOEQ_TRY(check_dtype());
+                MOEQ_TRY(check_limit());
+                if (!lacks_room(&expert, &room) && !lacks_spares(&unit)) {
+                    mark_as_written();
+                    return MOEQ_OK;
+                }
+            }
+            MOEQ_TRY(expert >= 0 ? get_room(expert, room) : get_spares());
+        }
+    }
+
+    bool lacks_room(int64_t* expert, int64_t* room) const
+    {
+        for (int64_t e = patch_.box.expert_begin; e < patch_.box.expert_end; ++e) {
+            const int64_t needed = b_.coverage[e].room_for(rectangle_of(patch_.box));
+            if (b_.coverage[e].has_room(needed))
+                continue;
+            *expert = e;
+            *room = needed;
+            return true;
+        }
+        return false;
+    }
+
+    moeq_status get_room(int64_t expert, int64_t room)
+    {
+        Array<CoverageSpan> larger(b_.allocator);
+        if (!larger.reserve(2 * room))
+            return report_.out_of_memory(static_cast<uint64_t>(2 * room) * sizeof(CoverageSpan));
+        {
+            const Lock lock(b_.mutex);
+            if (b_.coverage[expert].has_room(2 * room))
+                return MOEQ_OK;
+            b_.coverage[expert].move_into(larger);
+        }
+        return MOEQ_OK; // the old memory goes back here, outside of the lock
+    }
+
+    // for each unit of the piece that has to be staged, once per group of parts
+    template <class Visit>
+    void for_each_staged_unit(Visit visit) const
+    {
+        if (!stages_)
+            return;
+        int64_t last = -1;
+        for_each_part(g_, patch_.box, [&](const Part& part) {
+            if (part.unit != last)
+                visit(part.unit);
+            last = part.unit;
+        });
+    }
+
+    // Spares were got for units in order; one that is not at the head any more has been used or is not needed.
+    bool lacks_spares(int64_t* unit) const
+    {
+        const StagedUnit* spare = spares_;
+        bool lacks = false;
+        for_each_staged_unit([&](int64_t wanted) {
+            if (lacks || b_.staging.find(wanted) != nullptr)
+                return;
+            while (spare != nullptr && spare->unit != wanted)
+                spare = spare->next;
+            if (spare == nullptr) {
+                *unit = wanted;
+                lacks = true;
+            }
+        });
+        return lacks;
+    }
+
+    moeq_status get_spares()
+    {
+        while (StagedUnit* spare = spares_) {
+            spares_ = spare->next;
+            spare->destroy(b_.allocator);
+        }
+        StagedUnit** tail = &spares_;
+        bool failed = false;
+        int64_t bytes = 0;
+        for_each_staged_unit([&](int64_t unit) {
+            if (failed)
+                return;
+            {
+                const Lock lock(b_.mutex);
+                if (b_.staging.find(unit) != nullptr)
+                    return;
+            }
+            const int64_t elements = unit_at(g_, unit).elements;
+            StagedUnit* spare = StagedUnit::create(b_.allocator, unit, elements, piece_.itemsize());
+            failed = spare == nullptr;
+            bytes = elements * piece_.itemsize();
+            if (failed)
+                return;
+            *tail = spare;
+            tail = &spare->next;
+        });
+        return failed ? report_.out_of_memory(static_cast<uint64_t>(bytes)) : MOEQ_OK;
+    }
+
+    moeq_status check_limit()
+    {
+        if (b_.staging_limit == 0 || !stages_)
+            return MOEQ_OK;
+        int64_t more = 0;
+        for_each_staged_unit([&](int64_t unit) {
+            if (b_.staging.find(unit) == nullptr)
+                more += unit_at(g_, unit).elements * piece_.itemsize();
+        });
+        if (b_.staging.bytes() + b_.nested_bytes() + more <= b_.staging_limit)
+            return MOEQ_OK;
+        return report_.fail(MOEQ_ERROR_LIMIT, 5, "piece")
+               << "got a piece that would stage " << more << " bytes besides " << b_.staging.bytes() + b_.nested_bytes()
+               << "; want at most " << b_.staging_limit << " (staging_limit); write whole rows or blocks, or give amax";
+    }
+
+    void mark_as_written()
+    {
+        b_.dtype = piece_.dtype;
+        const Rectangle rectangle = rectangle_of(patch_.box);
+        for (int64_t e = patch_.box.expert_begin; e < patch_.box.expert_end; ++e) {
+            b_.coverage[e].add(rectangle);
+            b_.complete_experts += b_.coverage[e].covered() == g_.expert_elements() ? 1 : 0;
+        }
+        b_.covered += patch_.box.experts() * rectangle.elements();
+        for_each_staged_unit([&](int64_t unit) {
+            if (b_.staging.find(unit) != nullptr)
+                return;
+            StagedUnit** link = &spares_;
+            while ((*link)->unit != unit)
+                link = &(*link)->next;
+            StagedUnit* staged = *link;
+            *link = staged->next;
+            b_.staging.insert(staged);
+        });
+        see(b_.status_word, seen_);
+        unlink();
+    }
+
+    // Cannot fail: memory is there, and values were looked at.
+    void stage()
+    {
+        if (!stages_)
+            return;
+        for_each_part(g_, patch_.box, [&](const Part& part) {
+            StagedUnit* staged;
+            {
+                const Lock lock(b_.mutex);
+                staged = b_.staging.find(part.unit);
+            }
+            copy_part(part, *staged);
+            if (staged->remaining.fetch_sub(part.count, std::memory_order_acq_rel) == part.count)
+                encode_staged(staged);
+        });
+    }
+
+    void copy_part(const Part& part, StagedUnit& staged) const
+    {
+        const int64_t itemsize = piece_.itemsize();
+        const int64_t stride = patch_.view.column_stride * itemsize;
+        const char* from = patch_.at(part.at.expert, part.at.row, part.at.column);
+        char* to = staged.elements() + part.position * itemsize;
+        if (stride == itemsize) {
+            std::memcpy(to, from, static_cast<uint64_t>(part.count * itemsize));
+            return;
+        }
+        for (int64_t i = 0; i < part.count; ++i)
+            std::memcpy(to + i * itemsize, from + i * stride, static_cast<uint64_t>(itemsize));
+    }
+
+    void encode_staged(StagedUnit* staged)
+    {
+        const Unit unit = unit_at(g_, staged->unit);
+                Findings findings; // were told when the pieces were written
+        if (g_.packed()) {
+            float* absmax = b_.nested_absmax != nullptr ? b_.nested_absmax + staged->unit
+                                                        : b_.weight.run_absmax(unit.run) + unit.begin / g_.block;
+            encode_lone_block(b_.engine, b_.weight, piece_.dtype, staged->elements(), unit.run, unit.begin, unit.elements, absmax,
+                              findings);
+        } else {
+            TensorView view = piece_;
+            view.data = staged->elements();
+            view.ndim = 2;
+            view.count = unit.elements;
+            view.shape[0] = unit.box.rows();
+            view.shape[1] = unit.box.columns();
+            set_contiguous_strides(view);
+            encode_box(b_.engine, b_.weight, {StackView(view), unit.box}, unit.box, nullptr, findings);
+        }
+        {
+            const Lock lock(b_.mutex);
+            b_.staging.remove(staged);
+        }
+        staged->destroy(b_.allocator);
+    }
+
+    Assembly& b_;
+    const Geometry& g_;
+    Report& report_;
+    const TensorView& piece_;
+    const Patch patch_;
+    Pending pending_;
+    StagedUnit* spares_ = nullptr;
+    bool stages_ = false;
+    uint32_t seen_ = 0;
+};
+
+} // namespace
+
+moeq_status Assembly::write(const TensorView& piece, const Box& box, Report& report)
+{
+    return Write(*this, piece, box, report).run();
+}
+
+} // namespace moeq
