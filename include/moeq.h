@@ -187,8 +187,7 @@ MOEQ_API void        moeq_blob_destroy(moeq_blob *blob);
 #define MOEQ_DTYPE_INT64 0x14000
 
 /* The status word: a uint32_t that the call's device can write, alive until the call (for a builder: its last write)
- * is done. Bits are OR-ed in atomically, never cleared; on host memory too, besides the status that a call returns.
- * */
+ * is done. Bits are OR-ed in atomically, never cleared; on host memory too, besides the status that a call returns. */
 #define MOEQ_SEEN_NAN 1
 #define MOEQ_SEEN_INF 2
 #define MOEQ_SEEN_BAD_EXPERT 4 /* an expert id out of range: its output is zeros (on the host: MOEQ_ERROR_RANGE) */
@@ -288,8 +287,8 @@ typedef struct moeq_spec {
     uint32_t struct_size;
     int32_t  format;        /* the one field without a default */
     int32_t  granularity;
-    int32_t  block_rows;    /* 0: format's default (1; FP8: 128) */
-    int32_t  block_columns; /* 0: format's default (64; FP8: 128) */
+    int32_t  block_rows;    /* 0: format's default (NF4, FP4: 1; else 128) */
+    int32_t  block_columns; /* 0: format's default (NF4, FP4: 64; else 128) */
     int32_t  blocking;
     int32_t  scale_axis;    /* the contraction axis: 0 or -1 the last, -2 the one before ([E, in, out] layouts) */
     int32_t  scale_kind;
@@ -329,8 +328,7 @@ MOEQ_API moeq_status moeq_spec_get_component(const moeq_spec *spec, int32_t ndim
  * 8), in the logical_dtype, or in fp32 where that is 0. Either may be NULL. */
 MOEQ_API moeq_status moeq_spec_get_bytes(const moeq_spec *spec, int32_t ndim, const int64_t *shape, int64_t *bytes,
                                          int64_t *staging, moeq_error *err);
-/* The one spelling of specs for command lines, files and messages: "nf4", "nf4:64,nested", "fp8_e4m3:block128x128".
- * */
+/* The one spelling of specs for command lines, files and messages: "nf4", "nf4:64,nested", "fp8_e4m3:block128x128". */
 MOEQ_API moeq_status moeq_spec_parse(const char *text, moeq_spec *out, moeq_error *err);
 /* out_text: room for MOEQ_SPEC_TEXT bytes. Only what differs from the format's defaults is printed. */
 MOEQ_API moeq_status moeq_spec_print(const moeq_spec *spec, char *out_text, moeq_error *err);
@@ -352,7 +350,7 @@ typedef struct moeq_quantize_options {
     const struct DLManagedTensorVersioned *amax; /* fp32 [E], EXPERT granularity: given, not measured */
     const moeq_component *storage; /* quantize, builder: adopt these and write into them, allocate no others */
     int64_t  storage_count;
-    int64_t  staging_limit; /* bytes a builder may stage; 0: no limit of our own */
+    int64_t  staging_limit; /* builder: bytes it may stage; 0: no limit of our own */
     uint32_t *status_word;
 } moeq_quantize_options;
 
@@ -418,8 +416,7 @@ MOEQ_API moeq_status moeq_qtensor_slice(const moeq_qtensor *qtensor, int32_t axi
 /* A handle with storage of its own on a device, in host or in pinned memory; compact, also from a slice. */
 MOEQ_API moeq_status moeq_qtensor_copy(const moeq_qtensor *qtensor, int32_t device_type, int32_t device_id,
                                        void *stream, moeq_qtensor **out, moeq_error *err);
-/* Error against the dense source: destination fp64 [E, k] on the host, k <= 7; column j is METRIC j of each expert.
- * */
+/* Error against the dense source: destination fp64 [E, k] on the host, k <= 7; column j is METRIC j of each expert. */
 /* Scale is what a code is multiplied by: a/127, a/448 ..., absmax of a 4-bit block. SATURATED: codes of the largest
  * magnitude. */
 #define MOEQ_METRIC_MAX_ERROR 0

@@ -9,7 +9,10 @@ The number of the ABI is compared too: MOEQ_ABI_VERSION in moeq.h, CMakeLists.tx
 import argparse
 import re
 import sys
-import tomllib
+try:
+    import tomllib
+except ImportError:  # Python 3.10
+    import tomli as tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -59,7 +59,7 @@ extern "C" moeq_status moeq_builder_create(const moeq_context* context, const mo
         TensorView amax;
         MOEQ_TRY(read_struct(spec, &known, 2, "spec", report));
         MOEQ_TRY(make_geometry(known, 2, ndim, shape, 4, "shape", &geometry, report));
-        MOEQ_TRY(read_quantize_options(options, 5, &known_options, report));
+        MOEQ_TRY(read_quantize_options(options, 5, true, &known_options, report));
         const bool has_amax = known_options.amax != nullptr;
         if (has_amax)
             MOEQ_TRY(accept_amax(known_options.amax, geometry, 5, &amax, report));

@@ -1,5 +1,7 @@
 #include "api/context.h"
 
+#include <cstdlib>
+
 #include "api/blob.h"
 #include "api/boundary.h"
 #include "core/text.h"
@@ -44,6 +46,11 @@ moeq_status check_options(const moeq_context_options& options, Report& report)
         return report.fail(MOEQ_ERROR_UNSUPPORTED, 1, "options")
                << "got cpu_tier " << cpu::tier_name(options.cpu_tier) << "; " << cpu::tier_missing(options.cpu_tier)
                << "; want MOEQ_CPU_TIER_BEST or a lower one";
+    if (cpu::environment_tier() < 0) {
+        Failure failure = report.fail(MOEQ_ERROR_ARGUMENT);
+        failure << "got MOEQ_CPU_TIER=";
+        return failure.quoted(std::getenv("MOEQ_CPU_TIER")) << " in the environment; want scalar, avx2, avx512, neon or best";
+    }
     return MOEQ_OK;
 }
 
@@ -56,10 +63,13 @@ moeq_context* construct(const moeq_context_options& options, Report& report, moe
         *status = report.out_of_memory(sizeof(moeq_context));
         return nullptr;
     }
-    const int32_t tier = options.cpu_tier == MOEQ_CPU_TIER_BEST ? cpu::best_tier() : options.cpu_tier;
+    const int32_t limit = cpu::environment_tier();
+    const bool asked = options.cpu_tier != MOEQ_CPU_TIER_BEST;
+    const int32_t tier = asked ? options.cpu_tier : cpu::best_tier(limit);
     const int32_t threads = options.thread_limit != 0 ? options.thread_limit : usable_threads();
     auto* context = ::new (memory) moeq_context(options, tier, threads);
     context->allocator.adopt(sizeof(moeq_context));
+    context->tier_reason = asked ? "asked for in the options" : limit != MOEQ_CPU_TIER_BEST ? "the best that MOEQ_CPU_TIER allows" : "the best of this CPU";
     fill_reference_kernels(&context->kernels);
     cpu::overlay_tier(tier, &context->kernels);
     *status = MOEQ_OK;
@@ -118,7 +128,8 @@ namespace {
 
 void describe_tiers(const moeq_context& context, Text& text)
 {
-    text.add("\"cpu\": {\"tier\": \"").add(cpu::tier_name(context.tier)).add("\", \"tiers\": {");
+    text.add("\"cpu\": {\"tier\": \"").add(cpu::tier_name(context.tier));
+    text.add("\", \"reason\": \"").add(context.tier_reason).add("\", \"tiers\": {");
     for (int32_t tier = MOEQ_CPU_TIER_SCALAR; tier <= MOEQ_CPU_TIER_NEON; ++tier) {
         const char* missing = cpu::tier_missing(tier);
         text.add(tier == MOEQ_CPU_TIER_SCALAR ? "\"" : ", \"").add(cpu::tier_name(tier)).add("\": \"");

@@ -25,8 +25,8 @@ moeq_status check_host_device(int32_t device_type, int32_t device_id, int32_t ty
     return MOEQ_OK;
 }
 
-moeq_status read_quantize_options(const moeq_quantize_options* given, int32_t argument, moeq_quantize_options* out,
-                                  Report& report)
+moeq_status read_quantize_options(const moeq_quantize_options* given, int32_t argument, bool for_builder,
+                                  moeq_quantize_options* out, Report& report)
 {
     MOEQ_TRY(read_struct(given, out, argument, "options", report));
     MOEQ_TRY(check_zero(out->reserved, "reserved", argument, "options", report));
@@ -39,9 +39,9 @@ moeq_status read_quantize_options(const moeq_quantize_options* given, int32_t ar
     if (out->storage != nullptr && out->device_type != MOEQ_DEVICE_DEFAULT)
         return report.fail(MOEQ_ERROR_ARGUMENT, argument, "options")
                << "got storage and a device_type; want one of them: the storage says where it is";
-    if (out->staging_limit < 0)
+    if (out->staging_limit < 0 || (out->staging_limit != 0 && !for_builder))
         return report.fail(MOEQ_ERROR_ARGUMENT, argument, "options")
-               << "got staging_limit " << out->staging_limit << "; want 0 (none) or more";
+               << "got staging_limit " << out->staging_limit << (for_builder ? "; want 0 (none) or more" : "; want 0: only builders stage");
     return MOEQ_OK;
 }
 

@@ -5,8 +5,8 @@
 
 namespace moeq {
 
-// moeq_quantize_options of the caller's, checked by itself; NULL: all defaults.
-[[nodiscard]] moeq_status read_quantize_options(const moeq_quantize_options* given, int32_t argument,
+// moeq_quantize_options of the caller's, checked by itself; NULL: all defaults. Only builders have a staging_limit.
+[[nodiscard]] moeq_status read_quantize_options(const moeq_quantize_options* given, int32_t argument, bool for_builder,
                                                 moeq_quantize_options* out, Report& report);
 
 // A place for new memory: only the host's for now. Arguments of a function of their own, or fields of `type_name`.

@@ -73,7 +73,7 @@ moeq_status accept_request(const DLManagedTensorVersioned* source, const moeq_sp
     if (known.logical_dtype == MOEQ_DTYPE_DEFAULT)
         known.logical_dtype = request->source.dtype;
     MOEQ_TRY(make_geometry(known, 3, request->source.ndim, request->source.shape, 2, "source", geometry, report));
-    MOEQ_TRY(read_quantize_options(options, 4, known_options, report));
+    MOEQ_TRY(read_quantize_options(options, 4, false, known_options, report));
     MOEQ_TRY(accept_options(*known_options, *geometry, 4, request, report));
     return check_host_stream(stream, 5, report);
 }
@@ -147,7 +147,7 @@ extern "C" moeq_status moeq_qtensor_requantize(moeq_qtensor* qtensor, const DLMa
         MOEQ_TRY(accept_source(source, 2, &request, report));
         MOEQ_TRY(check_shape(request.source, {2, "source", 0}, geometry.ndim, geometry.shape, report));
         moeq_quantize_options known_options;
-        MOEQ_TRY(read_quantize_options(options, 3, &known_options, report));
+        MOEQ_TRY(read_quantize_options(options, 3, false, &known_options, report));
         if (known_options.storage != nullptr)
             return report.fail(MOEQ_ERROR_ARGUMENT, 3, "options") << "got storage; want none: the handle has its own";
         MOEQ_TRY(accept_options(known_options, geometry, 3, &request, report));

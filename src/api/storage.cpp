@@ -101,6 +101,8 @@ void write_code_map(const Geometry& geometry, const TensorView& view)
 moeq_status accept_component(const Geometry& geometry, const moeq_component& component, Access access, const Wanted& base,
                              TensorView* out, Report& report)
 {
+    if (component.reserved != 0)
+        return report.fail(MOEQ_ERROR_ARGUMENT, base.argument, base.name) << "got reserved " << component.reserved << "; want 0";
     TensorView layout;
     if (!component_layout(geometry, component.component, &layout))
         return report.fail(MOEQ_ERROR_NOT_FOUND, base.argument, base.name)

@@ -1,6 +1,5 @@
 #include "builder/assembly.h"
 #include "builder/parts.h"
-#include "core/status_word.h"
 
 namespace moeq {
 
@@ -116,8 +115,7 @@ private:
             find_nonfinite(b_.engine, g_, patch_, patch_.box, findings);
         if (!findings.refused())
             MOEQ_TRY(encode_whole_units(b_.engine, b_.weight, patch_, b_.given_amax(), b_.nested_absmax, findings, report_));
-        seen_ = findings.seen();
-        return conclude(findings, g_, 5, "piece", nullptr, report_);
+        return conclude(findings, g_, 5, "piece", b_.status_word, report_);
     }
 
     // Memory is got outside of the lock, so what is needed may have changed when the lock is taken again.
@@ -263,7 +261,6 @@ private:
             *link = staged->next;
             b_.staging.insert(staged);
         });
-        see(b_.status_word, seen_);
         unlink();
     }
 
@@ -332,7 +329,6 @@ private:
     Pending pending_;
     StagedUnit* spares_ = nullptr;
     bool stages_ = false;
-    uint32_t seen_ = 0;
 };
 
 } // namespace

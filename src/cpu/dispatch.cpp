@@ -66,17 +66,27 @@ const char* tier_missing(int32_t tier)
 
 bool tier_available(int32_t tier) { return tier_missing(tier) == nullptr; }
 
-int32_t best_tier()
+int32_t best_tier(int32_t limit)
 {
-    const char* forced = std::getenv("MOEQ_CPU_TIER");
     int32_t best = MOEQ_CPU_TIER_SCALAR;
     for (const int32_t tier : kRanked) {
         if (tier_available(tier))
             best = tier;
-        if (forced != nullptr && std::strcmp(forced, tier_name(tier)) == 0)
+        if (tier == limit)
             break;
     }
     return best;
+}
+
+int32_t environment_tier()
+{
+    const char* name = std::getenv("MOEQ_CPU_TIER");
+    if (name == nullptr || *name == '\0')
+        return MOEQ_CPU_TIER_BEST;
+    for (int32_t tier = MOEQ_CPU_TIER_BEST; tier <= MOEQ_CPU_TIER_NEON; ++tier)
+        if (std::strcmp(name, tier_name(tier)) == 0)
+            return tier;
+    return -1;
 }
 
 void overlay_tier([[maybe_unused]] int32_t tier, [[maybe_unused]] Kernels* kernels)

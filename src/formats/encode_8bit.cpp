@@ -120,10 +120,12 @@ private:
 
     void encode_saturated(int64_t e, int64_t r, int64_t c, int64_t count, float amax, codec::Multiplier m)
     {
+        // A given amax may not be a number of the source's type; Inf itself saturates at its code.
+        const float largest = amax_ != nullptr ? codec::float_from_bits(codec::kNonfiniteBits) : amax;
         for (int64_t done = 0; done < count; done += kSegment) {
             const int64_t some = minimum(kSegment, count - done);
             void* elements = reader_.copy(e, r, c + done, some, 0);
-            saturate_elements(type_, elements, some, amax);
+            saturate_elements(type_, elements, some, largest);
             encode_(elements, some, m, weight_.codes_at(e, r, c + done));
         }
     }

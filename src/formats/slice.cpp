@@ -9,12 +9,6 @@ namespace {
 
 constexpr const char* kAxisNames[3] = {"experts", "rows", "columns"};
 
-moeq_status refuse_border(const char* what, int64_t unit, Report& report)
-{
-    return report.fail(MOEQ_ERROR_ARGUMENT, 3, "begin")
-           << "got a range that cuts through " << what << " of " << unit << "; want begin and end where one ends; slice wider";
-}
-
 // A view narrowed to [begin, end) of one axis.
 void narrow(TensorView& view, int32_t axis, int64_t begin, int64_t end)
 {
@@ -94,6 +88,13 @@ private:
         return MOEQ_OK;
     }
 
+    moeq_status refuse_border(const char* what, int64_t unit)
+    {
+        return report_.fail(MOEQ_ERROR_ARGUMENT, 3, "begin")
+               << "got [" << begin_ << ", " << end_ << ") of the " << kAxisNames[axis_] << ", which cuts through " << what << " of "
+               << unit << "; want begin and end where one ends; slice wider";
+    }
+
     bool whole_axis_taken(int64_t extent) const { return begin_ == 0 && end_ == extent; }
 
     // What a slice of the output axis does not keep: the halves of gate and up.
@@ -148,12 +149,12 @@ private:
         const int32_t lead = from_.lead();
         const bool output_axis = (axis_ == 1) == (from_.spec.scale_axis == -1);
         if (!tiling.whole && !(tiling.is_edge(begin_) && tiling.is_edge(end_)))
-            return refuse_border("tiles", tiling.size, report_);
+            return refuse_border("tiles", tiling.size);
         // Tiles of a slice count from its begin: across a border they would lie elsewhere, unless they happen to agree.
         const int64_t border = tiling.border;
         if (border != 0 && begin_ < border && end_ > border && !whole_axis_taken(tiling.extent) &&
             (border - begin_) % tiling.size != 0)
-            return refuse_border("the border between gate and up in tiles", tiling.size, report_);
+            return refuse_border("the border between gate and up in tiles", tiling.size);
         if (output_axis)
             drop_layout(tiling.extent);
         narrow(slice_.codes, lead + axis_ - 1, begin_, end_);
@@ -187,7 +188,7 @@ private:
     moeq_status slice_run_columns()
     {
         if (begin_ % from_.block != 0 || (end_ % from_.block != 0 && end_ != from_.columns))
-            return refuse_border("blocks", from_.block, report_);
+            return refuse_border("blocks", from_.block);
         narrow(slice_.codes, from_.lead() + 1, begin_ / 2, ceil_divide(end_, 2));
         narrow(slice_.scale, from_.lead() + 1, begin_ / from_.block, ceil_divide(end_, from_.block));
         return MOEQ_OK;
@@ -199,7 +200,7 @@ private:
         const int64_t first = begin_ * from_.columns;
         const int64_t last = end_ * from_.columns;
         if (first % from_.block != 0 || (last % from_.block != 0 && end_ != from_.rows))
-            return refuse_border("blocks", from_.block, report_);
+            return refuse_border("blocks", from_.block);
         narrow(slice_.codes, from_.lead(), first / 2, ceil_divide(last, 2));
         narrow(slice_.scale, from_.lead(), first / from_.block, ceil_divide(last, from_.block));
         return MOEQ_OK;
@@ -244,7 +245,7 @@ private:
         const int64_t first = axis_ == 0 ? begin_ * per_expert : by_row;
         const int64_t taken = slice_.scale.count;
         if (first % kNestedBlock != 0 || ((first + taken) % kNestedBlock != 0 && first + taken != from_.block_count()))
-            return refuse_border("nested blocks (statistics)", kNestedBlock, report_);
+            return refuse_border("nested blocks (statistics)", kNestedBlock);
         narrow(slice_.nested_scale, 0, first / kNestedBlock, ceil_divide(first + taken, kNestedBlock));
         return MOEQ_OK;
     }

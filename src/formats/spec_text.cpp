@@ -72,17 +72,33 @@ constexpr Option kOptions[] = {
      {{"fp32", MOEQ_DTYPE_FP32}, {"fp16", MOEQ_DTYPE_FP16}, {"bf16", MOEQ_DTYPE_BF16}}},
 };
 
-bool parse_choice(Word word, moeq_spec& spec)
+// What a text has set: each field once, so that no option silently overrules another.
+class Settings {
+public:
+    // False when the field was set before.
+    template <class Field>
+    bool set(moeq_spec& spec, Field field, int32_t value)
+    {
+        const uint64_t bit = uint64_t{1} << (reinterpret_cast<char*>(&(spec.*field)) - reinterpret_cast<char*>(&spec)) / 4;
+        const bool first = (seen_ & bit) == 0;
+        seen_ |= bit;
+        spec.*field = value;
+        return first;
+    }
+
+private:
+    uint64_t seen_ = 0;
+};
+
+bool parse_choice(Word word, moeq_spec& spec, Settings& settings)
 {
     for (const Option& option : kOptions) {
         Word value;
         if (!word.behind(option.key, &value))
             continue;
         for (const Choice& choice : option.choices)
-            if (choice.text != nullptr && value.is(choice.text)) {
-                spec.*option.field = choice.value;
-                return true;
-            }
+            if (choice.text != nullptr && value.is(choice.text))
+                return settings.set(spec, option.field, choice.value);
         return false;
     }
     return false;
@@ -100,23 +116,23 @@ bool parse_tile(Word word, moeq_spec& spec)
            spec.block_columns > 0;
 }
 
-bool parse_option(Word word, const Format& format, moeq_spec& spec)
+bool parse_option(Word word, const Format& format, moeq_spec& spec, Settings& settings)
 {
     Word rest;
+    int32_t block = 0;
     if (word.is("nested"))
-        return (spec.nested = 1) != 0;
-    if (format.packed() && word.number(&spec.block_columns))
-        return spec.block_columns > 0;
+        return settings.set(spec, &moeq_spec::nested, 1);
+    if (format.packed() && word.number(&block))
+        return block > 0 && settings.set(spec, &moeq_spec::block_columns, block);
     if (!format.packed() && word.is("row"))
-        return (spec.granularity = MOEQ_GRANULARITY_ROW) != 0;
+        return settings.set(spec, &moeq_spec::granularity, MOEQ_GRANULARITY_ROW);
     if (!format.packed() && word.is("expert"))
-        return (spec.granularity = MOEQ_GRANULARITY_EXPERT) != 0;
-    if (parse_choice(word, spec))
-        return true;
+        return settings.set(spec, &moeq_spec::granularity, MOEQ_GRANULARITY_EXPERT);
+    if (std::memchr(word.begin, '=', static_cast<uint64_t>(word.length)) != nullptr)
+        return parse_choice(word, spec, settings);
     if (format.packed() || !word.behind("block", &rest))
         return false;
-    spec.granularity = MOEQ_GRANULARITY_BLOCK;
-    return rest.length == 0 || parse_tile(rest, spec);
+    return settings.set(spec, &moeq_spec::granularity, MOEQ_GRANULARITY_BLOCK) && (rest.length == 0 || parse_tile(rest, spec));
 }
 
 // Up to the next separator or the end.
@@ -142,14 +158,15 @@ moeq_status parse_spec(const char* text, moeq_spec* out, Report& report)
         return failure << "; for example \"nf4:64,nested\"";
     }
     spec.format = format->id;
+    Settings settings;
     const char* at = text + name.length;
     while (*at != '\0') {
         const Word word = next_word(at + 1, ",");
-        if (!parse_option(word, *format, spec)) {
+        if (!parse_option(word, *format, spec, settings)) {
             Failure failure = report.fail(MOEQ_ERROR_ARGUMENT, 1, "text");
             failure << "got ";
             failure.quoted(text) << " with an option at character " << static_cast<int64_t>(word.begin - text) << " that "
-                                 << format->name << " does not have; want ";
+                                 << format->name << " does not have or that was set before; want ";
             return failure << (format->packed() ? "a block size such as 64, nested, blocking=row|flat"
                                                 : "row, expert, block128x128, scale=absmax|factor")
                            << ", axis=-2, layout=gate_up, nonfinite=saturate, dtype=bf16";

@@ -208,6 +208,59 @@ TEST_P(Nonfinite, N01_hot_calls_refuse_too)
 
 INSTANTIATE_TEST_SUITE_P(Specs, Nonfinite, testing::ValuesIn(kSpecs));
 
+// Rows longer than any buffer of the library.
+TEST(NonfiniteWide, N01_saturates_and_finds_everywhere)
+{
+    const int64_t R = 3, C = 9001;
+    for (const char* text : {"int8", "fp8_e4m3", "fp8_e5m2:expert", "int8:block2x5000", "int8:profile=bnb_cpu_fp16", "nf4:4096,blocking=row"})
+        for (const int32_t dtype : {MOEQ_DTYPE_FP32, MOEQ_DTYPE_BF16})
+            for (const int64_t step : {1, 2}) { // contiguous, and through a copy
+                const Context context = make_context();
+                moeq_spec spec = parse(text);
+                const Special values = special(dtype);
+                HostTensor source(dtype, {1, R, C}, {R * C * step, C * step, step});
+                HostTensor clean(dtype, {1, R, C});
+                source.fill(12);
+                const auto put = [&](HostTensor& tensor, int64_t index, uint32_t bits) {
+                    std::memcpy(tensor.memory().data() + index * bytes_of(dtype), &bits, static_cast<size_t>(bytes_of(dtype)));
+                };
+                const int64_t bad[] = {C + 4095, C + 4096, C + 8191, C + 9000, 2 * C + 8192};
+                for (const int64_t at : bad)
+                    put(source, at * step, values.nan);
+                for (int64_t i = 0; i < R * C; ++i) {
+                    uint32_t bits = 0;
+                    std::memcpy(&bits, source.memory().data() + i * step * bytes_of(dtype), static_cast<size_t>(bytes_of(dtype)));
+                    put(clean, i, std::find(std::begin(bad), std::end(bad), i) != std::end(bad) ? 0 : bits);
+                }
+                moeq_qtensor* out = nullptr;
+                Error error;
+                EXPECT_EQ(moeq_qtensor_quantize(context.get(), source, &spec, nullptr, nullptr, &out, &error), MOEQ_ERROR_VALUE);
+                EXPECT_EQ(error.row, 1);
+                EXPECT_EQ(error.column, 4095);
+                EXPECT_NE(error.text().find("got NaN, first at expert 0, row 1, column 4095"), std::string::npos) << error.message;
+                spec.nonfinite = MOEQ_NONFINITE_SATURATE;
+                EXPECT_EQ(stored_bytes(quantize(context, source, spec)), stored_bytes(quantize(context, clean, spec))) << text << step;
+            }
+}
+
+TEST(NonfiniteMessage, N01_says_what_was_found)
+{
+    const Context context = make_context();
+    HostTensor source(MOEQ_DTYPE_FP32, {1, 2, 64});
+    source.fill();
+    const auto message = [&] {
+        const moeq_spec spec = parse("int8");
+        moeq_qtensor* out = nullptr;
+        Error error;
+        EXPECT_EQ(moeq_qtensor_quantize(context.get(), source, &spec, nullptr, nullptr, &out, &error), MOEQ_ERROR_VALUE);
+        return error.text();
+    };
+    source.as<float>()[70] = -HUGE_VALF;
+    EXPECT_NE(message().find("got Inf, first"), std::string::npos);
+    source.as<float>()[9] = std::nanf("");
+    EXPECT_NE(message().find("got NaN or Inf, first"), std::string::npos);
+}
+
 // The rounding to fp16 that a profile asks for comes first: what overflows there is an Inf.
 TEST(NonfiniteProfile, N01_a_value_beyond_fp16_is_an_inf_under_the_fp16_profile)
 {

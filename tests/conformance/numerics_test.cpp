@@ -263,6 +263,41 @@ TEST(GivenAmax, saturates_what_is_above_and_says_so)
         }
 }
 
+TEST(GivenAmax, may_have_any_stride)
+{
+    const Context context = make_context();
+    HostTensor source(MOEQ_DTYPE_BF16, {3, 8, 50});
+    source.fill(31);
+    HostTensor packed(MOEQ_DTYPE_FP32, {3});
+    HostTensor strided(MOEQ_DTYPE_FP32, {3}, {5});
+    for (int64_t e = 0; e < 3; ++e)
+        packed.as<float>()[e] = strided.as<float>()[5 * e] = static_cast<float>(1 + e);
+    HostTensor backwards(MOEQ_DTYPE_FP32, {3});
+    for (int64_t e = 0; e < 3; ++e)
+        backwards.as<float>()[2 - e] = static_cast<float>(1 + e);
+    int64_t minus = -1;
+    backwards.plain().strides = &minus;
+    backwards.plain().byte_offset = 8;
+    for (const char* text : {"int8:expert", "fp8_e4m3:expert,scale=absmax"}) {
+        auto options = sized<moeq_quantize_options>();
+        options.amax = packed;
+        const Bytes wanted = stored_bytes(quantize(context, source, parse(text), &options));
+        for (DLManagedTensorVersioned* amax : {static_cast<DLManagedTensorVersioned*>(strided), static_cast<DLManagedTensorVersioned*>(backwards)}) {
+            options.amax = amax;
+            EXPECT_EQ(stored_bytes(quantize(context, source, parse(text), &options)), wanted) << text;
+            // A builder keeps its own copy.
+            const moeq_spec spec = parse(text);
+            const int64_t shape[3] = {3, 8, 50};
+            moeq_builder* builder = nullptr;
+            MOEQ_EXPECT_OK(moeq_builder_create(context.get(), &spec, 3, shape, &options, nullptr, &builder, &ok));
+            MOEQ_EXPECT_OK(moeq_builder_write(builder, 0, 0, 0, source, nullptr, &ok));
+            moeq_qtensor* built = nullptr;
+            MOEQ_EXPECT_OK(moeq_builder_finish(builder, nullptr, &built, &ok));
+            EXPECT_EQ(stored_bytes(QTensor(built)), wanted) << text;
+        }
+    }
+}
+
 TEST(GivenAmax, is_refused_where_it_is_no_magnitude)
 {
     const Context context = make_context();
@@ -383,6 +418,43 @@ TEST(BnbProfile, does_what_bitsandbytes_does_at_the_edges)
         const float multiplier = static_cast<float>(static_cast<double>(inverse) * 127.0);
         const float t = static_cast<float>(static_cast<double>(source.as<float>()[i]) * static_cast<double>(multiplier));
         ASSERT_EQ(codes[i], static_cast<int>(std::nearbyint(t))) << i;
+    }
+}
+
+// Rows of no columns are still rows: their statistics are 0, whatever was in the storage.
+TEST(EmptyRows, N03_have_statistics_of_0)
+{
+    const Context context = make_context();
+    struct Case {
+        const char* spec;
+        Shape shape, scale;
+    };
+    for (const Case& c : {Case{"int8", {2, 3, 0}, {2, 3}}, Case{"fp8_e4m3:axis=-2", {2, 0, 5}, {2, 5}},
+                          Case{"fp8_e4m3:expert", {2, 0, 5}, {2}}, Case{"int8:expert", {4, 7, 0}, {4}}}) {
+        const moeq_spec spec = parse(c.spec);
+        HostTensor source(MOEQ_DTYPE_FP32, c.shape);
+        HostTensor codes(c.spec[0] == 'i' ? MOEQ_DTYPE_INT8 : MOEQ_DTYPE_FP8_E4M3FN, c.shape);
+        HostTensor scale(MOEQ_DTYPE_FP32, c.scale);
+        scale.fill(3);
+        const moeq_component parts[2] = {{MOEQ_COMPONENT_CODES, 0, codes}, {MOEQ_COMPONENT_SCALE, 0, scale}};
+        MOEQ_EXPECT_OK(moeq_quantize_into(context.get(), source, &spec, nullptr, nullptr, parts, 2, &ok));
+        for (const uint8_t byte : scale.memory())
+            ASSERT_EQ(byte, 0) << c.spec;
+        const QTensor q = quantize(context, source, spec);
+        for (const uint8_t byte : packed_bytes(component(q, MOEQ_COMPONENT_SCALE).get()))
+            ASSERT_EQ(byte, 0) << c.spec;
+        // A builder has nothing to wait for.
+        auto info = sized<moeq_component_info>();
+        moeq_builder* builder = nullptr;
+        MOEQ_EXPECT_OK(moeq_builder_create(context.get(), &spec, 3, c.shape.data(), nullptr, nullptr, &builder, &ok));
+        moeq_qtensor* built = nullptr;
+        MOEQ_EXPECT_OK(moeq_builder_finish(builder, nullptr, &built, &ok));
+        const QTensor owner(built);
+        MOEQ_EXPECT_OK(moeq_spec_get_component(&spec, 3, c.shape.data(), MOEQ_COMPONENT_SCALE, &info, &ok));
+        const Bytes stored = packed_bytes(component(owner, MOEQ_COMPONENT_SCALE).get());
+        EXPECT_EQ(static_cast<int64_t>(stored.size()), info.bytes);
+        for (const uint8_t byte : stored)
+            ASSERT_EQ(byte, 0) << c.spec;
     }
 }
 

@@ -156,6 +156,54 @@ TEST(Spec, constants_out_of_range_are_named)
     }
 }
 
+// Only what differs from a format's defaults is printed, in one order.
+TEST(Spec, texts_are_short)
+{
+    const char* const texts[][2] = {
+        {"nf4", "nf4"},
+        {"nf4:64", "nf4"},
+        {"nf4:blocking=expert,axis=-1,scale=absmax,layout=plain,nonfinite=refuse,profile=moeq", "nf4"},
+        {"nf4:nested,128", "nf4:128,nested"},
+        {"nf4:dtype=bf16,blocking=row,32", "nf4:32,blocking=row,dtype=bf16"},
+        {"int8:row", "int8"},
+        {"int8:scale=factor", "int8:scale=factor"},
+        {"int8:block", "int8:block1x64"},
+        {"fp8_e4m3:scale=factor", "fp8_e4m3"},
+        {"fp8_e4m3:scale=absmax", "fp8_e4m3:scale=absmax"},
+        {"fp8_e4m3:block", "fp8_e4m3:block128x128"},
+        {"fp8_e5m2:layout=gate_up_interleaved,expert", "fp8_e5m2:expert,layout=gate_up_interleaved"},
+        {"int8:profile=bnb_cpu_fp16,axis=-2,nonfinite=saturate", "int8:axis=-2,nonfinite=saturate,profile=bnb_cpu_fp16"},
+    };
+    for (const auto& [given, wanted] : texts)
+        EXPECT_EQ(print(parse(given)), wanted);
+}
+
+TEST(Spec, what_a_format_cannot_do_is_unsupported)
+{
+    const auto status_of = [](const char* text) {
+        auto out = sized<moeq_spec>();
+        Error error;
+        return moeq_spec_parse(text, &out, &error);
+    };
+    for (const char* text :
+         {"nf4:blocking=row,axis=-2", "nf4:scale=factor", "int8:nested", "fp8_e5m2:nested", "int8:blocking=flat",
+          "fp8_e4m3:profile=bnb_cpu", "nf4:profile=bnb_cpu_fp16"})
+        EXPECT_EQ(status_of(text), MOEQ_ERROR_UNSUPPORTED) << text;
+    EXPECT_EQ(status_of("int8:profile=bnb_cpu,scale=factor"), MOEQ_ERROR_ARGUMENT); // contradictory
+    for (const char* text : {"nf4:blocking=flat,axis=-2", "fp4:axis=-2", "int8:expert,axis=-2,profile=bnb_cpu_fp16"})
+        EXPECT_EQ(status_of(text), MOEQ_OK) << text;
+    moeq_spec tall = parse("nf4");
+    tall.block_rows = 2;
+    auto out = sized<moeq_spec>();
+    EXPECT_EQ(moeq_spec_resolve(&tall, 3, kShape, &out, nullptr), MOEQ_ERROR_UNSUPPORTED);
+    moeq_spec row = parse("nf4");
+    row.granularity = MOEQ_GRANULARITY_ROW;
+    EXPECT_EQ(moeq_spec_resolve(&row, 3, kShape, &out, nullptr), MOEQ_ERROR_UNSUPPORTED);
+    moeq_spec sized_row = parse("int8");
+    sized_row.block_columns = 64;
+    EXPECT_EQ(moeq_spec_resolve(&sized_row, 3, kShape, &out, nullptr), MOEQ_ERROR_ARGUMENT);
+}
+
 TEST(Spec, texts_that_mean_nothing_are_refused)
 {
     for (const char* text :
@@ -246,7 +294,7 @@ TEST(Spec, shapes_that_no_weight_has_are_refused)
     EXPECT_EQ(moeq_spec_resolve(&spec, 3, negative, &out, &error), MOEQ_ERROR_SHAPE);
     EXPECT_NE(error.text().find("-1 on axis 1"), std::string::npos) << error.message;
     // Sizes that overflow, also behind a zero.
-    for (const Shape& huge : {Shape{INT64_MAX, INT64_MAX, INT64_MAX}, Shape{int64_t{1} << 40, int64_t{1} << 10, int64_t{1} << 10},
+    for (const Shape& huge : {Shape{INT64_MAX, INT64_MAX, INT64_MAX}, Shape{int64_t{1} << 39, int64_t{1} << 10, int64_t{1} << 10},
                               Shape{0, INT64_MAX, INT64_MAX}})
         EXPECT_EQ(moeq_spec_resolve(&spec, 3, huge.data(), &out, &error), MOEQ_ERROR_SHAPE);
     const int64_t large[3] = {int64_t{1} << 38, 1 << 10, 1 << 10};

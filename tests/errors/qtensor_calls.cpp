@@ -80,6 +80,21 @@ std::vector<WrongCall> wrong_regions()
     };
 }
 
+// A slice of the bench's weight in another format.
+WrongCall slice_of(const char* text, int32_t argument, const char* name, moeq_status status, std::vector<std::string> says, int32_t axis,
+                   int64_t begin, int64_t end)
+{
+    return {"moeq_qtensor_slice", argument, name, status, std::move(says), [=](Bench& b, moeq_error* err) {
+                const moeq_spec spec = parse(text);
+                moeq_qtensor* handle = nullptr;
+                if (moeq_qtensor_quantize(b.context, b.source, &spec, nullptr, nullptr, &handle, nullptr) != MOEQ_OK)
+                    return MOEQ_OK;
+                const moeq_status result = moeq_qtensor_slice(handle, axis, begin, end, b.qtensor_out(), err);
+                moeq_qtensor_release(handle);
+                return result;
+            }};
+}
+
 std::vector<WrongCall> wrong_slices()
 {
     return {
@@ -96,13 +111,20 @@ std::vector<WrongCall> wrong_slices()
         slice(3, "begin", MOEQ_ERROR_ARGUMENT, {"cuts through blocks of 64"}, &Bench::nf4, 2, 1, 64),
         slice(3, "begin", MOEQ_ERROR_ARGUMENT, {"nested blocks (statistics) of 256", "slice wider"}, &Bench::nested, 0, 1, 2),
         slice(2, "axis", MOEQ_ERROR_UNSUPPORTED, {"rows of several experts", "slice one expert first"}, &Bench::nested, 1, 0, 2),
-        {"moeq_qtensor_slice", 3, "begin", MOEQ_ERROR_ARGUMENT, {"cuts through tiles of 3"},
+        slice_of("fp8_e4m3:block3x5", 3, "begin", MOEQ_ERROR_ARGUMENT, {"cuts through tiles of 3"}, 1, 0, 2),
+        slice_of("nf4:axis=-2", 2, "axis", MOEQ_ERROR_UNSUPPORTED, {"across its scale axis", "experts or rows"}, 2, 0, 32),
+        slice_of("nf4:32,nested", 2, "axis", MOEQ_ERROR_UNSUPPORTED, {"columns of a weight with nested statistics"}, 2, 0, 32),
+        // Experts on two axes with a gap between them: one axis of experts cannot say where they are.
+        {"moeq_qtensor_slice", 1, "qtensor", MOEQ_ERROR_UNSUPPORTED, {"strides that do not fold into one"},
          [](Bench& b, moeq_error* err) {
-             const moeq_spec tiles = parse("fp8_e4m3:block3x5");
+             const int64_t shape[] = {2, 2, 4, 64};
+             HostTensor codes(MOEQ_DTYPE_INT8, {2, 2, 4, 64}, {1024, 256, 64, 1});
+             HostTensor scales(MOEQ_DTYPE_FP32, {2, 2, 4});
+             const moeq_component components[] = {{MOEQ_COMPONENT_CODES, 0, codes}, {MOEQ_COMPONENT_SCALE, 0, scales}};
              moeq_qtensor* handle = nullptr;
-             if (moeq_qtensor_quantize(b.context, b.source, &tiles, nullptr, nullptr, &handle, nullptr) != MOEQ_OK)
+             if (moeq_qtensor_adopt(b.context, &b.spec, 4, shape, components, 2, nullptr, &handle, nullptr) != MOEQ_OK)
                  return MOEQ_OK;
-             const moeq_status status = moeq_qtensor_slice(handle, 1, 0, 2, b.qtensor_out(), err);
+             const moeq_status status = moeq_qtensor_slice(handle, 0, 1, 3, b.qtensor_out(), err);
              moeq_qtensor_release(handle);
              return status;
          }},

@@ -98,7 +98,7 @@ std::vector<WrongCall> wrong_storage()
         storage("options.storage", MOEQ_ERROR_ARGUMENT, {"count of 9"}, [](Bench& b) { b.options.storage_count = 9; }),
         storage("codes", MOEQ_ERROR_READ_ONLY, {"read-only"}, [](Bench& b) { b.codes->flags = DLPACK_FLAG_BITMASK_READ_ONLY; }),
         storage("scale", MOEQ_ERROR_LAYOUT, {"overlaps codes"}, [](Bench& b) { b.scale.plain().data = b.codes.plain().data; }),
-        storage("codes", MOEQ_ERROR_LAYOUT, {"overlaps source"}, [](Bench& b) { b.codes.plain().data = b.source.plain().data; }),
+        storage("options.storage", MOEQ_ERROR_LAYOUT, {"overlaps source"}, [](Bench& b) { b.codes.plain().data = b.source.plain().data; }),
     };
 }
 
@@ -166,6 +166,32 @@ std::vector<WrongCall> wrong_adopt()
         adopt(5, "codes", MOEQ_ERROR_ARGUMENT, {"got NULL", "want a tensor"}, [](Bench& b) { b.components[0].tensor = nullptr; }),
         adopt(5, "codes", MOEQ_ERROR_DTYPE, {"fp32", "int8"}, [](Bench& b) { b.components[0].tensor = b.destination; }),
         adopt(5, "scale", MOEQ_ERROR_SHAPE, {"[]", "want [2, 4]"}, [](Bench& b) { b.components[1].tensor = b.number; }),
+        {"moeq_qtensor_adopt", 5, "components", MOEQ_ERROR_UNSUPPORTED, {"code_map whose value 0 is not that of nf4", "own table"},
+         [](Bench& b, moeq_error* err) {
+             HostTensor codes(MOEQ_DTYPE_UINT8, {2, 128});
+             HostTensor map(MOEQ_DTYPE_FP32, {16});
+             const moeq_spec nf4 = parse("nf4");
+             const moeq_component components[] = {
+                 {MOEQ_COMPONENT_CODES, 0, codes}, {MOEQ_COMPONENT_SCALE, 0, b.scale}, {MOEQ_COMPONENT_CODE_MAP, 0, map}};
+             return moeq_qtensor_adopt(b.context, &nf4, 3, b.shape.data(), components, 3, nullptr, b.qtensor_out(), err);
+         }},
+        // As many nested scales as the map has values, so that one tensor fits as both.
+        {"moeq_qtensor_adopt", 5, "components", MOEQ_ERROR_DUPLICATE, {"one tensor as nested_scale and as nested_map"},
+         [](Bench& b, moeq_error* err) {
+             constexpr int64_t kBlocks = 256 * 256;
+             const int64_t shape[] = {1, kBlocks, 64};
+             HostTensor codes(MOEQ_DTYPE_UINT8, {1, kBlocks * 32});
+             HostTensor scale(MOEQ_DTYPE_UINT8, {1, kBlocks});
+             HostTensor both(MOEQ_DTYPE_FP32, {256});
+             HostTensor offset(MOEQ_DTYPE_FP32, {});
+             const moeq_spec nested = parse("nf4:nested");
+             const moeq_component components[] = {{MOEQ_COMPONENT_CODES, 0, codes},
+                                                  {MOEQ_COMPONENT_SCALE, 0, scale},
+                                                  {MOEQ_COMPONENT_NESTED_SCALE, 0, both},
+                                                  {MOEQ_COMPONENT_NESTED_MAP, 0, both},
+                                                  {MOEQ_COMPONENT_NESTED_OFFSET, 0, offset}};
+             return moeq_qtensor_adopt(b.context, &nested, 3, shape, components, 5, nullptr, b.qtensor_out(), err);
+         }},
         adopt(5, "codes", MOEQ_ERROR_LAYOUT, {"strides [256, 1, 4]", "stride of 1 on the last axis"},
               [](Bench& b) {
                   b.numbers[0] = 256;

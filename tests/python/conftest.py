@@ -16,6 +16,10 @@ sys.path.insert(0, str(ROOT / "bindings" / "python"))
 os.environ.setdefault("MOEQ_LIBRARY", str(ROOT / "build" / "release" / "libmoeq.so"))
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "large: needs gigabytes of memory, so it runs once and alone")
+
+
 class Tensor(ctypes.Structure):
     """DLTensor."""
 

@@ -63,6 +63,13 @@ protected:
         }
         ASSERT_TRUE(coverage.has_room(room));
         coverage.add(r);
+        ASSERT_LE(spans(), room);
+    }
+    // A rectangle behind everything touches nothing, and then two spans are all that an add can make.
+    int64_t spans() const
+    {
+        const int64_t behind = int64_t{1} << 50;
+        return coverage.room_for({behind, behind + 1, 0, 1}) - 2;
     }
     Rectangle any(const Field& field, int64_t largest)
     {

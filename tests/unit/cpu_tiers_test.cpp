@@ -594,22 +594,31 @@ TEST_P(CpuTiers, DecodeFourBitOfEveryByte)
     }
 }
 
-// A forced tier is no better than what it names, and never one that the CPU lacks.
-TEST(CpuDispatch, AtMostTheForcedTier)
+// A limit is kept, and what the CPU lacks is never chosen.
+TEST(CpuDispatch, AtMostTheLimit)
+{
+    for (const int32_t tier : {MOEQ_CPU_TIER_SCALAR, MOEQ_CPU_TIER_AVX2, MOEQ_CPU_TIER_AVX512}) {
+        EXPECT_TRUE(cpu::tier_available(cpu::best_tier(tier)));
+        if (cpu::tier_available(tier)) {
+            EXPECT_EQ(cpu::best_tier(tier), tier);
+        }
+    }
+}
+
+TEST(CpuDispatch, TheEnvironmentNamesATierOrIsWrong)
 {
     const char* before = std::getenv("MOEQ_CPU_TIER");
     const std::string saved = before != nullptr ? before : "";
-    for (const int32_t tier : {MOEQ_CPU_TIER_SCALAR, MOEQ_CPU_TIER_AVX2, MOEQ_CPU_TIER_AVX512}) {
+    for (const int32_t tier : {MOEQ_CPU_TIER_BEST, MOEQ_CPU_TIER_SCALAR, MOEQ_CPU_TIER_AVX2, MOEQ_CPU_TIER_AVX512}) {
         setenv("MOEQ_CPU_TIER", cpu::tier_name(tier), 1);
-        EXPECT_TRUE(cpu::tier_available(cpu::best_tier()));
-        if (cpu::tier_available(tier)) {
-            EXPECT_EQ(cpu::best_tier(), tier);
-        }
+        EXPECT_EQ(cpu::environment_tier(), tier);
     }
+    setenv("MOEQ_CPU_TIER", "sse9", 1);
+    EXPECT_EQ(cpu::environment_tier(), -1);
+    unsetenv("MOEQ_CPU_TIER");
+    EXPECT_EQ(cpu::environment_tier(), MOEQ_CPU_TIER_BEST);
     if (before != nullptr)
         setenv("MOEQ_CPU_TIER", saved.c_str(), 1);
-    else
-        unsetenv("MOEQ_CPU_TIER");
 }
 
 INSTANTIATE_TEST_SUITE_P(Tiers, CpuTiers, testing::Values(MOEQ_CPU_TIER_AVX2, MOEQ_CPU_TIER_AVX512, MOEQ_CPU_TIER_NEON),

@@ -166,7 +166,7 @@ void check(const Case& c, std::mt19937_64& random)
 {
     const Outcome expected = expected_outcome(c);
     static const moeq::cpu::Kernels scalar = kernels_of(MOEQ_CPU_TIER_SCALAR);
-    static const moeq::cpu::Kernels best = kernels_of(moeq::cpu::best_tier());
+    static const moeq::cpu::Kernels best = kernels_of(moeq::cpu::best_tier(MOEQ_CPU_TIER_BEST));
     ASSERT_TRUE(outcome(c, scalar, Executor(nullptr, nullptr, nullptr)) == expected) << describe(c);
     ASSERT_TRUE(outcome(c, best, Executor(backwards, nullptr, nullptr)) == expected) << describe(c);
     if (c.source.view.count > 10000) {

@@ -321,9 +321,9 @@ pub struct moeq_spec {
     /// the one field without a default
     pub format: i32,
     pub granularity: i32,
-    /// 0: format's default (1; FP8: 128)
+    /// 0: format's default (NF4, FP4: 1; else 128)
     pub block_rows: i32,
-    /// 0: format's default (64; FP8: 128)
+    /// 0: format's default (NF4, FP4: 64; else 128)
     pub block_columns: i32,
     pub blocking: i32,
     /// the contraction axis: 0 or -1 the last, -2 the one before ([E, in, out] layouts)
@@ -463,7 +463,7 @@ pub struct moeq_quantize_options {
     /// quantize, builder: adopt these and write into them, allocate no others
     pub storage: *const moeq_component,
     pub storage_count: i64,
-    /// bytes a builder may stage; 0: no limit of our own
+    /// builder: bytes it may stage; 0: no limit of our own
     pub staging_limit: i64,
     pub status_word: *mut u32,
 }
