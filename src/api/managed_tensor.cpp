@@ -1,5 +1,7 @@
 #include "api/managed_tensor.h"
 
+#include "core/checked.h"
+
 namespace moeq {
 
 namespace {
@@ -39,7 +41,8 @@ moeq_status managed_tensor_create(const moeq_context& context, const TensorView&
     for (int32_t i = view.ndim - 1; i >= 0; --i) {
         managed->shape[i] = view.shape[i];
         managed->strides[i] = view.shape[i] > 1 && !view.empty() ? view.strides[i] : stride;
-        stride = managed->strides[i] * (view.shape[i] > 1 ? view.shape[i] : 1);
+        if (!checked_multiply(managed->strides[i], maximum(view.shape[i], 1), &stride))
+            stride = 0; // of an empty tensor, or of one that is not ours to judge: never used
     }
     DLManagedTensorVersioned& tensor = managed->tensor;
     tensor.version = {DLPACK_MAJOR_VERSION, DLPACK_MINOR_VERSION};

@@ -76,10 +76,11 @@ moeq_status Executor::run(int64_t count, moeq_task_fn body, void* task, Report& 
                << "parallel_for returned " << answer << "; want MOEQ_CONTINUE (1) after all " << count << " tasks";
     const bool outside = guarded.outside.load(std::memory_order_relaxed);
     if (done != count || outside || guarded.marks.load(std::memory_order_relaxed) != marks_of_all(count))
-        return report.fail(MOEQ_ERROR_CALLBACK)
-               << "parallel_for ran " << done << " tasks of " << count
-               << (outside ? ", one with an index outside of them" : done == count ? ", one of them twice" : "")
-               << "; want each index from 0 to " << count - 1 << " once";
+        return report.fail(MOEQ_ERROR_CALLBACK) << "parallel_for ran " << done << " tasks of " << count
+                                                << (outside         ? ", one with an index outside of them"
+                                                    : done == count ? ", one of them twice"
+                                                                    : "")
+                                                << "; want each index from 0 to " << count - 1 << " once";
     return MOEQ_OK;
 }
 

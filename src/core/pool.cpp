@@ -112,7 +112,8 @@ void Pool::destroy(Pool* pool)
 void Pool::run(int64_t count, moeq_task_fn body, void* task)
 {
     // A task of ours that calls back and a second thread both find the pool busy: no thread waits for another one's work.
-    const bool alone = count <= 1 || threads_ == 1 || process_ != getpid() || busy_.exchange(true, std::memory_order_acquire);
+    const bool alone =
+        count <= 1 || threads_ == 1 || process_ != getpid() || busy_.exchange(true, std::memory_order_acquire);
     if (alone) {
         for (int64_t i = 0; i < count; ++i)
             body(i, task);
@@ -184,7 +185,8 @@ void Pool::take_tasks()
     }
     if (done == 0)
         return;
-    if (unreported_.fetch_sub(done, std::memory_order_seq_cst) == done && caller_sleeps_.load(std::memory_order_seq_cst))
+    if (unreported_.fetch_sub(done, std::memory_order_seq_cst) == done &&
+        caller_sleeps_.load(std::memory_order_seq_cst))
         wake(unreported_, 1);
 }
 

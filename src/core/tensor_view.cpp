@@ -164,6 +164,12 @@ moeq_status check_writable(const DLManagedTensorVersioned& tensor, const Wanted&
     return MOEQ_OK;
 }
 
+// Around an extent of 0 the product of the others may be anything, and then no stride is ever used.
+int64_t next_stride(int64_t stride, int64_t extent)
+{
+    return checked_multiply(stride, extent, &stride) ? stride : 0;
+}
+
 } // namespace
 
 void set_contiguous_strides(TensorView& view)
@@ -171,7 +177,7 @@ void set_contiguous_strides(TensorView& view)
     int64_t stride = 1;
     for (int32_t i = view.ndim - 1; i >= 0; --i) {
         view.strides[i] = view.shape[i] > 1 ? stride : 0;
-        stride *= view.shape[i];
+        stride = next_stride(stride, view.shape[i]);
     }
 }
 
@@ -181,7 +187,7 @@ bool is_contiguous(const TensorView& view)
     for (int32_t i = view.ndim - 1; i >= 0; --i) {
         if (view.shape[i] > 1 && view.strides[i] != stride)
             return false;
-        stride *= view.shape[i];
+        stride = next_stride(stride, view.shape[i]);
     }
     return true;
 }
@@ -231,7 +237,7 @@ moeq_status view_legacy(const DLManagedTensor& tensor, const Wanted& wanted, Ten
     if (status == MOEQ_OK)
         status = take_shape(copy, wanted, view, report);
     if (status == MOEQ_OK && !view.empty())
-        view.data = static_cast<char*>(copy.data) + copy.byte_offset;
+        view.data = reinterpret_cast<char*>(reinterpret_cast<uintptr_t>(copy.data) + copy.byte_offset);
     if (status == MOEQ_OK)
         *out = view;
     return status;

@@ -14,10 +14,11 @@ std::vector<float> scales()
 {
     std::vector<float> list;
     for (const uint32_t bits :
-         {0x00000000u, 0x00000001u, 0x00000002u, 0x000003FFu, 0x00400000u, 0x007FFFFFu, 0x00800000u, 0x00800001u, 0x01000000u,
-          0x0D7FFFFFu, 0x0D800000u, 0x33800000u, 0x38800000u, 0x3C010204u, 0x3F800000u, 0x3F7FFFFFu, 0x40490FDBu, 0x477FE000u,
-          0x477FF000u, 0x43E00000u, 0x4E000000u, 0x7A000000u, 0x7AFFFFFFu, 0x7B7FFFFFu, 0x7B800000u, 0x7B800001u, 0x7C000000u,
-          0x7E800000u, 0x7F000000u, 0x7F7FFFFFu, 0x7F800000u, 0x7FC00000u, 0x7F800001u})
+         {0x00000000u, 0x00000001u, 0x00000002u, 0x000003FFu, 0x00400000u, 0x007FFFFFu, 0x00800000u,
+          0x00800001u, 0x01000000u, 0x0D7FFFFFu, 0x0D800000u, 0x33800000u, 0x38800000u, 0x3C010204u,
+          0x3F800000u, 0x3F7FFFFFu, 0x40490FDBu, 0x477FE000u, 0x477FF000u, 0x43E00000u, 0x4E000000u,
+          0x7A000000u, 0x7AFFFFFFu, 0x7B7FFFFFu, 0x7B800000u, 0x7B800001u, 0x7C000000u, 0x7E800000u,
+          0x7F000000u, 0x7F7FFFFFu, 0x7F800000u, 0x7FC00000u, 0x7F800001u})
         for (const uint32_t sign : {0u, 0x80000000u})
             list.push_back(float_of(bits | sign));
     std::mt19937 random(99);
@@ -39,7 +40,8 @@ double value_of(int32_t format, uint32_t code)
         // Code 8 is a zero of no particular sign.
         return code == 8 ? 0.0 : signed_by(static_cast<double>(codec_oracle::kFp4Magnitudes[code & 7]), code & 8);
     case MOEQ_FORMAT_FP8_E4M3:
-        return (code & 0x7F) == 0x7F ? std::nan("") : signed_by(codec_oracle::small_float_value(code & 0x7F, 3, 7), code & 0x80);
+        return (code & 0x7F) == 0x7F ? std::nan("")
+                                     : signed_by(codec_oracle::small_float_value(code & 0x7F, 3, 7), code & 0x80);
     default:
         if ((code & 0x7F) >= 0x7C)
             return (code & 3) != 0 ? std::nan("") : signed_by(HUGE_VAL, code & 0x80);
@@ -57,7 +59,9 @@ float wanted_value(const moeq_spec& spec, uint32_t code, float scale)
     if (spec.format == MOEQ_FORMAT_INT8 && spec.scale_kind == MOEQ_SCALE_ABSMAX) {
         const double inverse = static_cast<double>(static_cast<float>(1.0 / 127.0));
         if (std::fabs(s) >= 0x1p120) // scaled down, so that q * a does not overflow, and up again
-            return static_cast<float>(static_cast<double>(rounded_product(static_cast<double>(rounded_product(value, s * 0x1p-8)), inverse)) * 256.0);
+            return static_cast<float>(
+                static_cast<double>(rounded_product(static_cast<double>(rounded_product(value, s * 0x1p-8)), inverse)) *
+                256.0);
         return rounded_product(static_cast<double>(rounded_product(value, s)), inverse);
     }
     if (spec.scale_kind == MOEQ_SCALE_ABSMAX && !is_packed(spec)) {
@@ -140,17 +144,20 @@ TEST_P(DecodeRules, N05_every_code_with_every_kind_of_scale)
                 uint32_t bits = 0;
                 std::memcpy(&bits, got.memory().data() + i * bytes_of(dtype), static_cast<size_t>(bytes_of(dtype)));
                 if (std::isnan(value)) {
-                    ASSERT_TRUE(is_nan_of(dtype, bits)) << "code " << code << " scale " << list[static_cast<size_t>(i / columns)];
+                    ASSERT_TRUE(is_nan_of(dtype, bits))
+                        << "code " << code << " scale " << list[static_cast<size_t>(i / columns)];
                     continue;
                 }
                 uint32_t wanted = dtype == MOEQ_DTYPE_FP32 ? bits_of(value) : rounded_to(dtype, value);
-                if (spec.format == MOEQ_FORMAT_FP4 && code == 8) { // by value: the sign of this zero is nobody's promise
+                if (spec.format == MOEQ_FORMAT_FP4 &&
+                    code == 8) { // by value: the sign of this zero is nobody's promise
                     const uint32_t magnitude = dtype == MOEQ_DTYPE_FP32 ? 0x7FFFFFFFu : 0x7FFFu;
                     wanted &= magnitude;
                     bits &= magnitude;
                 }
-                ASSERT_EQ(bits, wanted) << GetParam() << " code " << code << " scale " << list[static_cast<size_t>(i / columns)]
-                                        << " dtype " << dtype << " tier " << tier;
+                ASSERT_EQ(bits, wanted) << GetParam() << " code " << code << " scale "
+                                        << list[static_cast<size_t>(i / columns)] << " dtype " << dtype << " tier "
+                                        << tier;
             }
         }
         // Whatever the codes are, looking at them is safe too.

@@ -1,5 +1,5 @@
-// The numbers of every format where they are delicate: tiny, huge and zero rows, ties, given amax, odd counts, tiles at borders,
-// and what the bitsandbytes profiles do at the edges.
+// The numbers of every format where they are delicate: tiny, huge and zero rows, ties, odd counts, tiles at borders, and what the
+// bitsandbytes profiles do at the edges.
 #include "support/scale_units.h"
 
 #include <algorithm>
@@ -12,13 +12,22 @@ namespace moeq_test {
 namespace {
 
 const char* const kRowSpecs[] = {
-    "int8",        "int8:scale=factor",  "int8:axis=-2",           "int8:block1x40", "fp8_e4m3",       "fp8_e4m3:scale=absmax",
-    "fp8_e4m3:axis=-2", "fp8_e5m2", "fp8_e5m2:scale=absmax", "nf4",   "nf4:32",         "nf4:blocking=row",
-    "nf4:blocking=flat", "fp4",     "fp4:blocking=row",
+    "int8",
+    "int8:scale=factor",
+    "int8:axis=-2",
+    "int8:block1x40",
+    "fp8_e4m3",
+    "fp8_e4m3:scale=absmax",
+    "fp8_e4m3:axis=-2",
+    "fp8_e5m2",
+    "fp8_e5m2:scale=absmax",
+    "nf4",
+    "nf4:32",
+    "nf4:blocking=row",
+    "nf4:blocking=flat",
+    "fp4",
+    "fp4:blocking=row",
 };
-
-const float* floats(const Tensor& tensor) { return static_cast<const float*>(tensor->dl_tensor.data); }
-const uint8_t* octets(const Tensor& tensor) { return static_cast<const uint8_t*>(tensor->dl_tensor.data); }
 
 // Every element of a fp32 weight meets the bound of its unit.
 void expect_bounds(const Context& context, HostTensor& source, const char* text)
@@ -38,15 +47,20 @@ void expect_bounds(const Context& context, HostTensor& source, const char* text)
         const double x = static_cast<double>(source.as<float>()[i]);
         const double a = amax[static_cast<size_t>(units[static_cast<size_t>(i)])];
         const double error = std::fabs(static_cast<double>(got[static_cast<size_t>(i)]) - x);
-        ASSERT_LE(error, error_bound(spec, x, a)) << text << ": x " << x << " amax " << a << " got " << got[static_cast<size_t>(i)];
+        ASSERT_LE(error, error_bound(spec, x, a))
+            << text << ": x " << x << " amax " << a << " got " << got[static_cast<size_t>(i)];
         ASSERT_TRUE(std::isfinite(got[static_cast<size_t>(i)])) << text;
     }
     // The statistic itself: absmax to the bit, factor as one correctly rounded division.
     const Tensor scale = component(q, MOEQ_COMPONENT_SCALE);
     for (size_t unit = 0; unit < amax.size(); ++unit) {
-        const double largest = spec.format == MOEQ_FORMAT_INT8 ? 127 : spec.format == MOEQ_FORMAT_FP8_E4M3 ? 448 : 57344;
-        const float wanted = static_cast<float>(spec.scale_kind == MOEQ_SCALE_ABSMAX ? amax[unit] : amax[unit] / largest);
-        if (!(spec.format == MOEQ_FORMAT_INT8 && spec.scale_kind == MOEQ_SCALE_FACTOR && bits_of(static_cast<float>(amax[unit])) == 0x7F7FFFFFu)) {
+        const double largest = spec.format == MOEQ_FORMAT_INT8       ? 127
+                               : spec.format == MOEQ_FORMAT_FP8_E4M3 ? 448
+                                                                     : 57344;
+        const float wanted =
+            static_cast<float>(spec.scale_kind == MOEQ_SCALE_ABSMAX ? amax[unit] : amax[unit] / largest);
+        if (!(spec.format == MOEQ_FORMAT_INT8 && spec.scale_kind == MOEQ_SCALE_FACTOR &&
+              bits_of(static_cast<float>(amax[unit])) == 0x7F7FFFFFu)) {
             ASSERT_EQ(bits_of(floats(scale)[unit]), bits_of(wanted)) << text << " " << unit;
         }
     }
@@ -75,7 +89,8 @@ TEST_P(Numerics, N02_tiny_amax_meets_the_bounds)
     for (int64_t r = 0; r < 260; ++r) {
         const uint32_t exponent = static_cast<uint32_t>(r % 38);
         const uint32_t mantissa = r < 38 ? 0 : r < 76 ? 0x7FFFFFu : static_cast<uint32_t>(random()) & 0x7FFFFFu;
-        fill_row(source.as<float>() + r * 80, float_of(exponent << 23 | (exponent == 0 && mantissa == 0 ? 1 : mantissa)));
+        fill_row(source.as<float>() + r * 80,
+                 float_of(exponent << 23 | (exponent == 0 && mantissa == 0 ? 1 : mantissa)));
     }
     expect_bounds(context, source, GetParam());
 }
@@ -85,7 +100,8 @@ TEST_P(Numerics, N02_rows_of_one_subnormal_meet_the_bounds)
     HostTensor source(MOEQ_DTYPE_FP32, {1, 400, 80});
     for (int64_t r = 0; r < 400; ++r) {
         const uint32_t bits = r < 200 ? static_cast<uint32_t>(r + 1) : static_cast<uint32_t>(random()) & 0x7FFFFFu;
-        source.as<float>()[r * 80 + static_cast<int64_t>(random() % 80)] = float_of(bits | (r % 2 == 0 ? 0x80000000u : 0));
+        source.as<float>()[r * 80 + static_cast<int64_t>(random() % 80)] =
+            float_of(bits | (r % 2 == 0 ? 0x80000000u : 0));
     }
     expect_bounds(context, source, GetParam());
 }
@@ -95,7 +111,10 @@ TEST_P(Numerics, huge_rows_meet_the_bounds)
     HostTensor source(MOEQ_DTYPE_FP32, {1, 64, 80});
     for (int64_t r = 0; r < 64; ++r) {
         const uint32_t exponent = 254 - static_cast<uint32_t>(r % 16);
-        fill_row(source.as<float>() + r * 80, float_of(exponent << 23 | (r < 16 ? 0x7FFFFFu : r < 32 ? 0u : static_cast<uint32_t>(random()) & 0x7FFFFFu)));
+        fill_row(source.as<float>() + r * 80,
+                 float_of(exponent << 23 | (r < 16   ? 0x7FFFFFu
+                                            : r < 32 ? 0u
+                                                     : static_cast<uint32_t>(random()) & 0x7FFFFFu)));
     }
     expect_bounds(context, source, GetParam());
 }
@@ -125,7 +144,8 @@ TEST_P(Numerics, N03_zeros_of_both_signs_are_nothing)
                 ASSERT_EQ(bits_of(value), 0u);
         }
     // A zero row among others has a statistic of 0 and gives +0; its neighbours do not see it.
-    if (std::string(GetParam()) == "int8" || std::string(GetParam()) == "fp8_e4m3" || std::string(GetParam()) == "nf4:blocking=row") {
+    if (std::string(GetParam()) == "int8" || std::string(GetParam()) == "fp8_e4m3" ||
+        std::string(GetParam()) == "nf4:blocking=row") {
         HostTensor source(MOEQ_DTYPE_FP32, {1, 3, 64});
         source.fill(8);
         for (int64_t c = 0; c < 64; ++c)
@@ -198,7 +218,8 @@ TEST(Ties, N04_go_to_the_even_code)
             wanted.push_back(f.last);
             const QTensor q = quantize(context, source, f.spec);
             for (size_t i = 0; i < wanted.size(); ++i)
-                ASSERT_EQ(octets(component(q, MOEQ_COMPONENT_CODES))[i], wanted[i]) << f.spec << " " << source.as<float>()[i];
+                ASSERT_EQ(octets(component(q, MOEQ_COMPONENT_CODES))[i], wanted[i])
+                    << f.spec << " " << source.as<float>()[i];
         }
         // NF4: t beyond the middle of two values goes up.
         HostTensor block(MOEQ_DTYPE_FP32, {1, 1, 64});
@@ -212,134 +233,6 @@ TEST(Ties, N04_go_to_the_even_code)
         for (uint32_t i = 0; i < 15; ++i)
             ASSERT_EQ(octets(component(nf4, MOEQ_COMPONENT_CODES))[i], i << 4 | (i + 1));
     }
-}
-
-TEST(GivenAmax, saturates_what_is_above_and_says_so)
-{
-    struct Case {
-        const char* spec;
-        double largest;
-    };
-    for (const Case& c : {Case{"int8:expert", 127}, Case{"int8:expert,scale=factor", 127}, Case{"fp8_e4m3:expert", 448},
-                          Case{"fp8_e4m3:expert,scale=absmax", 448}, Case{"fp8_e5m2:expert", 57344}})
-        for (const int32_t tier : {MOEQ_CPU_TIER_SCALAR, MOEQ_CPU_TIER_BEST}) {
-            const Context context = make_context(1, tier);
-            HostTensor source(MOEQ_DTYPE_FP32, {3, 8, 50});
-            source.fill(31);
-            double measured[3] = {};
-            for (int64_t i = 0; i < 1200; ++i)
-                measured[i / 400] = std::max(measured[i / 400], std::fabs(static_cast<double>(source.as<float>()[i])));
-            HostTensor amax(MOEQ_DTYPE_FP32, {3});
-            amax.as<float>()[0] = 100.0f; // larger than the data
-            amax.as<float>()[1] = 0.25f;  // smaller
-            amax.as<float>()[2] = 0.0f;   // nothing is left
-            uint32_t seen = 0;
-            auto options = sized<moeq_quantize_options>();
-            options.amax = amax;
-            options.status_word = &seen;
-            const moeq_spec spec = parse(c.spec);
-            const QTensor q = quantize(context, source, spec, &options);
-            EXPECT_EQ(seen, uint32_t{MOEQ_SEEN_SATURATED});
-            const std::vector<float> got = dequantize(q);
-            const Tensor scale = component(q, MOEQ_COMPONENT_SCALE);
-            for (int64_t e = 0; e < 3; ++e) {
-                const double given = static_cast<double>(amax.as<float>()[e]);
-                const bool absmax = resolved(spec, {3, 8, 50}).scale_kind == MOEQ_SCALE_ABSMAX;
-                EXPECT_EQ(floats(scale)[e], static_cast<float>(absmax ? given : given / c.largest)) << c.spec;
-                for (int64_t i = e * 400; i < (e + 1) * 400; ++i) {
-                    const double x = static_cast<double>(source.as<float>()[i]);
-                    const double clamped = std::clamp(x, -given, given);
-                    ASSERT_NEAR(static_cast<double>(got[static_cast<size_t>(i)]), clamped,
-                                error_bound(resolved(spec, {3, 8, 50}), clamped, given) + given * 0x1p-20)
-                        << c.spec << " " << x;
-                }
-            }
-            // The amax of the data itself: the bytes of a measured one, and nothing saturates.
-            seen = 0;
-            for (int64_t e = 0; e < 3; ++e)
-                amax.as<float>()[e] = static_cast<float>(measured[e]);
-            EXPECT_EQ(stored_bytes(quantize(context, source, spec, &options)), stored_bytes(quantize(context, source, spec)));
-            EXPECT_EQ(seen, 0u);
-        }
-}
-
-TEST(GivenAmax, may_have_any_stride)
-{
-    const Context context = make_context();
-    HostTensor source(MOEQ_DTYPE_BF16, {3, 8, 50});
-    source.fill(31);
-    HostTensor packed(MOEQ_DTYPE_FP32, {3});
-    HostTensor strided(MOEQ_DTYPE_FP32, {3}, {5});
-    for (int64_t e = 0; e < 3; ++e)
-        packed.as<float>()[e] = strided.as<float>()[5 * e] = static_cast<float>(1 + e);
-    HostTensor backwards(MOEQ_DTYPE_FP32, {3});
-    for (int64_t e = 0; e < 3; ++e)
-        backwards.as<float>()[2 - e] = static_cast<float>(1 + e);
-    int64_t minus = -1;
-    backwards.plain().strides = &minus;
-    backwards.plain().byte_offset = 8;
-    for (const char* text : {"int8:expert", "fp8_e4m3:expert,scale=absmax"}) {
-        auto options = sized<moeq_quantize_options>();
-        options.amax = packed;
-        const Bytes wanted = stored_bytes(quantize(context, source, parse(text), &options));
-        for (DLManagedTensorVersioned* amax : {static_cast<DLManagedTensorVersioned*>(strided), static_cast<DLManagedTensorVersioned*>(backwards)}) {
-            options.amax = amax;
-            EXPECT_EQ(stored_bytes(quantize(context, source, parse(text), &options)), wanted) << text;
-            // A builder keeps its own copy.
-            const moeq_spec spec = parse(text);
-            const int64_t shape[3] = {3, 8, 50};
-            moeq_builder* builder = nullptr;
-            MOEQ_EXPECT_OK(moeq_builder_create(context.get(), &spec, 3, shape, &options, nullptr, &builder, &ok));
-            MOEQ_EXPECT_OK(moeq_builder_write(builder, 0, 0, 0, source, nullptr, &ok));
-            moeq_qtensor* built = nullptr;
-            MOEQ_EXPECT_OK(moeq_builder_finish(builder, nullptr, &built, &ok));
-            EXPECT_EQ(stored_bytes(QTensor(built)), wanted) << text;
-        }
-    }
-}
-
-TEST(GivenAmax, is_refused_where_it_is_no_magnitude)
-{
-    const Context context = make_context();
-    HostTensor source(MOEQ_DTYPE_FP32, {2, 4, 8});
-    HostTensor amax(MOEQ_DTYPE_FP32, {2});
-    auto options = sized<moeq_quantize_options>();
-    options.amax = amax;
-    const moeq_spec spec = parse("fp8_e4m3:expert");
-    moeq_qtensor* out = nullptr;
-    for (const uint32_t bits : {0x7FC00000u, 0x7F800000u, 0xFF800000u, 0xBF800000u, 0x80000001u}) {
-        amax.as<float>()[0] = 1.0f;
-        amax.as<float>()[1] = float_of(bits);
-        Error error;
-        EXPECT_EQ(moeq_qtensor_quantize(context.get(), source, &spec, &options, nullptr, &out, &error), MOEQ_ERROR_VALUE) << bits;
-        EXPECT_EQ(error.expert, 1);
-        EXPECT_EQ(out, nullptr);
-    }
-}
-
-TEST(ScaleKind, factor_and_absmax_have_the_same_codes)
-{
-    const Context context = make_context();
-    HostTensor source(MOEQ_DTYPE_BF16, {2, 33, 100});
-    source.fill(15);
-    for (const char* format : {"int8", "fp8_e4m3", "fp8_e5m2"})
-        for (const char* cut : {"row", "expert", "block7x30", "axis=-2"}) {
-            const std::string text = std::string(format) + ":" + cut + ",scale=";
-            const QTensor absmax = quantize(context, source, (text + "absmax").c_str());
-            const QTensor factor = quantize(context, source, (text + "factor").c_str());
-            EXPECT_EQ(packed_bytes(component(absmax, MOEQ_COMPONENT_CODES).get()),
-                      packed_bytes(component(factor, MOEQ_COMPONENT_CODES).get()));
-            const Bytes a = packed_bytes(component(absmax, MOEQ_COMPONENT_SCALE).get());
-            const Bytes f = packed_bytes(component(factor, MOEQ_COMPONENT_SCALE).get());
-            const double largest = std::string(format) == "int8" ? 127 : std::string(format) == "fp8_e4m3" ? 448 : 57344;
-            ASSERT_EQ(a.size(), f.size());
-            for (size_t i = 0; i < a.size(); i += 4) {
-                float amax, stored;
-                std::memcpy(&amax, a.data() + i, 4);
-                std::memcpy(&stored, f.data() + i, 4);
-                ASSERT_EQ(stored, static_cast<float>(static_cast<double>(amax) / largest)) << text;
-            }
-        }
 }
 
 TEST(Nibbles, N07_N08_the_first_element_is_high_and_the_odd_end_is_the_code_of_0)
@@ -359,7 +252,8 @@ TEST(Nibbles, N07_N08_the_first_element_is_high_and_the_odd_end_is_the_code_of_0
                     HostTensor source(MOEQ_DTYPE_FP32, {E, R, columns});
                     for (int64_t i = 0; i < E * R * columns; ++i)
                         source.as<float>()[i] = -1.0f; // code 0 in NF4, 11 in FP4
-                    const QTensor q = quantize(context, source, (std::string(format) + ",blocking=" + blocking).c_str());
+                    const QTensor q =
+                        quantize(context, source, (std::string(format) + ",blocking=" + blocking).c_str());
                     const Bytes codes = packed_bytes(component(q, MOEQ_COMPONENT_CODES).get());
                     const std::string kind = blocking;
                     const int64_t run = kind == "row" ? columns : kind == "expert" ? R * columns : E * R * columns;
@@ -369,7 +263,8 @@ TEST(Nibbles, N07_N08_the_first_element_is_high_and_the_odd_end_is_the_code_of_0
                     const uint32_t nothing = format[0] == 'n' ? 0x7 : 0x0;
                     for (int64_t i = 0; i < static_cast<int64_t>(codes.size()); ++i) {
                         const bool last = run % 2 != 0 && i % bytes == bytes - 1;
-                        ASSERT_EQ(codes[static_cast<size_t>(i)], one << 4 | (last ? nothing : one)) << format << blocking << columns;
+                        ASSERT_EQ(codes[static_cast<size_t>(i)], one << 4 | (last ? nothing : one))
+                            << format << blocking << columns;
                     }
                     for (const float value : dequantize(q))
                         ASSERT_EQ(value, -1.0f);
@@ -387,10 +282,9 @@ TEST(BnbProfile, does_what_bitsandbytes_does_at_the_edges)
         uint8_t byte;
         uint32_t absmax;
     };
-    for (const Case& c : {Case{"nf4:profile=bnb_cpu", 0, 0x77, 0},
-                          Case{"nf4:profile=bnb_cpu", 71362, 0x77, 71362}, // 1e-40
-                          Case{"fp4:profile=bnb_cpu", 71362, 0x11, 71362},
-                          Case{"fp4:profile=bnb_cpu", 1, 0x88, 1}}) {
+    for (const Case& c :
+         {Case{"nf4:profile=bnb_cpu", 0, 0x77, 0}, Case{"nf4:profile=bnb_cpu", 71362, 0x77, 71362}, // 1e-40
+          Case{"fp4:profile=bnb_cpu", 71362, 0x11, 71362}, Case{"fp4:profile=bnb_cpu", 1, 0x88, 1}}) {
         HostTensor source(MOEQ_DTYPE_FP32, {1, 1, 64});
         for (int64_t i = 0; i < 64; ++i)
             source.as<float>()[i] = float_of(c.bits);
@@ -406,6 +300,19 @@ TEST(BnbProfile, does_what_bitsandbytes_does_at_the_edges)
     EXPECT_EQ(floats(component(q, MOEQ_COMPONENT_SCALE))[1], 1e-38f);
     for (const float value : dequantize(q))
         EXPECT_EQ(value, 0.0f);
+    // Nested statistics are those that plain ones would be, also when they are read a second time.
+    HostTensor odd(MOEQ_DTYPE_FP32, {2, 1, 33});
+    const moeq_spec nested = parse("nf4:32,nested,profile=bnb_cpu");
+    const int64_t shape[3] = {2, 1, 33};
+    moeq_builder* builder = nullptr;
+    MOEQ_EXPECT_OK(moeq_builder_create(context.get(), &nested, 3, shape, nullptr, nullptr, &builder, &ok));
+    MOEQ_EXPECT_OK(moeq_builder_write(builder, 0, 0, 0, odd, nullptr, &ok));
+    moeq_qtensor* built = nullptr;
+    MOEQ_EXPECT_OK(moeq_builder_finish(builder, nullptr, &built, &ok));
+    const QTensor pieces(built);
+    const QTensor whole = quantize(context, odd, nested);
+    EXPECT_EQ(stored_bytes(pieces), stored_bytes(whole));
+    EXPECT_EQ(floats(component(whole, MOEQ_COMPONENT_NESTED_OFFSET))[0], 0.5e-38f); // the mean of 0 and 1e-38, twice
     // int8: the multiplier is fl(fl(1/a) * 127), which makes other codes than fl(127/a) somewhere, and overflows to codes of 0.
     HostTensor source(MOEQ_DTYPE_FP32, {1, 200, 300});
     source.fill(19);
@@ -416,7 +323,8 @@ TEST(BnbProfile, does_what_bitsandbytes_does_at_the_edges)
     for (int64_t i = 0; i < 200 * 300; ++i) {
         const float inverse = static_cast<float>(1.0 / static_cast<double>(floats(scale)[i / 300]));
         const float multiplier = static_cast<float>(static_cast<double>(inverse) * 127.0);
-        const float t = static_cast<float>(static_cast<double>(source.as<float>()[i]) * static_cast<double>(multiplier));
+        const float t =
+            static_cast<float>(static_cast<double>(source.as<float>()[i]) * static_cast<double>(multiplier));
         ASSERT_EQ(codes[i], static_cast<int>(std::nearbyint(t))) << i;
     }
 }
@@ -478,7 +386,8 @@ TEST(Layouts, no_tile_straddles_gate_and_up)
         ASSERT_EQ(scale->dl_tensor.shape[2], 3);
         for (int64_t i = 0; i < 2 * 4 * 3; ++i)
             EXPECT_EQ(floats(scale)[i], (i / 3 % 4 < 2 ? 5000.0f : 5.0f) / 448.0f) << i;
-        const QTensor t = quantize(context, transposed, (std::string("fp8_e4m3:block4x4,axis=-2,layout=") + layout).c_str());
+        const QTensor t =
+            quantize(context, transposed, (std::string("fp8_e4m3:block4x4,axis=-2,layout=") + layout).c_str());
         const Tensor t_scale = component(t, MOEQ_COMPONENT_SCALE);
         ASSERT_EQ(t_scale->dl_tensor.shape[1], 3);
         ASSERT_EQ(t_scale->dl_tensor.shape[2], 4);
@@ -495,7 +404,8 @@ TEST(Layouts, interleaved_is_a_tag_and_the_bytes_are_the_plain_ones)
     const Context context = make_context();
     HostTensor source(MOEQ_DTYPE_BF16, {2, 10, 96});
     source.fill(23);
-    for (const char* text : {"int8", "int8:block4x32", "fp8_e4m3:block3x5", "fp8_e4m3:expert", "nf4", "nf4:32,nested"}) {
+    for (const char* text :
+         {"int8", "int8:block4x32", "fp8_e4m3:block3x5", "fp8_e4m3:expert", "nf4", "nf4:32,nested"}) {
         const moeq_spec plain = parse(text);
         moeq_spec tagged = plain;
         tagged.layout = MOEQ_LAYOUT_GATE_UP_INTERLEAVED;

@@ -24,8 +24,8 @@ bool equal(const moeq_spec& a, const moeq_spec& b) { return std::memcmp(&a, &b, 
 std::string describe(const moeq_spec& s)
 {
     std::string text;
-    for (const int32_t field : {s.format, s.granularity, s.block_rows, s.block_columns, s.blocking, s.scale_axis, s.scale_kind,
-                                s.nested, s.layout, s.nonfinite, s.profile, s.logical_dtype})
+    for (const int32_t field : {s.format, s.granularity, s.block_rows, s.block_columns, s.blocking, s.scale_axis,
+                                s.scale_kind, s.nested, s.layout, s.nonfinite, s.profile, s.logical_dtype})
         text += std::to_string(field) + " ";
     return text;
 }
@@ -34,7 +34,8 @@ std::string describe(const moeq_spec& s)
 template <class Visit>
 void for_each_spec(Visit visit)
 {
-    const int32_t sizes[][2] = {{0, 0}, {0, 64}, {1, 32}, {128, 0}, {2147483647, 2147483647}, {1, 4096}, {-1, 64}, {0, 48}};
+    const int32_t sizes[][2] = {{0, 0},    {0, 64},  {1, 32}, {128, 0}, {2147483647, 2147483647},
+                                {1, 4096}, {-1, 64}, {0, 48}};
     auto s = sized<moeq_spec>();
     for (s.format = MOEQ_FORMAT_INT8; s.format <= MOEQ_FORMAT_FP8_E5M2; ++s.format)
         for (s.granularity = 0; s.granularity <= MOEQ_GRANULARITY_BLOCK; ++s.granularity)
@@ -103,8 +104,8 @@ TEST(Spec, every_combination_prints_and_parses_back_or_says_why_not)
         EXPECT_EQ(message.rfind("moeq_spec_resolve: spec: got ", 0), 0u) << message;
         EXPECT_NE(message.find("; want "), std::string::npos) << message;
         bool named = false;
-        for (const char* field : {"granularity ", "block_rows ", "block_columns ", "block size ", "blocking ", "scale_axis ",
-                                  "scale_kind ", "nested ", "profile "})
+        for (const char* field : {"granularity ", "block_rows ", "block_columns ", "block size ", "blocking ",
+                                  "scale_axis ", "scale_kind ", "nested ", "profile "})
             named = named || message.find(std::string("got ") + field) != std::string::npos;
         EXPECT_TRUE(named) << message;
     }
@@ -139,7 +140,8 @@ TEST(Spec, constants_out_of_range_are_named)
                 moeq_spec out = parse("fp4");
                 const moeq_spec before = out;
                 EXPECT_EQ(moeq_spec_resolve(&spec, 3, kShape, &out, &error), c.status) << c.name << value;
-                EXPECT_NE(error.text().find(std::string("got ") + c.name + " " + std::to_string(value)), std::string::npos)
+                EXPECT_NE(error.text().find(std::string("got ") + c.name + " " + std::to_string(value)),
+                          std::string::npos)
                     << error.message;
                 EXPECT_NE(error.text().find("; want "), std::string::npos) << error.message;
                 EXPECT_EQ(error.argument, 1);
@@ -167,12 +169,13 @@ TEST(Spec, texts_are_short)
         {"nf4:dtype=bf16,blocking=row,32", "nf4:32,blocking=row,dtype=bf16"},
         {"int8:row", "int8"},
         {"int8:scale=factor", "int8:scale=factor"},
-        {"int8:block", "int8:block1x64"},
+        {"int8:block", "int8:block128x128"},
         {"fp8_e4m3:scale=factor", "fp8_e4m3"},
         {"fp8_e4m3:scale=absmax", "fp8_e4m3:scale=absmax"},
         {"fp8_e4m3:block", "fp8_e4m3:block128x128"},
         {"fp8_e5m2:layout=gate_up_interleaved,expert", "fp8_e5m2:expert,layout=gate_up_interleaved"},
-        {"int8:profile=bnb_cpu_fp16,axis=-2,nonfinite=saturate", "int8:axis=-2,nonfinite=saturate,profile=bnb_cpu_fp16"},
+        {"int8:profile=bnb_cpu_fp16,axis=-2,nonfinite=saturate",
+         "int8:axis=-2,nonfinite=saturate,profile=bnb_cpu_fp16"},
     };
     for (const auto& [given, wanted] : texts)
         EXPECT_EQ(print(parse(given)), wanted);
@@ -185,9 +188,8 @@ TEST(Spec, what_a_format_cannot_do_is_unsupported)
         Error error;
         return moeq_spec_parse(text, &out, &error);
     };
-    for (const char* text :
-         {"nf4:blocking=row,axis=-2", "nf4:scale=factor", "int8:nested", "fp8_e5m2:nested", "int8:blocking=flat",
-          "fp8_e4m3:profile=bnb_cpu", "nf4:profile=bnb_cpu_fp16"})
+    for (const char* text : {"nf4:blocking=row,axis=-2", "nf4:scale=factor", "int8:nested", "fp8_e5m2:nested",
+                             "int8:blocking=flat", "fp8_e4m3:profile=bnb_cpu", "nf4:profile=bnb_cpu_fp16"})
         EXPECT_EQ(status_of(text), MOEQ_ERROR_UNSUPPORTED) << text;
     EXPECT_EQ(status_of("int8:profile=bnb_cpu,scale=factor"), MOEQ_ERROR_ARGUMENT); // contradictory
     for (const char* text : {"nf4:blocking=flat,axis=-2", "fp4:axis=-2", "int8:expert,axis=-2,profile=bnb_cpu_fp16"})
@@ -206,13 +208,51 @@ TEST(Spec, what_a_format_cannot_do_is_unsupported)
 
 TEST(Spec, texts_that_mean_nothing_are_refused)
 {
-    for (const char* text :
-         {"", ":", "nf", "nf44", "NF4", " nf4", "nf4 ", "nf4:", "nf4:,", "nf4:64,", "nf4:,64", "nf4:048x", "nf4:0", "nf4:-64",
-          "nf4:+64", "nf4:4294967360", "nf4:99999999999999999999", "nf4:block64", "nf4:row", "nf4:expert", "nf4:nested=1",
-          "nf4:blocking", "nf4:blocking=", "nf4:blocking=ROW", "nf4:axis=0", "nf4:axis=1", "nf4:scale=factor", "nf4:48",
-          "int8:64", "int8:nested", "int8:block", "int8:block1", "int8:blockx", "int8:block0x1", "int8:block1x0",
-          "int8:block1x2x3", "int8:block1x-2", "int8:blocking=row", "int8:dtype=fp64", "fp8_e4m3:profile=bnb_cpu", "fp8",
-          "fp8_e4m3;row", "int8::row", "nf4:64\n", "nf4:profile=bnb_cpu_fp16"}) {
+    for (const char* text : {"",
+                             ":",
+                             "nf",
+                             "nf44",
+                             "NF4",
+                             " nf4",
+                             "nf4 ",
+                             "nf4:",
+                             "nf4:,",
+                             "nf4:64,",
+                             "nf4:,64",
+                             "nf4:048x",
+                             "nf4:0",
+                             "nf4:-64",
+                             "nf4:+64",
+                             "nf4:4294967360",
+                             "nf4:99999999999999999999",
+                             "nf4:block64",
+                             "nf4:row",
+                             "nf4:expert",
+                             "nf4:nested=1",
+                             "nf4:blocking",
+                             "nf4:blocking=",
+                             "nf4:blocking=ROW",
+                             "nf4:axis=0",
+                             "nf4:axis=1",
+                             "nf4:scale=factor",
+                             "nf4:48",
+                             "int8:64",
+                             "int8:nested",
+                             "int8:block",
+                             "int8:block1",
+                             "int8:blockx",
+                             "int8:block0x1",
+                             "int8:block1x0",
+                             "int8:block1x2x3",
+                             "int8:block1x-2",
+                             "int8:blocking=row",
+                             "int8:dtype=fp64",
+                             "fp8_e4m3:profile=bnb_cpu",
+                             "fp8",
+                             "fp8_e4m3;row",
+                             "int8::row",
+                             "nf4:64\n",
+                             "nf4:profile=bnb_cpu_fp16"}) {
         auto out = sized<moeq_spec>();
         out.format = 77;
         Error error;
@@ -231,10 +271,11 @@ TEST(Spec, texts_that_mean_nothing_are_refused)
 
 TEST(Spec, component_sizes_add_up)
 {
-    const Shape shapes[] = {{2, 12, 130}, {12, 130}, {2, 3, 6, 64}, {1, 1, 1}, {0, 4, 8}, {3, 0, 8}, {3, 4, 0}, {5, 7, 33}};
-    for (const char* text :
-         {"int8", "int8:axis=-2", "int8:expert", "int8:block5x7", "fp8_e4m3", "fp8_e5m2:expert", "fp8_e4m3:block128x128", "nf4",
-          "nf4:32,nested", "nf4:blocking=row", "nf4:blocking=flat", "fp4:nested,blocking=row", "fp4:4096,nested,blocking=flat"})
+    const Shape shapes[] = {{2, 12, 130}, {12, 130}, {2, 3, 6, 64}, {1, 1, 1},
+                            {0, 4, 8},    {3, 0, 8}, {3, 4, 0},     {5, 7, 33}};
+    for (const char* text : {"int8", "int8:axis=-2", "int8:expert", "int8:block5x7", "fp8_e4m3", "fp8_e5m2:expert",
+                             "fp8_e4m3:block128x128", "nf4", "nf4:32,nested", "nf4:blocking=row", "nf4:blocking=flat",
+                             "fp4:nested,blocking=row", "fp4:4096,nested,blocking=flat"})
         for (const Shape& shape : shapes) {
             const moeq_spec spec = parse(text);
             const int32_t ndim = static_cast<int32_t>(shape.size());
@@ -294,8 +335,9 @@ TEST(Spec, shapes_that_no_weight_has_are_refused)
     EXPECT_EQ(moeq_spec_resolve(&spec, 3, negative, &out, &error), MOEQ_ERROR_SHAPE);
     EXPECT_NE(error.text().find("-1 on axis 1"), std::string::npos) << error.message;
     // Sizes that overflow, also behind a zero.
-    for (const Shape& huge : {Shape{INT64_MAX, INT64_MAX, INT64_MAX}, Shape{int64_t{1} << 39, int64_t{1} << 10, int64_t{1} << 10},
-                              Shape{0, INT64_MAX, INT64_MAX}})
+    for (const Shape& huge :
+         {Shape{INT64_MAX, INT64_MAX, INT64_MAX}, Shape{int64_t{1} << 39, int64_t{1} << 10, int64_t{1} << 10},
+          Shape{0, INT64_MAX, INT64_MAX}})
         EXPECT_EQ(moeq_spec_resolve(&spec, 3, huge.data(), &out, &error), MOEQ_ERROR_SHAPE);
     const int64_t large[3] = {int64_t{1} << 38, 1 << 10, 1 << 10};
     int64_t bytes = 0;

@@ -15,7 +15,8 @@ WrongCall resolve(moeq_status status, std::vector<std::string> says, const char*
             }};
 }
 
-WrongCall shape(moeq_status status, std::vector<std::string> says, int32_t ndim, Shape extents, const char* text = "int8")
+WrongCall shape(moeq_status status, std::vector<std::string> says, int32_t ndim, Shape extents,
+                const char* text = "int8")
 {
     return {"moeq_spec_resolve", 3, "shape", status, std::move(says), [=](Bench&, moeq_error* err) {
                 const moeq_spec spec = parse(text);
@@ -37,10 +38,12 @@ std::vector<WrongCall> wrong_fields()
     constexpr auto kUnsupported = MOEQ_ERROR_UNSUPPORTED;
     return {
         resolve(MOEQ_ERROR_VERSION, {"struct_size 51", "52"}, "int8", [](moeq_spec& s) { s.struct_size = 51; }),
-        resolve(MOEQ_ERROR_VERSION, {"struct_size 2779096485", "52 to 4096"}, "int8", [](moeq_spec& s) { s.struct_size = 0xA5A5A5A5; }),
+        resolve(MOEQ_ERROR_VERSION, {"struct_size 2779096485", "52 to 4096"}, "int8",
+                [](moeq_spec& s) { s.struct_size = 0xA5A5A5A5; }),
         resolve(kArgument, {"format 0", "MOEQ_FORMAT_"}, "int8", [](moeq_spec& s) { s.format = 0; }),
         resolve(kArgument, {"format 99", "MOEQ_FORMAT_"}, "int8", [](moeq_spec& s) { s.format = 99; }),
-        resolve(kArgument, {"granularity 4", "int8", "MOEQ_GRANULARITY_"}, "int8", [](moeq_spec& s) { s.granularity = 4; }),
+        resolve(kArgument, {"granularity 4", "int8", "MOEQ_GRANULARITY_"}, "int8",
+                [](moeq_spec& s) { s.granularity = 4; }),
         resolve(kArgument, {"blocking -1", "MOEQ_BLOCKING_"}, "nf4", [](moeq_spec& s) { s.blocking = -1; }),
         resolve(kArgument, {"scale_axis 1", "-2 for the one before"}, "int8", [](moeq_spec& s) { s.scale_axis = 1; }),
         resolve(kArgument, {"scale_kind 3", "MOEQ_SCALE_"}, "int8", [](moeq_spec& s) { s.scale_kind = 3; }),
@@ -52,7 +55,8 @@ std::vector<WrongCall> wrong_fields()
                 [](moeq_spec& s) { s.logical_dtype = MOEQ_DTYPE_INT8; }),
         resolve(kUnsupported, {"granularity 1", "nf4", "MOEQ_GRANULARITY_BLOCK"}, "nf4",
                 [](moeq_spec& s) { s.granularity = MOEQ_GRANULARITY_ROW; }),
-        resolve(kUnsupported, {"scale_kind 2", "fp4", "MOEQ_SCALE_ABSMAX"}, "fp4", [](moeq_spec& s) { s.scale_kind = MOEQ_SCALE_FACTOR; }),
+        resolve(kUnsupported, {"scale_kind 2", "fp4", "MOEQ_SCALE_ABSMAX"}, "fp4",
+                [](moeq_spec& s) { s.scale_kind = MOEQ_SCALE_FACTOR; }),
         resolve(kUnsupported, {"block_rows 2", "one-dimensional"}, "nf4", [](moeq_spec& s) { s.block_rows = 2; }),
         resolve(kArgument, {"block_columns 48", "power of two"}, "nf4", [](moeq_spec& s) { s.block_columns = 48; }),
         resolve(kArgument, {"block_columns 16", "power of two"}, "nf4", [](moeq_spec& s) { s.block_columns = 16; }),
@@ -64,11 +68,15 @@ std::vector<WrongCall> wrong_fields()
                     s.scale_axis = -2;
                 }),
         resolve(kUnsupported, {"nested 1", "int8", "only NF4 and FP4"}, "int8", [](moeq_spec& s) { s.nested = 1; }),
-        resolve(kUnsupported, {"blocking 1", "fp8_e4m3", "only NF4 and FP4"}, "fp8_e4m3", [](moeq_spec& s) { s.blocking = 1; }),
-        resolve(kArgument, {"block size 64", "granularity BLOCK"}, "fp8_e4m3", [](moeq_spec& s) { s.block_columns = 64; }),
+        resolve(kUnsupported, {"blocking 1", "fp8_e4m3", "only NF4 and FP4"}, "fp8_e4m3",
+                [](moeq_spec& s) { s.blocking = 1; }),
+        resolve(kArgument, {"block size 64", "granularity BLOCK"}, "fp8_e4m3",
+                [](moeq_spec& s) { s.block_columns = 64; }),
         resolve(kArgument, {"block_rows -1", "1 or more"}, "fp8_e4m3:block", [](moeq_spec& s) { s.block_rows = -1; }),
-        resolve(kArgument, {"block_columns -1", "1 or more"}, "fp8_e4m3:block", [](moeq_spec& s) { s.block_columns = -1; }),
-        resolve(kUnsupported, {"profile 1", "fp8_e4m3", "bitsandbytes has no such format"}, "fp8_e4m3", [](moeq_spec& s) { s.profile = 1; }),
+        resolve(kArgument, {"block_columns -1", "1 or more"}, "fp8_e4m3:block",
+                [](moeq_spec& s) { s.block_columns = -1; }),
+        resolve(kUnsupported, {"profile 1", "fp8_e4m3", "bitsandbytes has no such format"}, "fp8_e4m3",
+                [](moeq_spec& s) { s.profile = 1; }),
         resolve(kUnsupported, {"profile 2", "nf4", "only int8"}, "nf4", [](moeq_spec& s) { s.profile = 2; }),
         resolve(kArgument, {"scale_kind 2", "with a bitsandbytes profile"}, "int8",
                 [](moeq_spec& s) {
@@ -120,53 +128,132 @@ std::vector<WrongCall> wrong_texts()
 std::vector<WrongCall> wrong_spec_calls()
 {
     std::vector<WrongCall> all = {
-        {"moeq_spec_resolve", 1, "spec", MOEQ_ERROR_ARGUMENT, {"got NULL"},
+        {"moeq_spec_resolve",
+         1,
+         "spec",
+         MOEQ_ERROR_ARGUMENT,
+         {"got NULL"},
          [](Bench& b, moeq_error* err) { return moeq_spec_resolve(nullptr, 3, b.shape.data(), &b.spec, err); }},
-        {"moeq_spec_resolve", 4, "out", MOEQ_ERROR_ARGUMENT, {"got NULL"},
+        {"moeq_spec_resolve",
+         4,
+         "out",
+         MOEQ_ERROR_ARGUMENT,
+         {"got NULL"},
          [](Bench& b, moeq_error* err) { return moeq_spec_resolve(&b.spec, 3, b.shape.data(), nullptr, err); }},
-        {"moeq_spec_resolve", 4, "out", MOEQ_ERROR_VERSION, {"struct_size 0", "52"},
+        {"moeq_spec_resolve",
+         4,
+         "out",
+         MOEQ_ERROR_VERSION,
+         {"struct_size 0", "52"},
          [](Bench& b, moeq_error* err) {
              moeq_spec out{};
              return moeq_spec_resolve(&b.spec, 3, b.shape.data(), &out, err);
          }},
-        {"moeq_spec_get_component", 1, "spec", MOEQ_ERROR_ARGUMENT, {"got NULL"},
-         [](Bench& b, moeq_error* err) { return moeq_spec_get_component(nullptr, 3, b.shape.data(), 1, &b.component_info, err); }},
-        {"moeq_spec_get_component", 3, "shape", MOEQ_ERROR_ARGUMENT, {"got NULL"},
-         [](Bench& b, moeq_error* err) { return moeq_spec_get_component(&b.spec, 3, nullptr, 1, &b.component_info, err); }},
-        {"moeq_spec_get_component", 4, "component", MOEQ_ERROR_NOT_FOUND, {"got 3 (nested_scale)", "int8 has"},
+        {"moeq_spec_get_component",
+         1,
+         "spec",
+         MOEQ_ERROR_ARGUMENT,
+         {"got NULL"},
          [](Bench& b, moeq_error* err) {
-             return moeq_spec_get_component(&b.spec, 3, b.shape.data(), MOEQ_COMPONENT_NESTED_SCALE, &b.component_info, err);
+             return moeq_spec_get_component(nullptr, 3, b.shape.data(), 1, &b.component_info, err);
          }},
-        {"moeq_spec_get_component", 4, "component", MOEQ_ERROR_NOT_FOUND, {"got -7"},
-         [](Bench& b, moeq_error* err) { return moeq_spec_get_component(&b.spec, 3, b.shape.data(), -7, &b.component_info, err); }},
-        {"moeq_spec_get_component", 5, "out", MOEQ_ERROR_ARGUMENT, {"got NULL"},
-         [](Bench& b, moeq_error* err) { return moeq_spec_get_component(&b.spec, 3, b.shape.data(), 1, nullptr, err); }},
-        {"moeq_spec_get_component", 5, "out", MOEQ_ERROR_VERSION, {"struct_size 8", "88"},
+        {"moeq_spec_get_component",
+         3,
+         "shape",
+         MOEQ_ERROR_ARGUMENT,
+         {"got NULL"},
+         [](Bench& b, moeq_error* err) {
+             return moeq_spec_get_component(&b.spec, 3, nullptr, 1, &b.component_info, err);
+         }},
+        {"moeq_spec_get_component",
+         4,
+         "component",
+         MOEQ_ERROR_NOT_FOUND,
+         {"got 3 (nested_scale)", "int8 has"},
+         [](Bench& b, moeq_error* err) {
+             return moeq_spec_get_component(&b.spec, 3, b.shape.data(), MOEQ_COMPONENT_NESTED_SCALE, &b.component_info,
+                                            err);
+         }},
+        {"moeq_spec_get_component",
+         4,
+         "component",
+         MOEQ_ERROR_NOT_FOUND,
+         {"got -7"},
+         [](Bench& b, moeq_error* err) {
+             return moeq_spec_get_component(&b.spec, 3, b.shape.data(), -7, &b.component_info, err);
+         }},
+        {"moeq_spec_get_component",
+         5,
+         "out",
+         MOEQ_ERROR_ARGUMENT,
+         {"got NULL"},
+         [](Bench& b, moeq_error* err) {
+             return moeq_spec_get_component(&b.spec, 3, b.shape.data(), 1, nullptr, err);
+         }},
+        {"moeq_spec_get_component",
+         5,
+         "out",
+         MOEQ_ERROR_VERSION,
+         {"struct_size 8", "88"},
          [](Bench& b, moeq_error* err) {
              b.component_info.struct_size = 8;
              return moeq_spec_get_component(&b.spec, 3, b.shape.data(), 1, &b.component_info, err);
          }},
-        {"moeq_spec_get_bytes", 1, "spec", MOEQ_ERROR_ARGUMENT, {"got NULL"},
-         [](Bench& b, moeq_error* err) { return moeq_spec_get_bytes(nullptr, 3, b.shape.data(), b.numbers, b.numbers, err); }},
-        {"moeq_spec_get_bytes", 3, "shape", MOEQ_ERROR_SHAPE, {"got 0 dimensions"},
+        {"moeq_spec_get_bytes",
+         1,
+         "spec",
+         MOEQ_ERROR_ARGUMENT,
+         {"got NULL"},
+         [](Bench& b, moeq_error* err) {
+             return moeq_spec_get_bytes(nullptr, 3, b.shape.data(), b.numbers, b.numbers, err);
+         }},
+        {"moeq_spec_get_bytes",
+         3,
+         "shape",
+         MOEQ_ERROR_SHAPE,
+         {"got 0 dimensions"},
          [](Bench& b, moeq_error* err) { return moeq_spec_get_bytes(&b.spec, 0, nullptr, b.numbers, b.numbers, err); }},
-        {"moeq_spec_parse", 1, "text", MOEQ_ERROR_ARGUMENT, {"got NULL"},
+        {"moeq_spec_parse",
+         1,
+         "text",
+         MOEQ_ERROR_ARGUMENT,
+         {"got NULL"},
          [](Bench& b, moeq_error* err) { return moeq_spec_parse(nullptr, &b.spec, err); }},
-        {"moeq_spec_parse", 2, "out", MOEQ_ERROR_ARGUMENT, {"got NULL"},
+        {"moeq_spec_parse",
+         2,
+         "out",
+         MOEQ_ERROR_ARGUMENT,
+         {"got NULL"},
          [](Bench&, moeq_error* err) { return moeq_spec_parse("nf4", nullptr, err); }},
-        {"moeq_spec_parse", 2, "out", MOEQ_ERROR_VERSION, {"struct_size 51"},
+        {"moeq_spec_parse",
+         2,
+         "out",
+         MOEQ_ERROR_VERSION,
+         {"struct_size 51"},
          [](Bench& b, moeq_error* err) {
              b.spec.struct_size = 51;
              return moeq_spec_parse("nf4", &b.spec, err);
          }},
-        {"moeq_spec_print", 1, "spec", MOEQ_ERROR_ARGUMENT, {"got NULL"},
+        {"moeq_spec_print",
+         1,
+         "spec",
+         MOEQ_ERROR_ARGUMENT,
+         {"got NULL"},
          [](Bench& b, moeq_error* err) { return moeq_spec_print(nullptr, b.text, err); }},
-        {"moeq_spec_print", 1, "spec", MOEQ_ERROR_ARGUMENT, {"format -1", "MOEQ_FORMAT_"},
+        {"moeq_spec_print",
+         1,
+         "spec",
+         MOEQ_ERROR_ARGUMENT,
+         {"format -1", "MOEQ_FORMAT_"},
          [](Bench& b, moeq_error* err) {
              b.spec.format = -1;
              return moeq_spec_print(&b.spec, b.text, err);
          }},
-        {"moeq_spec_print", 2, "out_text", MOEQ_ERROR_ARGUMENT, {"got NULL"},
+        {"moeq_spec_print",
+         2,
+         "out_text",
+         MOEQ_ERROR_ARGUMENT,
+         {"got NULL"},
          [](Bench& b, moeq_error* err) { return moeq_spec_print(&b.spec, nullptr, err); }},
     };
     for (auto part : {wrong_fields, wrong_shapes, wrong_texts}) {

@@ -52,7 +52,7 @@ struct Bench {
     moeq_qtensor_info info = sized<moeq_qtensor_info>();
     moeq_builder_state state = sized<moeq_builder_state>();
     moeq_memory memory = sized<moeq_memory>();
-    moeq_qtensor* int8 = nullptr;   // of the source
+    moeq_qtensor* int8 = nullptr; // of the source
     moeq_qtensor* nf4 = nullptr;
     moeq_qtensor* nested = nullptr;
     moeq_qtensor* flat = nullptr;

@@ -62,7 +62,8 @@ std::string wrong_name(const testing::TestParamInfo<size_t>& info)
 {
     const WrongCall& wrong = calls()[info.param];
     std::string name = std::to_string(info.param) + "_" + wrong.function + "_" + wrong.name;
-    std::replace_if(name.begin(), name.end(), [](unsigned char c) { return !std::isalnum(c); }, '_');
+    std::replace_if(
+        name.begin(), name.end(), [](unsigned char c) { return !std::isalnum(c); }, '_');
     return name;
 }
 
@@ -101,12 +102,13 @@ TEST_P(WrongCalls, AreTold)
     EXPECT_EQ(err.row, wrong().place[1]);
     EXPECT_EQ(err.column, wrong().place[2]);
     EXPECT_TRUE(std::memchr(err.class_id, 0, sizeof err.class_id) != nullptr);
-    EXPECT_TRUE(bench.context_out.right() && bench.blob_out.right() && bench.tensor_out.right() && bench.qtensor_out.right() &&
-                bench.builder_out.right())
+    EXPECT_TRUE(bench.context_out.right() && bench.blob_out.right() && bench.tensor_out.right() &&
+                bench.qtensor_out.right() && bench.builder_out.right())
         << "an out-pointer is not NULL";
     EXPECT_EQ(bench.world.hooks.live_bytes(), live);
     EXPECT_EQ(everything(bench.int8), before);
-    for (const HostTensor* tensor : {&bench.source, &bench.destination, &bench.number, &bench.piece, &bench.codes, &bench.scale})
+    for (const HostTensor* tensor :
+         {&bench.source, &bench.destination, &bench.number, &bench.piece, &bench.codes, &bench.scale})
         EXPECT_EQ(tensor->deleted, 0);
 }
 
@@ -146,9 +148,9 @@ TEST(Messages, EveryStatusIsMet)
     for (const WrongCall& wrong : calls())
         met.insert(wrong.status);
     for (const moeq_status status :
-         {MOEQ_ERROR_ARGUMENT, MOEQ_ERROR_SHAPE, MOEQ_ERROR_DTYPE, MOEQ_ERROR_LAYOUT, MOEQ_ERROR_DEVICE, MOEQ_ERROR_READ_ONLY,
-          MOEQ_ERROR_RANGE, MOEQ_ERROR_VALUE, MOEQ_ERROR_VERSION, MOEQ_ERROR_DUPLICATE, MOEQ_ERROR_INCOMPLETE,
-          MOEQ_ERROR_NOT_FOUND, MOEQ_ERROR_UNSUPPORTED, MOEQ_ERROR_BACKEND, MOEQ_ERROR_LIMIT})
+         {MOEQ_ERROR_ARGUMENT, MOEQ_ERROR_SHAPE, MOEQ_ERROR_DTYPE, MOEQ_ERROR_LAYOUT, MOEQ_ERROR_DEVICE,
+          MOEQ_ERROR_READ_ONLY, MOEQ_ERROR_RANGE, MOEQ_ERROR_VALUE, MOEQ_ERROR_VERSION, MOEQ_ERROR_DUPLICATE,
+          MOEQ_ERROR_INCOMPLETE, MOEQ_ERROR_NOT_FOUND, MOEQ_ERROR_UNSUPPORTED, MOEQ_ERROR_BACKEND, MOEQ_ERROR_LIMIT})
         EXPECT_EQ(met.count(status), 1u) << moeq_status_name(status);
 }
 
@@ -206,7 +208,8 @@ TEST(HostileText, InSpecs)
         const std::string message = message_of(err);
         EXPECT_EQ(message.rfind("moeq_spec_parse: text: got \"", 0), 0u) << message;
         EXPECT_NE(message.find("; want "), std::string::npos) << message;
-        EXPECT_TRUE(std::all_of(message.begin(), message.end(), [](unsigned char c) { return c >= 0x20 && c < 0x7F; })) << message;
+        EXPECT_TRUE(std::all_of(message.begin(), message.end(), [](unsigned char c) { return c >= 0x20 && c < 0x7F; }))
+            << message;
         EXPECT_EQ(moeq_spec_parse(text.c_str(), &spec, nullptr), MOEQ_ERROR_ARGUMENT);
     }
 }
@@ -228,7 +231,9 @@ TEST(Messages, ExtremeNumbersFit)
         tensor.dl_tensor.ndim = 8;
         tensor.dl_tensor.shape = extreme.data();
         tensor.dl_tensor.strides = extreme.data();
-        EXPECT_NE(moeq_qtensor_quantize(bench.context, &tensor, &bench.spec, nullptr, nullptr, bench.qtensor_out(), &err), MOEQ_OK);
+        EXPECT_NE(
+            moeq_qtensor_quantize(bench.context, &tensor, &bench.spec, nullptr, nullptr, bench.qtensor_out(), &err),
+            MOEQ_OK);
         EXPECT_FALSE(message_of(err).empty());
         EXPECT_NE(moeq_qtensor_dequantize(bench.int8, nullptr, nullptr, &tensor, &err), MOEQ_OK);
         EXPECT_FALSE(message_of(err).empty());

@@ -75,7 +75,8 @@ bool fail_one(const CallKind& kind, int64_t nth, bool forever, const Bytes& want
         if (kind.function == "moeq_builder_write")
             EXPECT_LE(after.blocks, used.blocks + 1);
         else
-            EXPECT_TRUE(after == used) << after.blocks - used.blocks << " blocks more, " << after.bytes - used.bytes << " bytes";
+            EXPECT_TRUE(after == used) << after.blocks - used.blocks << " blocks more, " << after.bytes - used.bytes
+                                       << " bytes";
         world.hooks.fail_at(1, true);
         EXPECT_EQ(call->run(nullptr), MOEQ_ERROR_MEMORY);
         world.hooks.fail_no_more();

@@ -32,7 +32,9 @@ const std::vector<Misdeed>& misdeeds()
          }},
         {"does nothing", [](moeq_task_fn, void*, int64_t) { return MOEQ_CONTINUE; }},
         {"leaves out the last task",
-         [](moeq_task_fn run, void* task, int64_t count) { return HostExecutor::one_after_the_other(run, task, count - 1); }},
+         [](moeq_task_fn run, void* task, int64_t count) {
+             return HostExecutor::one_after_the_other(run, task, count - 1);
+         }},
         {"runs every task twice",
          [](moeq_task_fn run, void* task, int64_t count) {
              HostExecutor::one_after_the_other(run, task, count);
@@ -151,8 +153,8 @@ TEST(ExecutorUse, LargeWorkIsSplit)
         if (world.hooks.uses != before)
             split.insert(kind.function);
     }
-    for (const char* function : {"moeq_qtensor_quantize", "moeq_qtensor_dequantize", "moeq_qtensor_requantize", "moeq_quantize_into",
-                                 "moeq_builder_write", "moeq_reduce"})
+    for (const char* function : {"moeq_qtensor_quantize", "moeq_qtensor_dequantize", "moeq_qtensor_requantize",
+                                 "moeq_quantize_into", "moeq_builder_write", "moeq_reduce"})
         EXPECT_EQ(split.count(function), 1u) << function;
 }
 

@@ -70,8 +70,9 @@ TEST_P(HostState, RoundingModeDoesNotMatter)
 
 constexpr unsigned kDefault = 0x1F80;
 constexpr unsigned kFlush = 0x8040; // FTZ and DAZ
-constexpr unsigned kModes[] = {kDefault | kFlush, kDefault | 0x8000, kDefault | 0x0040, kDefault | kFlush | 0x2000,
-                               kDefault | kFlush | 0x4000, kDefault | kFlush | 0x6000, kDefault | 0x3F /* all sticky flags */};
+constexpr unsigned kModes[] = {
+    kDefault | kFlush,          kDefault | 0x8000,          kDefault | 0x0040, kDefault | kFlush | 0x2000,
+    kDefault | kFlush | 0x4000, kDefault | kFlush | 0x6000, kDefault | 0x3F /* all sticky flags */};
 
 class Mxcsr {
 public:

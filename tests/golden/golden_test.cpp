@@ -15,7 +15,8 @@ namespace {
 const char* const kFile = MOEQ_SOURCE_DIR "/tests/golden/golden.txt";
 
 const char* const kHead =
-    "# Codes and scales of small weights, by spec, element type and shape, as hexadecimal bytes in memory order (little-endian).\n"
+    "# Codes and scales of small weights, by spec, element type and shape, as hexadecimal bytes in memory order "
+    "(little-endian).\n"
     "# nested_map and decoded (as bf16, row-major) are FNV-1a hashes of 64 bits. Written by\n"
     "#     MOEQ_UPDATE_GOLDEN=1 moeq_golden_tests\n";
 
@@ -29,7 +30,9 @@ struct Entry {
     {
         std::ostringstream text;
         text << spec << (given_amax ? " amax" : "")
-             << (dtype == MOEQ_DTYPE_FP32 ? " fp32" : dtype == MOEQ_DTYPE_FP16 ? " fp16" : " bf16");
+             << (dtype == MOEQ_DTYPE_FP32   ? " fp32"
+                 : dtype == MOEQ_DTYPE_FP16 ? " fp16"
+                                            : " bf16");
         for (const int64_t extent : shape)
             text << " " << extent;
         return text.str();
@@ -40,19 +43,42 @@ std::vector<Entry> entries()
 {
     const int32_t fp32 = MOEQ_DTYPE_FP32, fp16 = MOEQ_DTYPE_FP16, bf16 = MOEQ_DTYPE_BF16;
     std::vector<Entry> list;
-    for (const char* spec :
-         {"int8", "int8:scale=factor", "int8:axis=-2", "int8:expert", "int8:block4x32", "int8:profile=bnb_cpu",
-          "int8:profile=bnb_cpu_fp16,nonfinite=saturate", "fp8_e4m3", "fp8_e4m3:scale=absmax", "fp8_e4m3:axis=-2", "fp8_e4m3:expert",
-          "fp8_e4m3:block128x128", "fp8_e5m2", "fp8_e5m2:scale=absmax", "fp8_e5m2:block4x32", "nf4:32", "nf4", "nf4:256",
-          "nf4:32,nested", "nf4:blocking=row", "nf4:blocking=flat", "nf4:32,nested,blocking=row",
-          "nf4:profile=bnb_cpu,blocking=flat", "nf4:32,nested,profile=bnb_cpu", "fp4:32", "fp4", "fp4:nested,blocking=flat",
-          "fp4:blocking=row", "fp4:profile=bnb_cpu"}) {
+    for (const char* spec : {"int8",
+                             "int8:scale=factor",
+                             "int8:axis=-2",
+                             "int8:expert",
+                             "int8:block4x32",
+                             "int8:profile=bnb_cpu",
+                             "int8:profile=bnb_cpu_fp16,nonfinite=saturate",
+                             "fp8_e4m3",
+                             "fp8_e4m3:scale=absmax",
+                             "fp8_e4m3:axis=-2",
+                             "fp8_e4m3:expert",
+                             "fp8_e4m3:block128x128",
+                             "fp8_e5m2",
+                             "fp8_e5m2:scale=absmax",
+                             "fp8_e5m2:block4x32",
+                             "nf4:32",
+                             "nf4",
+                             "nf4:256",
+                             "nf4:32,nested",
+                             "nf4:blocking=row",
+                             "nf4:blocking=flat",
+                             "nf4:32,nested,blocking=row",
+                             "nf4:profile=bnb_cpu,blocking=flat",
+                             "nf4:32,nested,profile=bnb_cpu",
+                             "fp4:32",
+                             "fp4",
+                             "fp4:nested,blocking=flat",
+                             "fp4:blocking=row",
+                             "fp4:profile=bnb_cpu"}) {
         list.push_back({spec, fp32, {2, 6, 80}});
         list.push_back({spec, bf16, {1, 5, 7}});
         list.push_back({spec, fp16, {3, 3, 64}});
     }
-    for (const char* spec : {"int8:block4x32,layout=gate_up", "fp8_e4m3:block2x64,layout=up_gate", "fp8_e4m3:block4x32,axis=-2,layout=gate_up",
-                             "int8:layout=gate_up_interleaved", "nf4:layout=gate_up"})
+    for (const char* spec :
+         {"int8:block4x32,layout=gate_up", "fp8_e4m3:block2x64,layout=up_gate",
+          "fp8_e4m3:block4x32,axis=-2,layout=gate_up", "int8:layout=gate_up_interleaved", "nf4:layout=gate_up"})
         list.push_back({spec, bf16, {2, 6, 80}});
     for (const char* spec : {"int8:expert", "fp8_e4m3:expert", "fp8_e5m2:expert,scale=absmax"})
         list.push_back({spec, bf16, {2, 6, 80}, true});
@@ -97,7 +123,8 @@ void fill(HostTensor& tensor)
                 while ((quarters >> top) == 0)
                     --top;
                 const uint32_t rest = quarters - (1u << top);
-                bits = (bias + top - 2) << mantissa | (static_cast<int>(top) <= mantissa ? rest << (mantissa - static_cast<int>(top)) : 0);
+                bits = (bias + top - 2) << mantissa |
+                       (static_cast<int>(top) <= mantissa ? rest << (mantissa - static_cast<int>(top)) : 0);
             }
             break;
         default:
@@ -204,8 +231,8 @@ void compare(const std::string& key, const std::map<std::string, std::string>& w
         while (at < bytes.size() && at < golden->second.size() && bytes[at] == golden->second[at])
             ++at;
         at -= at % 2;
-        ADD_FAILURE() << key << ": " << name << " differs, first in byte " << at / 2 << ": got " << bytes.substr(at, 16) << " of "
-                      << bytes.size() / 2 << " bytes; want " << golden->second.substr(at, 16) << " of "
+        ADD_FAILURE() << key << ": " << name << " differs, first in byte " << at / 2 << ": got " << bytes.substr(at, 16)
+                      << " of " << bytes.size() / 2 << " bytes; want " << golden->second.substr(at, 16) << " of "
                       << golden->second.size() / 2;
     }
 }
@@ -241,9 +268,10 @@ TEST(Golden, stored_bytes_decode_as_ever)
         std::vector<moeq_component> components;
         for (const int32_t id : {MOEQ_COMPONENT_CODES, MOEQ_COMPONENT_SCALE}) {
             auto layout = sized<moeq_component_info>();
-            MOEQ_EXPECT_OK(moeq_spec_get_component(&spec, static_cast<int32_t>(entry.shape.size()), entry.shape.data(), id,
-                                                   &layout, &ok));
-            tensors.push_back(std::make_unique<HostTensor>(layout.dtype, Shape(layout.shape, layout.shape + layout.ndim)));
+            MOEQ_EXPECT_OK(moeq_spec_get_component(&spec, static_cast<int32_t>(entry.shape.size()), entry.shape.data(),
+                                                   id, &layout, &ok));
+            tensors.push_back(
+                std::make_unique<HostTensor>(layout.dtype, Shape(layout.shape, layout.shape + layout.ndim)));
             const std::string& text = found->second.at(id == MOEQ_COMPONENT_CODES ? "codes" : "scale");
             ASSERT_EQ(text.size(), 2 * tensors.back()->memory().size()) << entry.key();
             for (size_t i = 0; i < text.size(); i += 2)
@@ -251,8 +279,8 @@ TEST(Golden, stored_bytes_decode_as_ever)
             components.push_back({id, 0, *tensors.back()});
         }
         moeq_qtensor* out = nullptr;
-        MOEQ_EXPECT_OK(moeq_qtensor_adopt(context.get(), &spec, static_cast<int32_t>(entry.shape.size()), entry.shape.data(),
-                                          components.data(), 2, nullptr, &out, &ok));
+        MOEQ_EXPECT_OK(moeq_qtensor_adopt(context.get(), &spec, static_cast<int32_t>(entry.shape.size()),
+                                          entry.shape.data(), components.data(), 2, nullptr, &out, &ok));
         const QTensor q(out);
         HostTensor decoded(MOEQ_DTYPE_BF16, entry.shape);
         MOEQ_EXPECT_OK(moeq_qtensor_dequantize(q.get(), nullptr, nullptr, decoded, &ok));

@@ -1,7 +1,7 @@
 """Weights of more than 2^31 and 2^32 elements: offsets of sources, codes, blocks, statistics and destinations.
 
-The memory is anonymous, private and not reserved: what nobody writes shares the kernel's page of zeros, so that a weight
-of many gigabytes costs a few pages, and each value that is not 0 is a probe that was placed on purpose.
+The memory is anonymous, private and not reserved: what nobody writes shares the kernel's page of zeros, so that a
+weight of many gigabytes costs a few pages, and each value that is not 0 is a probe that was placed on purpose.
 """
 
 import math
@@ -154,12 +154,12 @@ def parts_of(spec):
     )}  # fmt: skip
 
 
-ONE = {"int8": 127, "fp8_e4m3": 0x38, "nf4": 0x7F, "fp4": 0x03}  # the code of 1.0 times the scale; 4-bit: an odd element
+ONE = {"int8": 127, "fp8_e4m3": 0x38, "nf4": 0x7F, "fp4": 0x03}  # the code of 1.0; 4-bit: of an odd element
 
 
 @pytest.mark.parametrize(
     "text",
-    ["int8", "int8:axis=-2", "fp8_e4m3:row", "fp8_e4m3:block128x128", "nf4", "nf4:64,blocking=flat", "fp4:blocking=row"],
+    ["int8", "int8:axis=-2", "fp8_e4m3", "fp8_e4m3:block128x128", "nf4", "nf4:64,blocking=flat", "fp4:blocking=row"],
 )
 def test_reading_far_out(text):
     spec = moeq.Spec(text, logical_dtype="fp32").resolve(HUGE)

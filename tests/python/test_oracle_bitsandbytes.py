@@ -122,7 +122,7 @@ def test_int8_codes_and_absmax_are_bitsandbytes():
         np.testing.assert_array_equal(
             bits(q.components["scale"].numpy().ravel()), bits(absmax.numpy()), err_msg=f"{shape} {name}"
         )
-        # Where 127 times the reciprocal overflows, bitsandbytes converts Inf to an integer, which has no defined result.
+        # Where 127 times the reciprocal overflows, bitsandbytes converts Inf to an integer: no defined result.
         with np.errstate(over="ignore", divide="ignore"):
             defined = np.isfinite((np.float32(1) / absmax.numpy()) * np.float32(127)) | (absmax.numpy() == 0)
         np.testing.assert_array_equal(ours[defined], codes.numpy()[defined], err_msg=f"{shape} {name}")
@@ -171,10 +171,13 @@ def adopted(codes, state, kind, shape, block):
     )
 
 
+ALIGNED = [((600, 1024), 64), ((3, 40, 128), 128), ((2, 5, 4096), 4096), ((9, 96), 32)]
+
+
 @pytest.mark.parametrize("kind", ["nf4", "fp4"])
 @pytest.mark.parametrize("name", SOURCES)
 def test_aligned_dequantization_is_bitsandbytes(kind, name):
-    for seed, (shape, block) in enumerate([((600, 1024), 64), ((3, 40, 128), 128), ((2, 5, 4096), 4096), ((9, 96), 32)]):
+    for seed, (shape, block) in enumerate(ALIGNED):
         x = weights(shape, SOURCES[name], seed)
         codes, state = F.quantize_4bit(x, blocksize=block, quant_type=kind)
         theirs = F.dequantize_4bit(codes, state)
@@ -217,7 +220,7 @@ def test_ragged_dequantization_is_right_whatever_bitsandbytes_does(kind, record_
             total_wrong += wrong
             findings.append(f"{list(shape)} block {block} {name}: {wrong} of {x.numel()} values wrong")
     verdict = "WRONG" if total_wrong else "right"
-    report = f"bitsandbytes {bnb.__version__} {kind} on this machine is {verdict} for rows that are no multiple of the block"
+    report = f"bitsandbytes {bnb.__version__} {kind} is {verdict} here for rows that are no multiple of the block"
     print("\n".join([report, *findings]))
     record_property("bitsandbytes_ragged_" + kind, report)
     record_property("bitsandbytes_ragged_wrong_values", total_wrong)
@@ -278,7 +281,8 @@ def test_files_of_bitsandbytes(kind, nested, tmp_path):
     file = safetensors_numpy.load_file(tmp_path / "file.safetensors")
     facts = json.loads(file[f"w.quant_state.bitsandbytes__{kind}"].tobytes())
     parts = {"codes": file["w"], "scale": file["w.absmax"]}
-    spec = moeq.Spec(facts["quant_type"], block=facts["blocksize"], blocking="flat", logical_dtype="bf16", nested=nested)
+    kind, block = facts["quant_type"], facts["blocksize"]
+    spec = moeq.Spec(kind, block=block, blocking="flat", logical_dtype="bf16", nested=nested)
     if nested:
         assert facts["nested_blocksize"] == 256
         parts["nested_scale"] = file["w.nested_absmax"]
@@ -310,8 +314,8 @@ def test_our_nested_encoding_is_at_least_as_near(record_property):
         assert errors[0] <= errors[1] * (1 + 1e-4), (seed, errors)
     assert sums[0] <= sums[1]
     report = (
-        f"nested statistics: {differing} of {statistics} bytes ({differing / statistics:.2%}) differ from bitsandbytes; "
-        f"mean square error of absmax is {sums[0] / sums[1]:.6f} times its"
+        f"nested statistics: {differing} of {statistics} bytes ({differing / statistics:.2%}) differ from "
+        f"bitsandbytes; mean square error of absmax is {sums[0] / sums[1]:.6f} times its"
     )
     print(report)
     record_property("nested_against_bitsandbytes", report)

@@ -8,6 +8,8 @@ import pytest
 
 import moeq
 
+ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed: NumPy itself has no FP8")
+
 TYPES = {"fp8_e4m3": ("float8_e4m3fn", 448.0), "fp8_e5m2": ("float8_e5m2", 57344.0)}
 TINY = 2.0**-100  # below it the reciprocal could overflow: weight and amax are multiplied by 2^100 first, exactly
 
@@ -19,11 +21,6 @@ def torch():
     module.set_num_threads(1)
     yield module
     module.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def ml_dtypes():
-    return pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
 
 
 def weights(shape, seed, unit=1):
@@ -138,7 +135,7 @@ def test_decoding_is_torchs_value_times_the_scale(kind, torch):
 
 @pytest.mark.parametrize("scale", [1.0, 0.001, 2.0**-130, 3e35, -2.5])
 @pytest.mark.parametrize("kind", TYPES)
-def test_ml_dtypes_agrees_on_all_256_codes(kind, scale, ml_dtypes):
+def test_ml_dtypes_agrees_on_all_256_codes(kind, scale):
     codes = np.arange(256, dtype=np.uint8).reshape(1, 256)
     values = codes.view(getattr(ml_dtypes, TYPES[kind][0])).astype(np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -151,7 +148,7 @@ def test_ml_dtypes_agrees_on_all_256_codes(kind, scale, ml_dtypes):
 
 
 @pytest.mark.parametrize("kind", TYPES)
-def test_ml_dtypes_agrees_on_casts(kind, ml_dtypes):
+def test_ml_dtypes_agrees_on_casts(kind):
     """With amax given as the type's largest value the multiplier is 1: a code is the plain cast."""
     name, limit = TYPES[kind]
     halves = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)  # all finite fp16 from 0 on
@@ -163,7 +160,7 @@ def test_ml_dtypes_agrees_on_casts(kind, ml_dtypes):
 
 
 @pytest.mark.parametrize("shape", [(2, 300, 200), (1, 128, 128), (3, 1, 129), (2, 257, 5)])
-def test_block_scales_and_values_by_plain_numpy(shape, ml_dtypes):
+def test_block_scales_and_values_by_plain_numpy(shape):
     """Ragged edges; the judge walks over tiles and casts with ml_dtypes."""
     x = weights(shape, 5)
     q = moeq.quantize(x, "fp8_e4m3:block128x128")
@@ -202,9 +199,13 @@ def test_tiles_restart_where_the_up_half_begins():
 def compressed(torch):
     """Its quantization helpers."""
     pytest.importorskip("compressed_tensors", reason="compressed-tensors is not installed")
-    forward = pytest.importorskip("compressed_tensors.quantization.lifecycle.forward", reason="it has moved")
-    helpers = pytest.importorskip("compressed_tensors.quantization.utils", reason="it has moved")
-    arguments = pytest.importorskip("compressed_tensors.quantization", reason="it has moved").QuantizationArgs
+
+    def part(name):
+        return pytest.importorskip(f"compressed_tensors.{name}", reason=f"its {name} has moved", exc_type=ImportError)
+
+    forward = part("quantization.lifecycle.forward")
+    helpers = part("quantization.utils")
+    arguments = part("quantization").QuantizationArgs
     return types.SimpleNamespace(
         quantize=forward.quantize,
         dequantize=forward.dequantize,
@@ -269,8 +270,8 @@ def test_compressed_tensors_fp8(strategy, source, torch, compressed, record_prop
 
 
 def test_compressed_tensors_int8(torch, compressed):
-    """Its own symmetric scale is amax / 127.5, with codes from -128 on; moeq's factor is amax / 127. Given moeq's factor
-    its codes are moeq's wherever x / s and x * (127 / amax) are the same fp32, and at most one apart elsewhere. What it
+    """Its own symmetric scale is amax / 127.5, with codes from -128 on; moeq's factor is amax / 127. Given that, its
+    codes are moeq's wherever x / s and x * (127 / amax) are the same fp32, and at most one apart elsewhere. What it
     wrote decodes to its own values to the bit, -128 too."""
     x = ordinary(torch, (300, 500), 2).float()
     arguments = compressed.int8(strategy="channel")
@@ -300,11 +301,11 @@ def test_compressed_tensors_int8(torch, compressed):
 
 @pytest.mark.parametrize("source", ["bfloat16", "float32"])
 def test_transformers_finegrained_fp8(source, torch, record_property):
-    """Its multiplier is fl(fl(1/a) * 448) and its stored scale the reciprocal of that, so: codes equal in tiles where the
-    multiplier is moeq's, elsewhere one step apart and in under 1 % of all; scales within 2 units in the last place; its
-    codes and scales decode to its own dequantization."""
+    """Its multiplier is fl(fl(1/a) * 448) and its stored scale the reciprocal of that, so: codes equal in tiles where
+    the multiplier is moeq's, elsewhere one step apart and in under 1 % of all; scales within 2 units in the last place;
+    its codes and scales decode to its own dequantization."""
     name = "transformers.integrations.finegrained_fp8"
-    module = pytest.importorskip(name, reason="transformers with finegrained_fp8 is not installed")
+    module = pytest.importorskip(name, reason="transformers has no finegrained_fp8", exc_type=ImportError)
     if not hasattr(module, "Fp8Quantize"):
         pytest.skip("this version of transformers has no Fp8Quantize")
     settings = types.SimpleNamespace(weight_block_size=(128, 128), scale_fmt="float")

@@ -28,7 +28,9 @@ public:
         options.host_alloc = [](uint64_t bytes, uint64_t alignment, void* user) {
             return static_cast<Hooks*>(user)->allocate(bytes, alignment);
         };
-        options.host_free = [](void* memory, uint64_t bytes, void* user) { static_cast<Hooks*>(user)->free(memory, bytes); };
+        options.host_free = [](void* memory, uint64_t bytes, void* user) {
+            static_cast<Hooks*>(user)->free(memory, bytes);
+        };
         options.user = this;
         options.user_destroy = [](void* user) { ++static_cast<Hooks*>(user)->destroyed; };
         return options;
@@ -70,6 +72,8 @@ public:
     std::atomic<int> destroyed{0};
 
 private:
+    static constexpr uint64_t kMostBytes = uint64_t{1} << 32; // sanitizers end the process at absurd sizes
+
     void* allocate(uint64_t bytes, uint64_t alignment)
     {
         const std::lock_guard lock(mutex_);
@@ -78,6 +82,8 @@ private:
             ++refused_;
             return nullptr;
         }
+        if (bytes > kMostBytes)
+            return nullptr;
         if (arena_next_ != 0)
             return allocate_in_arena(bytes, alignment);
         void* memory = nullptr;

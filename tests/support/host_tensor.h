@@ -54,7 +54,9 @@ public:
         memory_.resize(empty ? 0 : static_cast<size_t>((last + 1) * bytes_of(dtype)));
         tensor_.version = {1, 1};
         tensor_.manager_ctx = this;
-        tensor_.deleter = [](DLManagedTensorVersioned* self) { ++static_cast<HostTensor*>(self->manager_ctx)->deleted; };
+        tensor_.deleter = [](DLManagedTensorVersioned* self) {
+            ++static_cast<HostTensor*>(self->manager_ctx)->deleted;
+        };
         DLTensor& plain = tensor_.dl_tensor;
         plain.data = memory_.data();
         plain.device = {kDLCPU, 0};
@@ -105,7 +107,8 @@ private:
         const uint32_t kind = random % 61;
         if (kind == 0)
             return random & 0x80000000u; // a zero of either sign
-        const uint32_t exponent = kind == 1 ? random >> 8 & 1 : 118 + (random >> 4) % 11; // 2^-9..2^1, seldom a subnormal
+        const uint32_t exponent =
+            kind == 1 ? random >> 8 & 1 : 118 + (random >> 4) % 11; // 2^-9..2^1, seldom a subnormal
         return (random & 0x80000000u) | exponent << 23 | (random * 2654435761u & 0x7FFFFFu);
     }
 

@@ -9,7 +9,10 @@
 
 namespace moeq_test {
 
-inline bool is_packed(const moeq_spec& spec) { return spec.format == MOEQ_FORMAT_NF4 || spec.format == MOEQ_FORMAT_FP4; }
+inline bool is_packed(const moeq_spec& spec)
+{
+    return spec.format == MOEQ_FORMAT_NF4 || spec.format == MOEQ_FORMAT_FP4;
+}
 
 // For each position of an axis the number of its tile: a new one where the last is full, and where the up half begins.
 inline std::vector<int64_t> tiles_of_axis(int64_t extent, int64_t size, int64_t border)
@@ -98,6 +101,10 @@ inline moeq_spec resolved(const moeq_spec& spec, const Shape& shape)
     MOEQ_EXPECT_OK(moeq_spec_resolve(&spec, static_cast<int32_t>(shape.size()), shape.data(), &out, &ok));
     return out;
 }
+
+// The memory of a component.
+inline const float* floats(const Tensor& tensor) { return static_cast<const float*>(tensor->dl_tensor.data); }
+inline const uint8_t* octets(const Tensor& tensor) { return static_cast<const uint8_t*>(tensor->dl_tensor.data); }
 
 inline uint32_t bits_of(float value)
 {

@@ -21,10 +21,10 @@ constexpr int64_t kRows = 24;
 constexpr int64_t kColumns = 192;
 const Shape kShape = {kExperts, kRows, kColumns};
 
-#define EXPECT_DONE(expression)                                                                                        \
-    do {                                                                                                               \
-        moeq_error err{};                                                                                              \
-        EXPECT_EQ((expression), MOEQ_OK) << err.message;                                                               \
+#define EXPECT_DONE(expression)                          \
+    do {                                                 \
+        moeq_error err{};                                \
+        EXPECT_EQ((expression), MOEQ_OK) << err.message; \
     } while (false)
 
 moeq_spec parse(const std::string& text)
@@ -94,14 +94,16 @@ protected:
     // A block of the source, into the builder.
     moeq_status write(moeq_builder* builder, const moeq_block& block, moeq_error* err)
     {
-        int64_t shape[] = {block.expert_end - block.expert_begin, block.row_end - block.row_begin, block.column_end - block.column_begin};
+        int64_t shape[] = {block.expert_end - block.expert_begin, block.row_end - block.row_begin,
+                           block.column_end - block.column_begin};
         int64_t strides[] = {kRows * kColumns, kColumns, 1};
         DLManagedTensorVersioned piece = *source_.operator->();
         piece.dl_tensor.shape = shape;
         piece.dl_tensor.strides = strides;
         const int64_t first = (block.expert_begin * kRows + block.row_begin) * kColumns + block.column_begin;
         piece.dl_tensor.byte_offset = static_cast<uint64_t>(first) * sizeof(float);
-        return moeq_builder_write(builder, block.expert_begin, block.row_begin, block.column_begin, &piece, nullptr, err);
+        return moeq_builder_write(builder, block.expert_begin, block.row_begin, block.column_begin, &piece, nullptr,
+                                  err);
     }
     Bytes finish(moeq_builder* builder)
     {
@@ -338,13 +340,14 @@ TEST_P(Threads, AnyOrderOfRelease)
 std::string test_name(const testing::TestParamInfo<std::string>& info)
 {
     std::string name = info.param;
-    std::replace_if(name.begin(), name.end(), [](unsigned char c) { return !std::isalnum(c); }, '_');
+    std::replace_if(
+        name.begin(), name.end(), [](unsigned char c) { return !std::isalnum(c); }, '_');
     return name;
 }
 
 INSTANTIATE_TEST_SUITE_P(Formats, Threads,
-                         testing::Values("int8", "int8:expert", "int8:axis=-2", "nf4", "nf4:nested", "nf4:blocking=flat",
-                                         "fp8_e4m3:block128x128", "fp8_e5m2:expert"),
+                         testing::Values("int8", "int8:expert", "int8:axis=-2", "nf4", "nf4:nested",
+                                         "nf4:blocking=flat", "fp8_e4m3:block128x128", "fp8_e5m2:expert"),
                          test_name);
 
 // NULL is fine for all of them.

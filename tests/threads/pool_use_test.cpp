@@ -29,7 +29,8 @@ void together(int count, Body body)
         thread.join();
 }
 
-const char* const kSpecs[] = {"int8", "fp8_e4m3:block128x128", "nf4", "nf4:32,nested", "fp4:blocking=flat", "int8:axis=-2"};
+const char* const kSpecs[] = {"int8",          "fp8_e4m3:block128x128", "nf4",
+                              "nf4:32,nested", "fp4:blocking=flat",     "int8:axis=-2"};
 
 TEST(PoolUse, callers_with_different_work_share_it)
 {
@@ -127,7 +128,8 @@ TEST(PoolUse, the_status_word_and_errors_are_each_callers_own)
             auto options = sized<moeq_quantize_options>();
             options.status_word = &seen;
             HostTensor& source = caller % 2 == 0 ? clean : bad;
-            const moeq_status status = moeq_qtensor_quantize(context.get(), source, &spec, &options, nullptr, &out, &error);
+            const moeq_status status =
+                moeq_qtensor_quantize(context.get(), source, &spec, &options, nullptr, &out, &error);
             const QTensor owner(out);
             EXPECT_EQ(status, caller % 2 == 0 ? MOEQ_OK : MOEQ_ERROR_VALUE);
             EXPECT_EQ(seen, caller % 2 == 0 ? 0u : uint32_t{MOEQ_SEEN_NAN | MOEQ_SEEN_INF});

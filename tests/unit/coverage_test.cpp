@@ -15,7 +15,9 @@ using moeq::Rectangle;
 
 class Field {
 public:
-    Field(int64_t rows, int64_t columns) : rows_(rows), columns_(columns), there_(static_cast<size_t>(rows * columns)) {}
+    Field(int64_t rows, int64_t columns) : rows_(rows), columns_(columns), there_(static_cast<size_t>(rows * columns))
+    {
+    }
 
     bool at(int64_t row, int64_t column) const { return there_[static_cast<size_t>(row * columns_ + column)]; }
     // The first element of a rectangle that is there.
@@ -75,7 +77,8 @@ protected:
     {
         const auto range = [&](int64_t extent, int64_t* begin, int64_t* end) {
             *begin = static_cast<int64_t>(random() % static_cast<uint64_t>(extent));
-            *end = *begin + 1 + static_cast<int64_t>(random() % static_cast<uint64_t>(std::min(largest, extent - *begin)));
+            *end =
+                *begin + 1 + static_cast<int64_t>(random() % static_cast<uint64_t>(std::min(largest, extent - *begin)));
         };
         Rectangle r{};
         range(field.rows(), &r.row_begin, &r.row_end);

@@ -33,7 +33,8 @@ struct Guarded {
 TEST(Text, is_cut_at_every_capacity)
 {
     const int64_t shape[3] = {-2, 30, INT64_MAX};
-    const std::string whole = "name: -9223372036854775808 0xdeadbeef \"a\\x0a\\xc3\\x22\" [-2, 30, 9223372036854775807]!";
+    const std::string whole =
+        "name: -9223372036854775808 0xdeadbeef \"a\\x0a\\xc3\\x22\" [-2, 30, 9223372036854775807]!";
     for (size_t capacity = 1; capacity <= whole.size() + 3; ++capacity) {
         Guarded buffer(capacity);
         Text text(buffer.data(), capacity);
@@ -65,7 +66,8 @@ std::string quoted(const std::string& value)
 
 TEST(Text, writes_numbers)
 {
-    for (const int64_t value : {int64_t{0}, int64_t{-1}, int64_t{9}, int64_t{10}, int64_t{-100}, INT64_MAX, INT64_MIN, int64_t{1} << 40})
+    for (const int64_t value :
+         {int64_t{0}, int64_t{-1}, int64_t{9}, int64_t{10}, int64_t{-100}, INT64_MAX, INT64_MIN, int64_t{1} << 40})
         EXPECT_EQ(integer(value), std::to_string(value));
     char buffer[64];
     EXPECT_STREQ(Text(buffer, sizeof buffer).add(UINT32_MAX).add(' ').add(INT32_MIN).c_str(), "4294967295 -2147483648");
@@ -98,7 +100,8 @@ TEST(Text, shapes)
 {
     const int64_t shape[2] = {5, 0};
     char buffer[64];
-    EXPECT_STREQ(Text(buffer, sizeof buffer).add_shape(2, shape).add_shape(1, shape).add_shape(0, nullptr).c_str(), "[5, 0][5][]");
+    EXPECT_STREQ(Text(buffer, sizeof buffer).add_shape(2, shape).add_shape(1, shape).add_shape(0, nullptr).c_str(),
+                 "[5, 0][5][]");
 }
 
 TEST(Report, fills_an_error_whole)
@@ -107,8 +110,8 @@ TEST(Report, fills_an_error_whole)
     std::memset(&error, 0xAB, sizeof error);
     Report report("moeq_something", &error);
     const int64_t shape[2] = {2, 3};
-    const moeq_status status = (report.fail(MOEQ_ERROR_SHAPE, 3, "weight") << "got ").shape(2, shape) << "; want " << 7u << " of "
-                                                                                                     << uint64_t{9};
+    const moeq_status status = (report.fail(MOEQ_ERROR_SHAPE, 3, "weight") << "got ").shape(2, shape)
+                               << "; want " << 7u << " of " << uint64_t{9};
     EXPECT_EQ(status, MOEQ_ERROR_SHAPE);
     EXPECT_EQ(error.status, MOEQ_ERROR_SHAPE);
     EXPECT_EQ(error.argument, 3);

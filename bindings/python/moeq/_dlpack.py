@@ -1,4 +1,4 @@
-"""Tensors in: borrowing for one call, or handing ownership to the library. Tensors out are in _export.py.
+"""Tensors in, borrowed for one call. Handing ownership to the library is in _adopt.py, tensors out are in _export.py.
 
 A source of elements may be a moeq.Tensor, a NumPy array (read directly, so that ml_dtypes, read-only and negatively
 strided arrays work with every NumPy), anything with `__dlpack__` (versioned capsules, or the form before DLPack 1.0), a
@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ._cdef import ffi
-from ._errors import DtypeError, LayoutError, check, new_error
-from ._library import lib
+from ._errors import DtypeError, LayoutError
 from ._names import NUMPY_CODES, number_of, numpy_module
 
 MAX_VERSION = (1, 1)
@@ -225,86 +224,6 @@ def borrow(source: Any, argument: str, *, writable: bool = False) -> Borrowed:
             "array, or a contiguous buffer"
         ) from None
     return _borrow_buffer(view, argument)
-
-
-class Owned:
-    """A managed tensor taken from its producer for the library to own. Where the library does not take it after all,
-    `give_back` undoes the taking."""
-
-    __slots__ = ("pointer", "_undo")
-
-    def __init__(self, pointer: Any, undo: Callable[[], Any]) -> None:
-        self.pointer = pointer
-        self._undo = undo
-
-    def give_back(self) -> None:
-        self._undo()
-
-
-def own(source: Any, argument: str, context: Any) -> Owned:
-    """A tensor whose ownership the library can take. The producer's own deleter is used wherever it has one, so that
-    the last release needs no Python."""
-    from ._export import numpy_capsule, shared
-
-    numpy = numpy_module()
-    capsule = None
-    if numpy is not None and isinstance(source, numpy.ndarray):
-        capsule = numpy_capsule(source, numpy_code(source, argument), versioned=True)
-    elif type(source) is Capsule:
-        capsule = source
-    elif hasattr(type(source), "__dlpack__"):
-        capsule = request_capsule(source, writable=True)
-    if capsule is not None:
-        return _take_capsule(capsule, argument, context, legacy_flags(source))
-    managed = shared(borrow(source, argument))
-    return Owned(managed, lambda: managed.deleter(managed))
-
-
-def _take_capsule(capsule: Any, argument: str, context: Any, flags: int) -> Owned:
-    if capsule_is_valid(capsule, VERSIONED):
-        managed = ffi.cast("struct DLManagedTensorVersioned *", capsule_get_pointer(capsule, VERSIONED))
-        capsule_set_name(capsule, USED_VERSIONED)
-        return Owned(managed, lambda: capsule_set_name(capsule, VERSIONED))
-    if not capsule_is_valid(capsule, LEGACY):
-        raise DtypeError(f"moeq: {argument}: got a capsule {capsule!r} that is no DLPack tensor, or a used one")
-    legacy = ffi.cast("struct DLManagedTensor *", capsule_get_pointer(capsule, LEGACY))
-    out, err = ffi.new("struct DLManagedTensorVersioned **"), new_error()
-    check(lib.moeq_tensor_from_legacy(context, legacy, out, err), err)
-    capsule_set_name(capsule, USED_LEGACY)
-    managed = out[0]
-    managed.flags |= flags
-    return Owned(managed, lambda: managed.deleter(managed))
-
-
-class Adoption:
-    """Named tensors as the array of moeq_component that "adopt" functions take. Use in `with`: what the block
-    raises gives every tensor back to its producer."""
-
-    def __init__(self, components: Mapping[str, Any], context: Any) -> None:
-        self._owned: list[Owned] = []
-        self.count = len(components)
-        self.array = ffi.new("moeq_component[]", max(self.count, 1))
-        try:
-            for index, (name, source) in enumerate(components.items()):
-                owned = own(source, name, context)
-                self._owned.append(owned)
-                self.array[index].component = number_of("component", name)
-                self.array[index].tensor = owned.pointer
-        except BaseException:
-            self._give_back()
-            raise
-
-    def _give_back(self) -> None:
-        for owned in self._owned:
-            owned.give_back()
-        self._owned.clear()
-
-    def __enter__(self) -> Adoption:
-        return self
-
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        if kind is not None:
-            self._give_back()
 
 
 def borrow_components(components: Mapping[str, Any], *, writable: bool) -> tuple[Any, list[Borrowed]]:

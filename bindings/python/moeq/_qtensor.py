@@ -8,9 +8,10 @@ from array import array
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ._adopt import Adoption
 from ._cdef import ffi
 from ._context import Context, default_context, sized
-from ._dlpack import Adoption, borrow, borrow_components, describe
+from ._dlpack import borrow, borrow_components, describe
 from ._errors import ArgumentError, NotFoundError, RangeError, StateError, check, new_error
 from ._library import lib
 from ._names import COMPONENTS, DTYPES, METRICS, NUMBERS, dtype_code, number_of
