@@ -197,7 +197,7 @@ def sanitized(preset, suites):
     def stage(runner):
         broken = build_preset(runner, preset)
         return broken or run_ctest(runner, preset, suites, UBSAN_OPTIONS="print_stacktrace=1",
-                                   ASAN_OPTIONS="detect_stack_use_after_return=1:allocator_may_return_null=1")
+                                   ASAN_OPTIONS="allocator_may_return_null=1")
 
     return stage
 

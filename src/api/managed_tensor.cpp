@@ -26,8 +26,8 @@ void delete_managed(DLManagedTensorVersioned* tensor)
 
 } // namespace
 
-moeq_status managed_tensor_create(const moeq_context& context, const TensorView& view, void* owner, ReleaseOwner release,
-                                  DLManagedTensorVersioned** out, Report& report)
+moeq_status managed_tensor_create(const moeq_context& context, const TensorView& view, void* owner,
+                                  ReleaseOwner release, DLManagedTensorVersioned** out, Report& report)
 {
     auto* managed = create<ManagedTensor>(context.allocator);
     if (managed == nullptr)

@@ -38,8 +38,8 @@ moeq_status Assembly::open(const TensorView* given, Report& report)
     if (copy.data == nullptr)
         return report.out_of_memory(bytes);
     for (int64_t i = 0; i < copy.count; ++i)
-        reinterpret_cast<float*>(copy.data)[i] =
-            *reinterpret_cast<const float*>(given->data + i * (given->ndim == 0 ? 0 : given->strides[0]) * given->itemsize());
+        reinterpret_cast<float*>(copy.data)[i] = *reinterpret_cast<const float*>(
+            given->data + i * (given->ndim == 0 ? 0 : given->strides[0]) * given->itemsize());
     set_contiguous_strides(copy);
     amax = copy;
     store_given_scales(weight, amax);

@@ -55,8 +55,9 @@ moeq_status check_dtype(const TensorView& view, const Wanted& wanted, Report& re
     char names[128];
     describe_dtype_set(wanted.dtypes, names);
     return report.fail(MOEQ_ERROR_DTYPE, wanted.argument, wanted.name)
-           << "got " << dtype_name(view.dtype) << " (DLPack code " << dtype_code(view.dtype) << ", bits " << dtype_bits(view.dtype)
-           << ", lanes " << dtype_lanes(view.dtype) << "); want " << names << "; convert it first";
+           << "got " << dtype_name(view.dtype) << " (DLPack code " << dtype_code(view.dtype) << ", bits "
+           << dtype_bits(view.dtype) << ", lanes " << dtype_lanes(view.dtype) << "); want " << names
+           << "; convert it first";
 }
 
 moeq_status check_rank(const DLTensor& tensor, const Wanted& wanted, Report& report)
@@ -106,7 +107,8 @@ moeq_status take_data(const DLTensor& tensor, const Wanted& wanted, TensorView& 
     const __int128 first = static_cast<__int128>(reinterpret_cast<uintptr_t>(tensor.data)) + tensor.byte_offset;
     const __int128 limit = static_cast<__int128>(UINTPTR_MAX);
     if (first + span.low < 0 || first > limit || first + span.high > limit || span.high - span.low > INT64_MAX)
-        return ((report.fail(MOEQ_ERROR_LAYOUT, wanted.argument, wanted.name) << "got strides ").shape(view.ndim, view.strides)
+        return ((report.fail(MOEQ_ERROR_LAYOUT, wanted.argument, wanted.name) << "got strides ")
+                    .shape(view.ndim, view.strides)
                 << " and byte_offset ")
                    .hex(tensor.byte_offset)
                << ", which leave the address space; want a tensor inside its memory";
@@ -147,7 +149,8 @@ bool is_injective(const TensorView& view)
     return true;
 }
 
-moeq_status check_writable(const DLManagedTensorVersioned& tensor, const Wanted& wanted, const TensorView& view, Report& report)
+moeq_status check_writable(const DLManagedTensorVersioned& tensor, const Wanted& wanted, const TensorView& view,
+                           Report& report)
 {
     if (view.read_only)
         return report.fail(MOEQ_ERROR_READ_ONLY, wanted.argument, wanted.name)
@@ -165,10 +168,7 @@ moeq_status check_writable(const DLManagedTensorVersioned& tensor, const Wanted&
 }
 
 // Around an extent of 0 the product of the others may be anything, and then no stride is ever used.
-int64_t next_stride(int64_t stride, int64_t extent)
-{
-    return checked_multiply(stride, extent, &stride) ? stride : 0;
-}
+int64_t next_stride(int64_t stride, int64_t extent) { return checked_multiply(stride, extent, &stride) ? stride : 0; }
 
 } // namespace
 
@@ -258,7 +258,8 @@ moeq_status check_no_overlap(const TensorView& destination, const Wanted& wanted
            << "got memory that overlaps " << other_name << "; want a destination of its own";
 }
 
-moeq_status check_shape(const TensorView& view, const Wanted& wanted, int32_t ndim, const int64_t* shape, Report& report)
+moeq_status check_shape(const TensorView& view, const Wanted& wanted, int32_t ndim, const int64_t* shape,
+                        Report& report)
 {
     bool same = view.ndim == ndim;
     for (int32_t i = 0; same && i < ndim; ++i)

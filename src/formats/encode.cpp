@@ -100,8 +100,7 @@ struct SegmentParts {
     SegmentParts(const Geometry& g, const RunSegments& segments)
     {
         part = round_down(maximum(kTaskElements, g.block), g.block);
-        // A segment's first whole block may begin a block later than the segment: one part more.
-        parts = segments.length <= part ? 1 : ceil_divide(segments.length, part) + 1;
+        parts = maximum(1, ceil_divide(segments.length, part));
         segments_per_task = parts > 1 ? 1 : maximum(1, kTaskElements / maximum(segments.length, 1));
         tasks = parts > 1 ? segments.count * parts : ceil_divide(segments.count, segments_per_task);
     }
