@@ -11,12 +11,12 @@ namespace moeq {
 template <class T>
 struct SizedStruct;
 
-#define MOEQ_SIZED_STRUCT(type, first_release_size)                                                                    \
-    template <>                                                                                                        \
-    struct SizedStruct<type> {                                                                                         \
-        static constexpr const char* kName = #type;                                                                    \
-        static constexpr uint32_t kMinimum = first_release_size;                                                       \
-        static_assert(sizeof(type) >= kMinimum);                                                                       \
+#define MOEQ_SIZED_STRUCT(type, first_release_size)              \
+    template <>                                                  \
+    struct SizedStruct<type> {                                   \
+        static constexpr const char* kName = #type;              \
+        static constexpr uint32_t kMinimum = first_release_size; \
+        static_assert(sizeof(type) >= kMinimum);                 \
     };
 
 MOEQ_SIZED_STRUCT(moeq_context_options, 56)

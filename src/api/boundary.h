@@ -51,7 +51,8 @@ moeq_status guarded(const char* function, moeq_error* err, Body&& body)
            << "got a handle that was released, or never was one; want one that is alive";
 }
 
-[[nodiscard]] inline moeq_status check_zero(int64_t value, const char* field, int32_t argument, const char* name, Report& report)
+[[nodiscard]] inline moeq_status check_zero(int64_t value, const char* field, int32_t argument, const char* name,
+                                            Report& report)
 {
     if (value == 0)
         return MOEQ_OK;
@@ -110,7 +111,8 @@ void write_struct(const T& value, T* out)
 {
     if (stream == nullptr)
         return MOEQ_OK;
-    return report.fail(MOEQ_ERROR_ARGUMENT, argument, "stream") << "got a stream with tensors in host memory; want NULL";
+    return report.fail(MOEQ_ERROR_ARGUMENT, argument, "stream")
+           << "got a stream with tensors in host memory; want NULL";
 }
 
 } // namespace moeq

@@ -89,7 +89,8 @@ extern "C" moeq_status moeq_builder_create(const moeq_context* context, const mo
 namespace {
 
 // A range of one axis that a piece asks for.
-moeq_status check_range(int32_t argument, const char* name, int64_t begin, int64_t count, int64_t extent, Report& report)
+moeq_status check_range(int32_t argument, const char* name, int64_t begin, int64_t count, int64_t extent,
+                        Report& report)
 {
     if (begin >= 0 && count <= extent && begin <= extent - count)
         return MOEQ_OK;
@@ -201,9 +202,9 @@ moeq_status refuse_gaps(const Assembly& assembly, Report& report)
     });
     const moeq_status status = report.fail(MOEQ_ERROR_INCOMPLETE, 1, "builder")
                                << "got " << assembly.covered << " of " << assembly.geometry().count()
-                               << " elements; the first gap is experts [" << first.expert_begin << ", " << first.expert_end
-                               << "), rows [" << first.row_begin << ", " << first.row_end << "), columns ["
-                               << first.column_begin << ", " << first.column_end
+                               << " elements; the first gap is experts [" << first.expert_begin << ", "
+                               << first.expert_end << "), rows [" << first.row_begin << ", " << first.row_end
+                               << "), columns [" << first.column_begin << ", " << first.column_end
                                << "); want all; moeq_builder_get_missing lists the rest";
     report.set_place({first.expert_begin, first.row_begin, first.column_begin});
     report.set_class("H09");

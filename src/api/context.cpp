@@ -32,7 +32,8 @@ moeq_status check_options(const moeq_context_options& options, Report& report)
 {
     if ((options.host_alloc == nullptr) != (options.host_free == nullptr))
         return report.fail(MOEQ_ERROR_ARGUMENT, 1, "options")
-               << "got " << (options.host_alloc == nullptr ? "host_free without host_alloc" : "host_alloc without host_free")
+               << "got "
+               << (options.host_alloc == nullptr ? "host_free without host_alloc" : "host_alloc without host_free")
                << "; want both or neither";
     if (options.thread_limit < 0)
         return report.fail(MOEQ_ERROR_ARGUMENT, 1, "options")
@@ -49,7 +50,8 @@ moeq_status check_options(const moeq_context_options& options, Report& report)
     if (cpu::environment_tier() < 0) {
         Failure failure = report.fail(MOEQ_ERROR_ARGUMENT);
         failure << "got MOEQ_CPU_TIER=";
-        return failure.quoted(std::getenv("MOEQ_CPU_TIER")) << " in the environment; want scalar, avx2, avx512, neon or best";
+        return failure.quoted(std::getenv("MOEQ_CPU_TIER"))
+               << " in the environment; want scalar, avx2, avx512, neon or best";
     }
     return MOEQ_OK;
 }
@@ -69,7 +71,9 @@ moeq_context* construct(const moeq_context_options& options, Report& report, moe
     const int32_t threads = options.thread_limit != 0 ? options.thread_limit : usable_threads();
     auto* context = ::new (memory) moeq_context(options, tier, threads);
     context->allocator.adopt(sizeof(moeq_context));
-    context->tier_reason = asked ? "asked for in the options" : limit != MOEQ_CPU_TIER_BEST ? "the best that MOEQ_CPU_TIER allows" : "the best of this CPU";
+    context->tier_reason = asked                         ? "asked for in the options"
+                           : limit != MOEQ_CPU_TIER_BEST ? "the best that MOEQ_CPU_TIER allows"
+                                                         : "the best of this CPU";
     fill_reference_kernels(&context->kernels);
     cpu::overlay_tier(tier, &context->kernels);
     *status = MOEQ_OK;

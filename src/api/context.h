@@ -25,7 +25,7 @@ struct moeq_context : moeq::LiveHandle {
     moeq::Executor executor;
     moeq::cpu::Kernels kernels{};
     moeq::Pool* pool = nullptr; // NULL: the caller's executor, or serial
-    int32_t tier;    // MOEQ_CPU_TIER_
+    int32_t tier;               // MOEQ_CPU_TIER_
     const char* tier_reason = "";
     int32_t threads; // that a call may use, the caller included
     void* user;

@@ -21,8 +21,8 @@ extern "C" const char* moeq_version_string(void)
 extern "C" const char* moeq_status_name(moeq_status status)
 {
     switch (status) {
-#define MOEQ_NAME(constant)                                                                                            \
-    case constant:                                                                                                     \
+#define MOEQ_NAME(constant) \
+    case constant:          \
         return #constant;
         MOEQ_NAME(MOEQ_OK)
         MOEQ_NAME(MOEQ_ERROR_ARGUMENT)
@@ -70,12 +70,23 @@ struct NamedSize {
 };
 
 // Every public struct, the frozen ones too: bindings compare them all.
-#define MOEQ_SIZE(type) {#type, sizeof(type)}
+#define MOEQ_SIZE(type)     \
+    {                       \
+#type, sizeof(type) \
+    }
 constexpr NamedSize kStructs[] = {
-    MOEQ_SIZE(moeq_error),          MOEQ_SIZE(moeq_context_options), MOEQ_SIZE(moeq_memory),
-    MOEQ_SIZE(moeq_spec),           MOEQ_SIZE(moeq_component_info),  MOEQ_SIZE(moeq_component),
-    MOEQ_SIZE(moeq_quantize_options), MOEQ_SIZE(moeq_qtensor_info),  MOEQ_SIZE(moeq_region),
-    MOEQ_SIZE(moeq_block),          MOEQ_SIZE(moeq_builder_state),   MOEQ_SIZE(moeq_reduce_options),
+    MOEQ_SIZE(moeq_error),
+    MOEQ_SIZE(moeq_context_options),
+    MOEQ_SIZE(moeq_memory),
+    MOEQ_SIZE(moeq_spec),
+    MOEQ_SIZE(moeq_component_info),
+    MOEQ_SIZE(moeq_component),
+    MOEQ_SIZE(moeq_quantize_options),
+    MOEQ_SIZE(moeq_qtensor_info),
+    MOEQ_SIZE(moeq_region),
+    MOEQ_SIZE(moeq_block),
+    MOEQ_SIZE(moeq_builder_state),
+    MOEQ_SIZE(moeq_reduce_options),
 };
 #undef MOEQ_SIZE
 

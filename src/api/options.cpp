@@ -21,7 +21,8 @@ moeq_status check_host_device(int32_t device_type, int32_t device_id, int32_t ty
                << "got " << device_type << "; want a MOEQ_DEVICE_ constant";
     }
     if (device_id != 0)
-        return report.fail(MOEQ_ERROR_DEVICE, id_argument, id_name) << "got " << device_id << "; want 0 for host memory";
+        return report.fail(MOEQ_ERROR_DEVICE, id_argument, id_name)
+               << "got " << device_id << "; want 0 for host memory";
     return MOEQ_OK;
 }
 
@@ -34,14 +35,15 @@ moeq_status read_quantize_options(const moeq_quantize_options* given, int32_t ar
                                "options.device_id", report));
     if (out->storage_count < 0 || (out->storage == nullptr) != (out->storage_count == 0))
         return report.fail(MOEQ_ERROR_ARGUMENT, argument, "options")
-               << "got storage_count " << out->storage_count << (out->storage == nullptr ? " without storage" : " with storage")
-               << "; want both or neither";
+               << "got storage_count " << out->storage_count
+               << (out->storage == nullptr ? " without storage" : " with storage") << "; want both or neither";
     if (out->storage != nullptr && out->device_type != MOEQ_DEVICE_DEFAULT)
         return report.fail(MOEQ_ERROR_ARGUMENT, argument, "options")
                << "got storage and a device_type; want one of them: the storage says where it is";
     if (out->staging_limit < 0 || (out->staging_limit != 0 && !for_builder))
         return report.fail(MOEQ_ERROR_ARGUMENT, argument, "options")
-               << "got staging_limit " << out->staging_limit << (for_builder ? "; want 0 (none) or more" : "; want 0: only builders stage");
+               << "got staging_limit " << out->staging_limit
+               << (for_builder ? "; want 0 (none) or more" : "; want 0: only builders stage");
     return MOEQ_OK;
 }
 

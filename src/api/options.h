@@ -11,6 +11,7 @@ namespace moeq {
 
 // A place for new memory: only the host's for now. Arguments of a function of their own, or fields of `type_name`.
 [[nodiscard]] moeq_status check_host_device(int32_t device_type, int32_t device_id, int32_t type_argument,
-                                            int32_t id_argument, const char* type_name, const char* id_name, Report& report);
+                                            int32_t id_argument, const char* type_name, const char* id_name,
+                                            Report& report);
 
 } // namespace moeq

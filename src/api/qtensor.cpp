@@ -10,8 +10,8 @@
 using namespace moeq;
 
 extern "C" moeq_status moeq_qtensor_adopt(const moeq_context* context, const moeq_spec* spec, int32_t ndim,
-                                          const int64_t* shape, const moeq_component* components, int64_t component_count,
-                                          void* stream, moeq_qtensor** out, moeq_error* err)
+                                          const int64_t* shape, const moeq_component* components,
+                                          int64_t component_count, void* stream, moeq_qtensor** out, moeq_error* err)
 {
     return guarded("moeq_qtensor_adopt", err, [&](Report& report) -> moeq_status {
         MOEQ_TRY(check_not_null(out, 8, "out", report));
@@ -25,7 +25,8 @@ extern "C" moeq_status moeq_qtensor_adopt(const moeq_context* context, const moe
             known.logical_dtype = MOEQ_DTYPE_BF16;
         MOEQ_TRY(make_geometry(known, 2, ndim, shape, 4, "shape", &geometry, report));
         EncodedWeight weight;
-        MOEQ_TRY(accept_components(geometry, components, component_count, Access::kRead, 5, "components", &weight, report));
+        MOEQ_TRY(
+            accept_components(geometry, components, component_count, Access::kRead, 5, "components", &weight, report));
         MOEQ_TRY(check_host_stream(stream, 7, report));
         Storage* storage = nullptr;
         MOEQ_TRY(storage_adopt(*context, components, component_count, &storage, report));
@@ -44,7 +45,8 @@ extern "C" void moeq_qtensor_retain(const moeq_qtensor* qtensor)
 
 extern "C" void moeq_qtensor_release(const moeq_qtensor* qtensor)
 {
-    if (qtensor == nullptr || !LiveHandle::is_alive(qtensor) || qtensor->references.fetch_sub(1, std::memory_order_acq_rel) != 1)
+    if (qtensor == nullptr || !LiveHandle::is_alive(qtensor) ||
+        qtensor->references.fetch_sub(1, std::memory_order_acq_rel) != 1)
         return;
     Storage* storage = qtensor->storage;
     destroy(storage->context->allocator, const_cast<moeq_qtensor*>(qtensor));
@@ -84,8 +86,8 @@ extern "C" moeq_status moeq_qtensor_get_spec(const moeq_qtensor* qtensor, moeq_s
     });
 }
 
-extern "C" moeq_status moeq_qtensor_export(const moeq_qtensor* qtensor, int32_t component, DLManagedTensorVersioned** out,
-                                           moeq_error* err)
+extern "C" moeq_status moeq_qtensor_export(const moeq_qtensor* qtensor, int32_t component,
+                                           DLManagedTensorVersioned** out, moeq_error* err)
 {
     return guarded("moeq_qtensor_export", err, [&](Report& report) -> moeq_status {
         MOEQ_TRY(check_not_null(out, 3, "out", report));
@@ -130,7 +132,8 @@ moeq_status refuse_expert(int64_t expert, int64_t position, const Geometry& g, u
 {
     see(status_word, MOEQ_SEEN_BAD_EXPERT);
     const moeq_status status = report.fail(MOEQ_ERROR_RANGE, 2, "region")
-                               << "got expert " << expert << " at position " << position << "; want 0 to " << g.experts - 1;
+                               << "got expert " << expert << " at position " << position << "; want 0 to "
+                               << g.experts - 1;
     report.set_place({expert, -1, -1});
     return status;
 }
@@ -171,8 +174,8 @@ moeq_status select(const moeq_region& region, const Geometry& g, Selection* out,
     s.row_end = region.row_end == 0 ? g.rows : region.row_end;
     if (s.row_begin < 0 || s.row_begin > s.row_end || s.row_end > g.rows) {
         const moeq_status status = report.fail(MOEQ_ERROR_RANGE, 2, "region")
-                                   << "got rows [" << region.row_begin << ", " << region.row_end << "); want a range inside [0, "
-                                   << g.rows << ")";
+                                   << "got rows [" << region.row_begin << ", " << region.row_end
+                                   << "); want a range inside [0, " << g.rows << ")";
         report.set_place({-1, region.row_begin, -1});
         return status;
     }
@@ -182,8 +185,8 @@ moeq_status select(const moeq_region& region, const Geometry& g, Selection* out,
 }
 
 // [n, rows, C]; [rows, C] where n is 1; and the weight's own shape for all of it.
-moeq_status check_destination_shape(const TensorView& destination, const Selection& s, const Geometry& g, const Wanted& wanted,
-                                    Report& report)
+moeq_status check_destination_shape(const TensorView& destination, const Selection& s, const Geometry& g,
+                                    const Wanted& wanted, Report& report)
 {
     const int64_t folded[3] = {s.experts.count, s.rows(), g.columns};
     bool fits = destination.ndim == 3 || (destination.ndim == 2 && s.experts.count == 1);
@@ -220,8 +223,8 @@ extern "C" moeq_status moeq_qtensor_dequantize(const moeq_qtensor* qtensor, cons
     });
 }
 
-extern "C" moeq_status moeq_qtensor_copy(const moeq_qtensor* qtensor, int32_t device_type, int32_t device_id, void* stream,
-                                         moeq_qtensor** out, moeq_error* err)
+extern "C" moeq_status moeq_qtensor_copy(const moeq_qtensor* qtensor, int32_t device_type, int32_t device_id,
+                                         void* stream, moeq_qtensor** out, moeq_error* err)
 {
     return guarded("moeq_qtensor_copy", err, [&](Report& report) -> moeq_status {
         MOEQ_TRY(check_not_null(out, 5, "out", report));
@@ -258,8 +261,8 @@ extern "C" moeq_status moeq_qtensor_slice(const moeq_qtensor* qtensor, int32_t a
     });
 }
 
-extern "C" moeq_status moeq_qtensor_compare(const moeq_qtensor* qtensor, const DLManagedTensorVersioned* source, void* stream,
-                                            DLManagedTensorVersioned* destination, moeq_error* err)
+extern "C" moeq_status moeq_qtensor_compare(const moeq_qtensor* qtensor, const DLManagedTensorVersioned* source,
+                                            void* stream, DLManagedTensorVersioned* destination, moeq_error* err)
 {
     return guarded("moeq_qtensor_compare", err, [&](Report& report) -> moeq_status {
         MOEQ_TRY(check_handle(qtensor, 1, "qtensor", report));
@@ -279,8 +282,8 @@ extern "C" moeq_status moeq_qtensor_compare(const moeq_qtensor* qtensor, const D
             return MOEQ_OK;
         MOEQ_TRY(check_no_overlap(figures, wanted, dense, "source", report));
         MOEQ_TRY(check_components_apart(qtensor->weight, figures, wanted, "the handle's own storage", report));
-        const MetricSink sink{figures.data, figures.strides[0] * figures.itemsize(), figures.strides[1] * figures.itemsize(),
-                              static_cast<int32_t>(figures.shape[1])};
+        const MetricSink sink{figures.data, figures.strides[0] * figures.itemsize(),
+                              figures.strides[1] * figures.itemsize(), static_cast<int32_t>(figures.shape[1])};
         return compare_weight(engine_of(*qtensor->storage->context), qtensor->weight, StackView(dense), sink, report);
     });
 }

@@ -40,8 +40,8 @@ inline Engine engine_of(const moeq_context& context) { return {context.executor,
                                             Report& report);
 
 // LAYOUT where a stored component and another tensor of the call share memory: "`wanted.name` overlaps `overlapped`".
-[[nodiscard]] moeq_status check_components_apart(const EncodedWeight& weight, const TensorView& other, const Wanted& wanted,
-                                                 const char* overlapped, Report& report);
+[[nodiscard]] moeq_status check_components_apart(const EncodedWeight& weight, const TensorView& other,
+                                                 const Wanted& wanted, const char* overlapped, Report& report);
 
 // Storage that owns the caller's tensors from now on. On failure they are still the caller's.
 [[nodiscard]] moeq_status storage_adopt(const moeq_context& context, const moeq_component* components, int64_t count,

@@ -21,11 +21,12 @@ struct Request {
 
 moeq_status accept_source(const DLManagedTensorVersioned* source, int32_t argument, Request* request, Report& report)
 {
-    return accept_tensor(source, {.argument = argument, .name = "source", .dtypes = kSetWeights}, &request->source, report);
+    return accept_tensor(source, {.argument = argument, .name = "source", .dtypes = kSetWeights}, &request->source,
+                         report);
 }
 
-moeq_status accept_options(const moeq_quantize_options& options, const Geometry& geometry, int32_t argument, Request* request,
-                           Report& report)
+moeq_status accept_options(const moeq_quantize_options& options, const Geometry& geometry, int32_t argument,
+                           Request* request, Report& report)
 {
     request->status_word = options.status_word;
     request->has_amax = options.amax != nullptr;
@@ -39,8 +40,8 @@ moeq_status check_apart(const EncodedWeight& weight, const Request& request, con
     return request.has_amax ? check_components_apart(weight, request.amax, written, "amax", report) : MOEQ_OK;
 }
 
-moeq_status encode(const moeq_context& context, const EncodedWeight& weight, const Request& request, int32_t source_argument,
-                   float* absmax_staging, Report& report)
+moeq_status encode(const moeq_context& context, const EncodedWeight& weight, const Request& request,
+                   int32_t source_argument, float* absmax_staging, Report& report)
 {
     Findings findings;
     MOEQ_TRY(encode_weight(engine_of(context), weight, StackView(request.source), request.given_amax(), absmax_staging,
@@ -52,7 +53,8 @@ moeq_status encode(const moeq_context& context, const EncodedWeight& weight, con
 moeq_status encode_with_staging(const moeq_context& context, const EncodedWeight& weight, const Request& request,
                                 int32_t source_argument, Report& report)
 {
-    const int64_t bytes = weight.geometry.nested() ? weight.geometry.block_count() * static_cast<int64_t>(sizeof(float)) : 0;
+    const int64_t bytes =
+        weight.geometry.nested() ? weight.geometry.block_count() * static_cast<int64_t>(sizeof(float)) : 0;
     float* staging = nullptr;
     if (bytes > 0 && bytes <= kNestedStagingLimit)
         staging = static_cast<float*>(context.allocator.allocate(static_cast<uint64_t>(bytes)));
@@ -62,9 +64,9 @@ moeq_status encode_with_staging(const moeq_context& context, const EncodedWeight
 }
 
 // Arguments 2 to 5 of the calls that take a dense source: source, spec, options, stream.
-moeq_status accept_request(const DLManagedTensorVersioned* source, const moeq_spec* spec, const moeq_quantize_options* options,
-                           const void* stream, Request* request, moeq_quantize_options* known_options, Geometry* geometry,
-                           Report& report)
+moeq_status accept_request(const DLManagedTensorVersioned* source, const moeq_spec* spec,
+                           const moeq_quantize_options* options, const void* stream, Request* request,
+                           moeq_quantize_options* known_options, Geometry* geometry, Report& report)
 {
     MOEQ_TRY(check_not_null(spec, 3, "spec", report));
     MOEQ_TRY(accept_source(source, 2, request, report));
@@ -119,7 +121,8 @@ extern "C" moeq_status moeq_qtensor_quantize(const moeq_context* context, const 
 
 extern "C" moeq_status moeq_quantize_into(const moeq_context* context, const DLManagedTensorVersioned* source,
                                           const moeq_spec* spec, const moeq_quantize_options* options, void* stream,
-                                          const moeq_component* destinations, int64_t destination_count, moeq_error* err)
+                                          const moeq_component* destinations, int64_t destination_count,
+                                          moeq_error* err)
 {
     return guarded("moeq_quantize_into", err, [&](Report& report) -> moeq_status {
         MOEQ_TRY(check_handle(context, 1, "context", report));
@@ -128,9 +131,11 @@ extern "C" moeq_status moeq_quantize_into(const moeq_context* context, const DLM
         Geometry geometry;
         MOEQ_TRY(accept_request(source, spec, options, stream, &request, &known_options, &geometry, report));
         if (known_options.storage != nullptr)
-            return report.fail(MOEQ_ERROR_ARGUMENT, 4, "options") << "got storage; want none: destinations say where to write";
+            return report.fail(MOEQ_ERROR_ARGUMENT, 4, "options")
+                   << "got storage; want none: destinations say where to write";
         EncodedWeight weight;
-        MOEQ_TRY(accept_components(geometry, destinations, destination_count, Access::kWrite, 6, "destinations", &weight, report));
+        MOEQ_TRY(accept_components(geometry, destinations, destination_count, Access::kWrite, 6, "destinations",
+                                   &weight, report));
         MOEQ_TRY(check_apart(weight, request, {6, "destinations", 0}, report));
         return encode(*context, weight, request, 2, nullptr, report);
     });
@@ -154,13 +159,15 @@ extern "C" moeq_status moeq_qtensor_requantize(moeq_qtensor* qtensor, const DLMa
         MOEQ_TRY(check_host_stream(stream, 4, report));
         if (qtensor->sliced && geometry.nested())
             return report.fail(MOEQ_ERROR_UNSUPPORTED, 1, "qtensor")
-                   << "got a slice with nested statistics, whose offset all of the weight shares; want the whole weight";
+                   << "got a slice with nested statistics, whose offset all of the weight shares; want the whole "
+                      "weight";
         int32_t ids[kComponentLimit];
         const int32_t count = stored_components(geometry, ids);
         for (int32_t i = 0; i < count; ++i)
             if (weight.component(ids[i]).read_only)
                 return report.fail(MOEQ_ERROR_READ_ONLY, 1, "qtensor")
-                       << "got a handle whose " << component_name(ids[i]) << " was adopted read-only; want writable storage";
+                       << "got a handle whose " << component_name(ids[i])
+                       << " was adopted read-only; want writable storage";
         MOEQ_TRY(check_apart(weight, request, {1, "qtensor", 0}, report));
         qtensor->storage->generation.fetch_add(1, std::memory_order_relaxed);
         return encode(*qtensor->storage->context, weight, request, 2, nullptr, report);

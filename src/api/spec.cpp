@@ -30,8 +30,8 @@ extern "C" moeq_status moeq_spec_resolve(const moeq_spec* spec, int32_t ndim, co
     });
 }
 
-extern "C" moeq_status moeq_spec_get_component(const moeq_spec* spec, int32_t ndim, const int64_t* shape, int32_t component,
-                                               moeq_component_info* out, moeq_error* err)
+extern "C" moeq_status moeq_spec_get_component(const moeq_spec* spec, int32_t ndim, const int64_t* shape,
+                                               int32_t component, moeq_component_info* out, moeq_error* err)
 {
     return guarded("moeq_spec_get_component", err, [&](Report& report) -> moeq_status {
         Geometry geometry;

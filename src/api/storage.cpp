@@ -28,8 +28,8 @@ int64_t padded_bytes(const TensorView& view)
 
 } // namespace
 
-moeq_status storage_allocate(const moeq_context& context, const Geometry& geometry, EncodedWeight* weight, Storage** out,
-                             Report& report)
+moeq_status storage_allocate(const moeq_context& context, const Geometry& geometry, EncodedWeight* weight,
+                             Storage** out, Report& report)
 {
     weight->geometry = geometry;
     int32_t ids[kComponentLimit];
@@ -62,8 +62,8 @@ moeq_status storage_allocate(const moeq_context& context, const Geometry& geomet
 namespace {
 
 // Kernels walk the last axis of these without a stride, and the nested ones as a whole.
-moeq_status check_inner_stride(const Geometry& geometry, int32_t component, const TensorView& view, const Wanted& wanted,
-                               Report& report)
+moeq_status check_inner_stride(const Geometry& geometry, int32_t component, const TensorView& view,
+                               const Wanted& wanted, Report& report)
 {
     const bool whole = component == MOEQ_COMPONENT_NESTED_SCALE || component == MOEQ_COMPONENT_NESTED_MAP;
     const bool inner = component == MOEQ_COMPONENT_CODES || (component == MOEQ_COMPONENT_SCALE && geometry.packed());
@@ -98,16 +98,17 @@ void write_code_map(const Geometry& geometry, const TensorView& view)
 }
 
 // One component against its layout.
-moeq_status accept_component(const Geometry& geometry, const moeq_component& component, Access access, const Wanted& base,
-                             TensorView* out, Report& report)
+moeq_status accept_component(const Geometry& geometry, const moeq_component& component, Access access,
+                             const Wanted& base, TensorView* out, Report& report)
 {
     if (component.reserved != 0)
-        return report.fail(MOEQ_ERROR_ARGUMENT, base.argument, base.name) << "got reserved " << component.reserved << "; want 0";
+        return report.fail(MOEQ_ERROR_ARGUMENT, base.argument, base.name)
+               << "got reserved " << component.reserved << "; want 0";
     TensorView layout;
     if (!component_layout(geometry, component.component, &layout))
         return report.fail(MOEQ_ERROR_NOT_FOUND, base.argument, base.name)
-               << "got component " << component.component << " (" << component_name(component.component) << "); want one that "
-               << geometry.format->name << " has with this spec";
+               << "got component " << component.component << " (" << component_name(component.component)
+               << "); want one that " << geometry.format->name << " has with this spec";
     Wanted wanted = base;
     wanted.name = component_name(component.component);
     wanted.dtypes = dtype_set(layout.dtype);
@@ -127,9 +128,11 @@ moeq_status accept_components(const Geometry& geometry, const moeq_component* co
 {
     const Wanted base{.argument = argument, .name = name, .dtypes = 0};
     if (count < 0 || count > kComponentLimit)
-        return report.fail(MOEQ_ERROR_ARGUMENT, argument, name) << "got a count of " << count << "; want 1 to " << kComponentLimit;
+        return report.fail(MOEQ_ERROR_ARGUMENT, argument, name)
+               << "got a count of " << count << "; want 1 to " << kComponentLimit;
     if (components == nullptr)
-        return report.fail(MOEQ_ERROR_ARGUMENT, argument, name) << "got NULL; want an array of " << count << " components";
+        return report.fail(MOEQ_ERROR_ARGUMENT, argument, name)
+               << "got NULL; want an array of " << count << " components";
     weight->geometry = geometry;
     uint32_t seen = 0;
     TensorView views[kComponentLimit];
@@ -137,13 +140,14 @@ moeq_status accept_components(const Geometry& geometry, const moeq_component* co
         const int32_t id = components[i].component;
         MOEQ_TRY(accept_component(geometry, components[i], access, base, &views[i], report));
         if ((seen >> id & 1) != 0)
-            return report.fail(MOEQ_ERROR_DUPLICATE, argument, name) << "got " << component_name(id) << " twice; want it once";
+            return report.fail(MOEQ_ERROR_DUPLICATE, argument, name)
+                   << "got " << component_name(id) << " twice; want it once";
         seen |= 1u << id;
         for (int64_t j = 0; j < i; ++j)
             if (components[j].tensor == components[i].tensor)
                 return report.fail(MOEQ_ERROR_DUPLICATE, argument, name)
-                       << "got one tensor as " << component_name(components[j].component) << " and as " << component_name(id)
-                       << "; want a tensor for each: its deleter runs once";
+                       << "got one tensor as " << component_name(components[j].component) << " and as "
+                       << component_name(id) << "; want a tensor for each: its deleter runs once";
         for (int64_t j = 0; access == Access::kWrite && j < i; ++j)
             MOEQ_TRY(check_no_overlap(views[i], {argument, component_name(id), 0}, views[j],
                                       component_name(components[j].component), report));
@@ -159,7 +163,8 @@ moeq_status accept_components(const Geometry& geometry, const moeq_component* co
     for (int32_t i = 0; i < needed; ++i)
         if ((seen >> ids[i] & 1) == 0)
             return report.fail(MOEQ_ERROR_INCOMPLETE, argument, name)
-                   << "got no " << component_name(ids[i]) << "; want it among the components of " << geometry.format->name;
+                   << "got no " << component_name(ids[i]) << "; want it among the components of "
+                   << geometry.format->name;
     weight->prepare();
     return MOEQ_OK;
 }
@@ -192,7 +197,8 @@ void storage_disown(Storage* storage)
     storage->release();
 }
 
-moeq_status qtensor_create(const EncodedWeight& weight, Storage* storage, bool sliced, moeq_qtensor** out, Report& report)
+moeq_status qtensor_create(const EncodedWeight& weight, Storage* storage, bool sliced, moeq_qtensor** out,
+                           Report& report)
 {
     auto* qtensor = create<moeq_qtensor>(storage->context->allocator);
     if (qtensor == nullptr)
@@ -204,8 +210,8 @@ moeq_status qtensor_create(const EncodedWeight& weight, Storage* storage, bool s
     return MOEQ_OK;
 }
 
-moeq_status accept_amax(const DLManagedTensorVersioned* amax, const Geometry& geometry, int32_t argument, TensorView* out,
-                        Report& report)
+moeq_status accept_amax(const DLManagedTensorVersioned* amax, const Geometry& geometry, int32_t argument,
+                        TensorView* out, Report& report)
 {
     const Wanted wanted{.argument = argument, .name = "amax", .dtypes = kSetFp32};
     if (geometry.packed() || geometry.spec.granularity != MOEQ_GRANULARITY_EXPERT)
@@ -219,8 +225,8 @@ moeq_status accept_amax(const DLManagedTensorVersioned* amax, const Geometry& ge
         if (value >= 0.0f && codec::magnitude_bits_fp32(value) < codec::kNonfiniteBits)
             continue;
         const moeq_status status = report.fail(MOEQ_ERROR_VALUE, argument, "amax")
-                                   << "got " << (value < 0.0f ? "a negative value" : "NaN or Inf") << " for expert " << e
-                                   << "; want finite values of 0 or more";
+                                   << "got " << (value < 0.0f ? "a negative value" : "NaN or Inf") << " for expert "
+                                   << e << "; want finite values of 0 or more";
         report.set_place({e, -1, -1});
         return status;
     }

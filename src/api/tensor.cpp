@@ -45,15 +45,16 @@ moeq_status describe_new_tensor(int32_t dtype, int32_t ndim, const int64_t* shap
     }
     int64_t bytes = 0;
     if (!checked_product(ndim, shape, &view->count) || !checked_multiply(view->count, view->itemsize(), &bytes))
-        return (report.fail(MOEQ_ERROR_SHAPE, 4, "shape") << "got ").shape(ndim, shape) << "; want less than 2^63 bytes in all";
+        return (report.fail(MOEQ_ERROR_SHAPE, 4, "shape") << "got ").shape(ndim, shape)
+               << "; want less than 2^63 bytes in all";
     set_contiguous_strides(*view);
     return MOEQ_OK;
 }
 
 } // namespace
 
-extern "C" moeq_status moeq_tensor_create(const moeq_context* context, int32_t dtype, int32_t ndim, const int64_t* shape,
-                                          int32_t device_type, int32_t device_id, void* stream,
+extern "C" moeq_status moeq_tensor_create(const moeq_context* context, int32_t dtype, int32_t ndim,
+                                          const int64_t* shape, int32_t device_type, int32_t device_id, void* stream,
                                           DLManagedTensorVersioned** out, moeq_error* err)
 {
     return guarded("moeq_tensor_create", err, [&](Report& report) -> moeq_status {

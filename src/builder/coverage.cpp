@@ -110,7 +110,8 @@ bool Coverage::same_columns(int64_t a, int64_t a_end, int64_t b, int64_t b_end) 
     if (a_end - a != b_end - b || spans_[a].row_end != spans_[b].row_begin)
         return false;
     for (int64_t i = 0; i < a_end - a; ++i)
-        if (spans_[a + i].column_begin != spans_[b + i].column_begin || spans_[a + i].column_end != spans_[b + i].column_end)
+        if (spans_[a + i].column_begin != spans_[b + i].column_begin ||
+            spans_[a + i].column_end != spans_[b + i].column_end)
             return false;
     return true;
 }

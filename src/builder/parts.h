@@ -15,9 +15,9 @@ struct Part {
 
 // A scale unit by its index. 8-bit formats: a tile of one expert; 4-bit formats: a block of a run.
 struct Unit {
-    Box box;              // 8-bit
-    int64_t run = 0;      // 4-bit
-    int64_t begin = 0;    // first element of the run
+    Box box;           // 8-bit
+    int64_t run = 0;   // 4-bit
+    int64_t begin = 0; // first element of the run
     int64_t elements = 0;
 };
 Unit unit_at(const Geometry& geometry, int64_t index);
@@ -42,7 +42,9 @@ void visit_tile_parts(const Geometry& g, const Box& box, Visit& visit)
                     continue;
                 const int64_t unit = (e * rows.count() + i) * columns.count() + j;
                 for (int64_t r = row_begin; r < row_end; ++r)
-                    visit(Part{unit, {e, r, column_begin}, column_end - column_begin,
+                    visit(Part{unit,
+                               {e, r, column_begin},
+                               column_end - column_begin,
                                (r - rows.begin(i)) * width + column_begin - columns.begin(j)});
             }
 }
@@ -52,12 +54,15 @@ template <class Visit>
 void visit_block_parts(const Geometry& g, const RunSegments::Segment& segment, int64_t begin, int64_t end, Visit& visit)
 {
     for (int64_t f = begin; f < end;) {
-        const int64_t ahead = segment.first.column + f - segment.begin; // columns from the begin of the segment's first row
+        const int64_t ahead =
+            segment.first.column + f - segment.begin; // columns from the begin of the segment's first row
         const int64_t column = ahead % g.columns;
         const int64_t row = segment.first.row + ahead / g.columns;
         const int64_t block = f / g.block;
         const int64_t count = minimum(minimum(end - f, g.columns - column), (block + 1) * g.block - f);
-        visit(Part{segment.run * g.run_blocks() + block, {segment.first.expert + row / g.rows, row % g.rows, column}, count,
+        visit(Part{segment.run * g.run_blocks() + block,
+                   {segment.first.expert + row / g.rows, row % g.rows, column},
+                   count,
                    f - block * g.block});
         f += count;
     }
@@ -87,7 +92,8 @@ void visit_segment_parts(const Geometry& g, const Box& box, Visit& visit)
 template <class Visit>
 void for_each_part(const Geometry& geometry, const Box& box, Visit visit)
 {
-    geometry.packed() ? detail::visit_segment_parts(geometry, box, visit) : detail::visit_tile_parts(geometry, box, visit);
+    geometry.packed() ? detail::visit_segment_parts(geometry, box, visit)
+                      : detail::visit_tile_parts(geometry, box, visit);
 }
 
 } // namespace moeq

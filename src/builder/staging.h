@@ -10,9 +10,9 @@ namespace moeq {
 
 struct StagedUnit {
     int64_t unit;
-    int64_t bytes;                   // of the elements
-    std::atomic<int64_t> remaining;  // elements not yet here
-    StagedUnit* next;                // in its bucket, or in a list of spares
+    int64_t bytes;                  // of the elements
+    std::atomic<int64_t> remaining; // elements not yet here
+    StagedUnit* next;               // in its bucket, or in a list of spares
 
     char* elements() { return reinterpret_cast<char*>(this) + kHeader; }
 

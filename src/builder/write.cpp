@@ -54,8 +54,9 @@ private:
     moeq_status refuse_overlap(const Place& place)
     {
         const moeq_status status = report_.fail(MOEQ_ERROR_DUPLICATE, 5, "piece")
-                                   << "got an element that was written before, first at expert " << place.expert << ", row "
-                                   << place.row << ", column " << place.column << "; want every element once";
+                                   << "got an element that was written before, first at expert " << place.expert
+                                   << ", row " << place.row << ", column " << place.column
+                                   << "; want every element once";
         report_.set_place(place);
         report_.set_class("H08");
         return status;
@@ -108,13 +109,14 @@ private:
 
     moeq_status encode()
     {
-                stages_ = stages();
+        stages_ = stages();
         Findings findings;
         // What is staged is encoded by a later write, which must not fail for it.
         if (stages_)
             find_nonfinite(b_.engine, g_, patch_, patch_.box, findings);
         if (!findings.refused())
-            MOEQ_TRY(encode_whole_units(b_.engine, b_.weight, patch_, b_.given_amax(), b_.nested_absmax, findings, report_));
+            MOEQ_TRY(
+                encode_whole_units(b_.engine, b_.weight, patch_, b_.given_amax(), b_.nested_absmax, findings, report_));
         return conclude(findings, g_, 5, "piece", b_.status_word, report_);
     }
 
@@ -298,12 +300,12 @@ private:
     void encode_staged(StagedUnit* staged)
     {
         const Unit unit = unit_at(g_, staged->unit);
-                Findings findings; // were told when the pieces were written
+        Findings findings; // were told when the pieces were written
         if (g_.packed()) {
             float* absmax = b_.nested_absmax != nullptr ? b_.nested_absmax + staged->unit
                                                         : b_.weight.run_absmax(unit.run) + unit.begin / g_.block;
-            encode_lone_block(b_.engine, b_.weight, piece_.dtype, staged->elements(), unit.run, unit.begin, unit.elements, absmax,
-                              findings);
+            encode_lone_block(b_.engine, b_.weight, piece_.dtype, staged->elements(), unit.run, unit.begin,
+                              unit.elements, absmax, findings);
         } else {
             TensorView view = piece_;
             view.data = staged->elements();

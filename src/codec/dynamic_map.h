@@ -10,7 +10,8 @@ namespace moeq::codec {
 // 127 - p holds its negative. Both terms of the fraction below are integers that fp32 holds exactly (the divisor is
 // 2^8 * 5^(7 - e)), so one division rounds the exact value correctly. bitsandbytes builds its map with a framework's
 // linspace, whose last bits depend on the host's vector width; files carry their map, and a reader uses the stored one.
-MOEQ_HOST_DEVICE constexpr float dynamic_map_value(int index) {
+MOEQ_HOST_DEVICE constexpr float dynamic_map_value(int index)
+{
     if (index == 127) {
         return 0.0f;
     }
@@ -37,7 +38,8 @@ struct DynamicMap {
     float values[256];
 };
 
-consteval DynamicMap make_dynamic_map() {
+consteval DynamicMap make_dynamic_map()
+{
     DynamicMap map{};
     for (int i = 0; i < 256; ++i) {
         map.values[i] = dynamic_map_value(i);
@@ -52,7 +54,8 @@ inline constexpr uint8_t kDynamicZeroCode = 127;
 // even and an odd index; the odd one is taken exactly when t lies strictly beyond their midpoint fl(fl(a + b) * 0.5),
 // so a tie goes to the even index (what the binary search of bitsandbytes' CUDA code amounts to). Outside the map it
 // saturates; NaN gives the index of 0.
-MOEQ_HOST_DEVICE inline uint8_t dynamic_code(float t, const float *values) {
+MOEQ_HOST_DEVICE inline uint8_t dynamic_code(float t, const float* values)
+{
     if (is_nan(t)) {
         return kDynamicZeroCode;
     }
@@ -68,18 +71,21 @@ MOEQ_HOST_DEVICE inline uint8_t dynamic_code(float t, const float *values) {
     return static_cast<uint8_t>(below + (up ? 1u : 0u));
 }
 
-MOEQ_HOST_DEVICE inline uint8_t dynamic_code(float t) {
+MOEQ_HOST_DEVICE inline uint8_t dynamic_code(float t)
+{
     static constexpr DynamicMap map = kDynamicMap;
     return dynamic_code(t, map.values);
 }
 
-MOEQ_HOST_DEVICE inline float dynamic_decode(uint8_t code) {
+MOEQ_HOST_DEVICE inline float dynamic_decode(uint8_t code)
+{
     static constexpr DynamicMap map = kDynamicMap;
     return map.values[code];
 }
 
 // A block statistic from its nested form: fl(fl(map[u8] * absmax2) + offset), two roundings (never fused).
-MOEQ_HOST_DEVICE inline float nested_absmax(float map_value, float absmax2, float offset) {
+MOEQ_HOST_DEVICE inline float nested_absmax(float map_value, float absmax2, float offset)
+{
     return add(multiply(map_value, absmax2), offset);
 }
 

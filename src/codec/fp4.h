@@ -32,7 +32,8 @@ inline constexpr uint8_t kFp4ZeroCode = 0;
 
 // The magnitude is the number of thresholds that |t| exceeds, so ties go to the smaller magnitude; beyond 1 it
 // saturates. What rounds to zero gets code 0 for both signs; so does NaN.
-MOEQ_HOST_DEVICE inline uint8_t fp4_code(float t) {
+MOEQ_HOST_DEVICE inline uint8_t fp4_code(float t)
+{
     static constexpr Fp4Thresholds thresholds = kFp4Thresholds;
     const uint32_t bits = float_bits(t);
     const uint32_t magnitude = bits & kMagnitudeMask;
@@ -61,7 +62,8 @@ inline constexpr Fp4BnbCpuThresholds kFp4BnbCpuThresholds = {
 
 // The number of thresholds that t exceeds: ties go down, towards -1, and t in (0, 1/384] gets code 8. NaN gives code 0
 // (bitsandbytes gives 3; moeq refuses or zeroes NaN before it gets here).
-MOEQ_HOST_DEVICE inline uint8_t fp4_code_bnb_cpu(float t) {
+MOEQ_HOST_DEVICE inline uint8_t fp4_code_bnb_cpu(float t)
+{
     static constexpr Fp4BnbCpuThresholds thresholds = kFp4BnbCpuThresholds;
     if (is_nan(t)) {
         return kFp4ZeroCode;
@@ -73,14 +75,13 @@ MOEQ_HOST_DEVICE inline uint8_t fp4_code_bnb_cpu(float t) {
     return static_cast<uint8_t>((kFp4BnbCpuCodesByValue >> (4 * rank)) & 15u);
 }
 
-MOEQ_HOST_DEVICE inline float fp4_value(uint8_t code) {
+MOEQ_HOST_DEVICE inline float fp4_value(uint8_t code)
+{
     static constexpr Fp4Values values = kFp4Values;
     return float_from_bits(values.bits[code & 15u]);
 }
 
 // One fp32 product. The absmax of a foreign file may be any number, negative ones included.
-MOEQ_HOST_DEVICE inline float fp4_decode(uint8_t code, float absmax) {
-    return multiply(fp4_value(code), absmax);
-}
+MOEQ_HOST_DEVICE inline float fp4_decode(uint8_t code, float absmax) { return multiply(fp4_value(code), absmax); }
 
 } // namespace moeq::codec

@@ -9,7 +9,8 @@ namespace moeq::codec {
 inline constexpr uint32_t kInverse127Bits = 0x3C010204u;
 
 // The code of an already scaled value t: round to nearest even, clamped to +-127; NaN gives 0.
-MOEQ_HOST_DEVICE inline int8_t int8_round(float t) {
+MOEQ_HOST_DEVICE inline int8_t int8_round(float t)
+{
     if (is_nan(t)) {
         return 0;
     }
@@ -21,14 +22,13 @@ MOEQ_HOST_DEVICE inline int8_t int8_round(float t) {
 }
 
 // code = clamp(rne(fl(x * multiplier)), -127, 127). The multiplier is statistic.h's.
-MOEQ_HOST_DEVICE inline int8_t int8_code(float x, float multiplier) {
-    return int8_round(multiply(x, multiplier));
-}
+MOEQ_HOST_DEVICE inline int8_t int8_code(float x, float multiplier) { return int8_round(multiply(x, multiplier)); }
 
 // Decode from the stored absmax a: fl(fl(q * a) * fl(1/127)), the two roundings of bitsandbytes. From |a| = 2^120 on,
 // where q * a could overflow, a is scaled by 2^-8 first and the result by 2^8 (both exact). A scale of NaN or Inf, or a
 // code of -128 in somebody else's file, goes through the same arithmetic.
-MOEQ_HOST_DEVICE inline float int8_decode_absmax(int8_t q, float a) {
+MOEQ_HOST_DEVICE inline float int8_decode_absmax(int8_t q, float a)
+{
     const float inverse = float_from_bits(kInverse127Bits);
     const float code = static_cast<float>(q);
     if ((float_bits(a) & kMagnitudeMask) >= 0x7B800000u /* 2^120 */) {
@@ -38,8 +38,6 @@ MOEQ_HOST_DEVICE inline float int8_decode_absmax(int8_t q, float a) {
 }
 
 // Decode from the stored factor s: fl(q * s).
-MOEQ_HOST_DEVICE inline float int8_decode_factor(int8_t q, float s) {
-    return multiply(static_cast<float>(q), s);
-}
+MOEQ_HOST_DEVICE inline float int8_decode_factor(int8_t q, float s) { return multiply(static_cast<float>(q), s); }
 
 } // namespace moeq::codec

@@ -26,7 +26,8 @@ inline constexpr uint8_t kNf4ZeroCode = 7;
 
 // code = number of thresholds that t exceeds, so a tie goes to the lower value; beyond +-1 it saturates. NaN gives the
 // code of zero.
-MOEQ_HOST_DEVICE inline uint8_t nf4_code(float t) {
+MOEQ_HOST_DEVICE inline uint8_t nf4_code(float t)
+{
     static constexpr Nf4Thresholds thresholds = kNf4Thresholds;
     if (is_nan(t)) {
         return kNf4ZeroCode;
@@ -38,14 +39,13 @@ MOEQ_HOST_DEVICE inline uint8_t nf4_code(float t) {
     return static_cast<uint8_t>(code);
 }
 
-MOEQ_HOST_DEVICE inline float nf4_value(uint8_t code) {
+MOEQ_HOST_DEVICE inline float nf4_value(uint8_t code)
+{
     static constexpr Nf4Values values = kNf4Values;
     return float_from_bits(values.bits[code & 15u]);
 }
 
 // One fp32 product. The absmax of a foreign file may be any number, negative ones included.
-MOEQ_HOST_DEVICE inline float nf4_decode(uint8_t code, float absmax) {
-    return multiply(nf4_value(code), absmax);
-}
+MOEQ_HOST_DEVICE inline float nf4_decode(uint8_t code, float absmax) { return multiply(nf4_value(code), absmax); }
 
 } // namespace moeq::codec

@@ -10,7 +10,8 @@ namespace moeq::codec {
 // The exponent is not bounded above: the caller clamps or turns what is too large into its Inf.
 // Integers only, so flush-to-zero modes cannot change the result.
 template <int kMantissaBits, int kBias>
-MOEQ_HOST_DEVICE constexpr uint32_t round_magnitude(uint32_t magnitude) {
+MOEQ_HOST_DEVICE constexpr uint32_t round_magnitude(uint32_t magnitude)
+{
     constexpr int kDropped = 23 - kMantissaBits;
     constexpr uint32_t kSmallestNormal = static_cast<uint32_t>(127 + 1 - kBias) << 23;
     if (magnitude >= kSmallestNormal) {
@@ -32,7 +33,8 @@ MOEQ_HOST_DEVICE constexpr uint32_t round_magnitude(uint32_t magnitude) {
 
 // The fp32 magnitude bits of a code below the format's Inf and NaN codes.
 template <int kMantissaBits, int kBias>
-MOEQ_HOST_DEVICE constexpr uint32_t widen_magnitude(uint32_t code) {
+MOEQ_HOST_DEVICE constexpr uint32_t widen_magnitude(uint32_t code)
+{
     if (code >> kMantissaBits != 0) {
         return (code << (23 - kMantissaBits)) + (static_cast<uint32_t>(127 - kBias) << 23);
     }

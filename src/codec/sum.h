@@ -13,7 +13,8 @@ inline constexpr int64_t kLeafElements = 256;
 // The leaf of elements start, start + 1, ... start + count - 1, count <= kLeafElements; at(i) is element i, of any type
 // that converts to double exactly. Starts from +0.
 template <typename At>
-MOEQ_HOST_DEVICE inline double leaf_sum(int64_t start, int64_t count, const At &at) {
+MOEQ_HOST_DEVICE inline double leaf_sum(int64_t start, int64_t count, const At& at)
+{
     double sum = 0.0;
     for (int64_t i = 0; i < count; ++i) {
         sum = add(sum, static_cast<double>(at(start + i)));
@@ -29,7 +30,8 @@ public:
 
     // A complete subtree of 2^level leaves, summed elsewhere by the same rule; the number of leaves so far must be a
     // multiple of 2^level. This is how threads share the work without changing the result.
-    MOEQ_HOST_DEVICE inline void add_subtree(double sum, int level) {
+    MOEQ_HOST_DEVICE inline void add_subtree(double sum, int level)
+    {
         const uint64_t leaves = uint64_t{1} << level;
         while ((count_ & (uint64_t{1} << level)) != 0) {
             sum = add(waiting_[level], sum);
@@ -40,7 +42,8 @@ public:
     }
 
     // +0 when there was no leaf.
-    MOEQ_HOST_DEVICE inline double result() const {
+    MOEQ_HOST_DEVICE inline double result() const
+    {
         double sum = 0.0;
         for (int level = 0; level < kLevels; ++level) {
             if ((count_ & (uint64_t{1} << level)) != 0) {
@@ -59,7 +62,8 @@ private:
 
 // The sum of the elements at(0), at(1), ... at(count - 1).
 template <typename At>
-MOEQ_HOST_DEVICE inline double pairwise_sum(int64_t count, const At &at) {
+MOEQ_HOST_DEVICE inline double pairwise_sum(int64_t count, const At& at)
+{
     PairwiseSum sum;
     for (int64_t start = 0; start < count; start += kLeafElements) {
         const int64_t rest = count - start;
@@ -70,16 +74,18 @@ MOEQ_HOST_DEVICE inline double pairwise_sum(int64_t count, const At &at) {
 
 // Element access for a plain array.
 struct FloatArray {
-    const float *values;
+    const float* values;
     MOEQ_HOST_DEVICE inline float operator()(int64_t i) const { return values[i]; }
 };
 
-MOEQ_HOST_DEVICE inline double pairwise_sum(const float *values, int64_t count) {
+MOEQ_HOST_DEVICE inline double pairwise_sum(const float* values, int64_t count)
+{
     return pairwise_sum(count, FloatArray{values});
 }
 
 // The offset of nested statistics: the mean of `count` block statistics, rounded once to fp32; 0 when there are none.
-MOEQ_HOST_DEVICE inline float mean_absmax(const float *absmax, int64_t count) {
+MOEQ_HOST_DEVICE inline float mean_absmax(const float* absmax, int64_t count)
+{
     return count == 0 ? 0.0f : static_cast<float>(pairwise_sum(absmax, count) / static_cast<double>(count));
 }
 

@@ -13,10 +13,17 @@ struct Named {
 
 // In the order of the bits of DtypeSet.
 constexpr Named kNamed[kDtypeNames] = {
-    {MOEQ_DTYPE_FP32, "fp32"},         {MOEQ_DTYPE_FP16, "fp16"},        {MOEQ_DTYPE_BF16, "bf16"},
-    {MOEQ_DTYPE_FP64, "fp64"},         {MOEQ_DTYPE_FP8_E4M3FN, "fp8_e4m3fn"}, {MOEQ_DTYPE_FP8_E5M2, "fp8_e5m2"},
-    {MOEQ_DTYPE_INT8, "int8"},         {MOEQ_DTYPE_UINT8, "uint8"},      {MOEQ_DTYPE_INT32, "int32"},
-    {MOEQ_DTYPE_INT64, "int64"},       {kDtypeInt16, "int16"},
+    {MOEQ_DTYPE_FP32, "fp32"},
+    {MOEQ_DTYPE_FP16, "fp16"},
+    {MOEQ_DTYPE_BF16, "bf16"},
+    {MOEQ_DTYPE_FP64, "fp64"},
+    {MOEQ_DTYPE_FP8_E4M3FN, "fp8_e4m3fn"},
+    {MOEQ_DTYPE_FP8_E5M2, "fp8_e5m2"},
+    {MOEQ_DTYPE_INT8, "int8"},
+    {MOEQ_DTYPE_UINT8, "uint8"},
+    {MOEQ_DTYPE_INT32, "int32"},
+    {MOEQ_DTYPE_INT64, "int64"},
+    {kDtypeInt16, "int16"},
 };
 
 } // namespace

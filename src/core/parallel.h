@@ -13,7 +13,8 @@ class Pool;
 class Executor {
 public:
     // parallel_for NULL: the pool; pool NULL too: the calling thread.
-    Executor(moeq_parallel_for_fn parallel_for, void* user, Pool* pool) : parallel_for_(parallel_for), user_(user), pool_(pool)
+    Executor(moeq_parallel_for_fn parallel_for, void* user, Pool* pool)
+        : parallel_for_(parallel_for), user_(user), pool_(pool)
     {
     }
 

@@ -54,12 +54,12 @@ void Report::set_os_error(int32_t code)
 }
 
 // Every appended part goes through here: the message stays a whole C string at any moment.
-#define MOEQ_APPEND(expression)                                                                                        \
-    if (report_.error_ != nullptr) {                                                                                   \
-        Text text(report_.error_->message + report_.length_, sizeof report_.error_->message - report_.length_);        \
-        text.expression;                                                                                               \
-        report_.length_ += text.size();                                                                                \
-    }                                                                                                                  \
+#define MOEQ_APPEND(expression)                                                                                 \
+    if (report_.error_ != nullptr) {                                                                            \
+        Text text(report_.error_->message + report_.length_, sizeof report_.error_->message - report_.length_); \
+        text.expression;                                                                                        \
+        report_.length_ += text.size();                                                                         \
+    }                                                                                                           \
     return *this
 
 Failure& Failure::operator<<(const char* text_) { MOEQ_APPEND(add(text_)); }

@@ -6,11 +6,11 @@
 #include "moeq.h"
 
 // Leaves with the status of a step that failed.
-#define MOEQ_TRY(expression)                                                                                           \
-    do {                                                                                                               \
-        const moeq_status moeq_try_status = (expression);                                                              \
-        if (moeq_try_status != MOEQ_OK)                                                                                \
-            return moeq_try_status;                                                                                    \
+#define MOEQ_TRY(expression)                              \
+    do {                                                  \
+        const moeq_status moeq_try_status = (expression); \
+        if (moeq_try_status != MOEQ_OK)                   \
+            return moeq_try_status;                       \
     } while (false)
 
 namespace moeq {

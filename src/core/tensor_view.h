@@ -16,7 +16,7 @@ struct TensorView {
     int32_t device_type = 0;
     int32_t device_id = 0;
     bool read_only = false;
-    int64_t count = 0;             // elements
+    int64_t count = 0; // elements
     int64_t shape[kMaxDims] = {};
     int64_t strides[kMaxDims] = {}; // in elements; 0 where the extent is 0 or 1
 
@@ -31,9 +31,9 @@ bool is_contiguous(const TensorView& view);
 enum class Access { kRead, kWrite };
 
 struct Wanted {
-    int32_t argument;    // 1 for the function's first
-    const char* name;    // as in moeq.h
-    uint32_t dtypes;     // a DtypeSet
+    int32_t argument; // 1 for the function's first
+    const char* name; // as in moeq.h
+    uint32_t dtypes;  // a DtypeSet
     Access access = Access::kRead;
 };
 
@@ -43,7 +43,8 @@ struct Wanted {
                                         Report& report);
 
 // The same for the struct inside a tensor of the form before 1.0, on any device: rank, extents and size are checked.
-[[nodiscard]] moeq_status view_legacy(const DLManagedTensor& tensor, const Wanted& wanted, TensorView* out, Report& report);
+[[nodiscard]] moeq_status view_legacy(const DLManagedTensor& tensor, const Wanted& wanted, TensorView* out,
+                                      Report& report);
 
 // LAYOUT where the byte ranges meet.
 [[nodiscard]] moeq_status check_no_overlap(const TensorView& destination, const Wanted& wanted, const TensorView& other,

@@ -9,7 +9,10 @@ namespace moeq {
 
 class Text {
 public:
-    Text(char* buffer, uint64_t capacity) : begin_(buffer), next_(buffer), last_(buffer + capacity - 1) { *next_ = '\0'; }
+    Text(char* buffer, uint64_t capacity) : begin_(buffer), next_(buffer), last_(buffer + capacity - 1)
+    {
+        *next_ = '\0';
+    }
 
     Text& add(const char* text) { return add(text, std::strlen(text)); }
     Text& add(const char* text, uint64_t length)

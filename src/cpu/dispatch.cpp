@@ -53,9 +53,9 @@ const char* tier_missing(int32_t tier)
 #endif
 #if defined(MOEQ_HAVE_AVX512)
     case MOEQ_CPU_TIER_AVX512:
-        if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512dq") ||
-            !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512vbmi") ||
-            !__builtin_cpu_supports("avx512vbmi2"))
+        if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+            !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl") ||
+            !__builtin_cpu_supports("avx512vbmi") || !__builtin_cpu_supports("avx512vbmi2"))
             return "the CPU lacks one of AVX-512 F, BW, DQ, VL, VBMI, VBMI2";
         return nullptr;
 #endif

@@ -53,8 +53,8 @@ uint8_t code_at(const EncodedWeight& weight, int64_t expert, int64_t row, int64_
     return (base + column) % 2 == 0 ? static_cast<uint8_t>(byte >> 4) : static_cast<uint8_t>(byte & 15);
 }
 
-void add_segment(const Engine& engine, const EncodedWeight& weight, const StackView& source, int64_t e, int64_t r, int64_t c,
-                 int64_t count, Sums& sums)
+void add_segment(const Engine& engine, const EncodedWeight& weight, const StackView& source, int64_t e, int64_t r,
+                 int64_t c, int64_t count, Sums& sums)
 {
     const Geometry& g = weight.geometry;
     float decoded[kChunk];
@@ -84,8 +84,8 @@ void store(const Sums& sums, int64_t elements, int64_t expert, const MetricSink&
 
 } // namespace
 
-moeq_status compare_weight(const Engine& engine, const EncodedWeight& weight, const StackView& source, const MetricSink& sink,
-                           Report& report)
+moeq_status compare_weight(const Engine& engine, const EncodedWeight& weight, const StackView& source,
+                           const MetricSink& sink, Report& report)
 {
     const Geometry& g = weight.geometry;
     auto body = [&](int64_t e) {

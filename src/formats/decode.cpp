@@ -10,8 +10,8 @@ namespace moeq {
 namespace {
 
 constexpr int64_t kTaskElements = 1 << 16;
-constexpr int64_t kSegment = 2048;       // elements decoded to the stack when the destination's columns are not contiguous
-constexpr int64_t kStatistics = 256;     // block statistics decoded at a time
+constexpr int64_t kSegment = 2048;   // elements decoded to the stack when the destination's columns are not contiguous
+constexpr int64_t kStatistics = 256; // block statistics decoded at a time
 
 // Decodes rows of one weight into one destination; one per task.
 class RowDecoder {
@@ -40,7 +40,8 @@ public:
     void decode_segment(int64_t expert, int64_t row, int64_t begin, int64_t end, char* to)
     {
         if (!g_.packed()) {
-            g_.scale_per_column() ? decode_columns(expert, row, begin, end, to) : decode_tiles(expert, row, begin, end, to);
+            g_.scale_per_column() ? decode_columns(expert, row, begin, end, to)
+                                  : decode_tiles(expert, row, begin, end, to);
         } else if (g_.spec.blocking == MOEQ_BLOCKING_ROW) {
             decode_range(expert * g_.rows + row, begin, end, to);
         } else {
@@ -156,8 +157,8 @@ moeq_status decode_rows(const Engine& engine, const EncodedWeight& weight, const
     return engine.executor.for_each(experts.count * bands, body, report);
 }
 
-void decode_elements(const Engine& engine, const EncodedWeight& weight, int64_t expert, int64_t row, int64_t begin, int64_t end,
-                     float* out)
+void decode_elements(const Engine& engine, const EncodedWeight& weight, int64_t expert, int64_t row, int64_t begin,
+                     int64_t end, float* out)
 {
     StackView unused;
     unused.dtype = MOEQ_DTYPE_FP32;

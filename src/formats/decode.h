@@ -30,8 +30,8 @@ struct ExpertList {
                                       int64_t row_begin, int64_t row_end, const StackView& destination, Report& report);
 
 // Columns [begin, end) of one row as fp32.
-void decode_elements(const Engine& engine, const EncodedWeight& weight, int64_t expert, int64_t row, int64_t begin, int64_t end,
-                     float* out);
+void decode_elements(const Engine& engine, const EncodedWeight& weight, int64_t expert, int64_t row, int64_t begin,
+                     int64_t end, float* out);
 
 // The statistics of blocks [first, first + count) of a run: plain ones as they are, nested ones decoded.
 void load_block_statistics(const EncodedWeight& weight, int64_t run, int64_t first, int64_t count, float* out);

@@ -72,8 +72,8 @@ void to_whole_tiles(const Tiling& tiling, int64_t* begin, int64_t* end)
         *end = tiling.begin(last);
 }
 
-moeq_status encode_whole_tiles(const Engine& engine, const EncodedWeight& weight, const Patch& patch, const TensorView* amax,
-                               Findings& findings, Report& report)
+moeq_status encode_whole_tiles(const Engine& engine, const EncodedWeight& weight, const Patch& patch,
+                               const TensorView* amax, Findings& findings, Report& report)
 {
     const Geometry& g = weight.geometry;
     Box box = patch.box;
@@ -115,7 +115,8 @@ void encode_range(const Engine& engine, const EncodedWeight& weight, const Patch
     if (!g.nested()) {
         encode_run(engine, weight, patch, run, begin, end, weight.run_absmax(run) + first_block, findings);
     } else if (absmax_staging != nullptr) {
-        encode_run(engine, weight, patch, run, begin, end, absmax_staging + run * g.run_blocks() + first_block, findings);
+        encode_run(engine, weight, patch, run, begin, end, absmax_staging + run * g.run_blocks() + first_block,
+                   findings);
     } else {
         float dropped[kNestedBlock];
         for (int64_t f = begin; f < end; f += kNestedBlock * g.block)
@@ -123,8 +124,8 @@ void encode_range(const Engine& engine, const EncodedWeight& weight, const Patch
     }
 }
 
-moeq_status encode_whole_blocks(const Engine& engine, const EncodedWeight& weight, const Patch& patch, float* absmax_staging,
-                                Findings& findings, Report& report)
+moeq_status encode_whole_blocks(const Engine& engine, const EncodedWeight& weight, const Patch& patch,
+                                float* absmax_staging, Findings& findings, Report& report)
 {
     const Geometry& g = weight.geometry;
     if (patch.box.empty())
@@ -181,8 +182,8 @@ RunSegments::Segment RunSegments::operator[](int64_t i) const
     return segment;
 }
 
-moeq_status encode_whole_units(const Engine& engine, const EncodedWeight& weight, const Patch& patch, const TensorView* amax,
-                               float* absmax_staging, Findings& findings, Report& report)
+moeq_status encode_whole_units(const Engine& engine, const EncodedWeight& weight, const Patch& patch,
+                               const TensorView* amax, float* absmax_staging, Findings& findings, Report& report)
 {
     return weight.geometry.packed() ? encode_whole_blocks(engine, weight, patch, absmax_staging, findings, report)
                                     : encode_whole_tiles(engine, weight, patch, amax, findings, report);
@@ -197,8 +198,8 @@ void store_zero_scales(const EncodedWeight& weight)
                 *weight.scale_at(e, i, j) = 0.0f;
 }
 
-moeq_status encode_weight(const Engine& engine, const EncodedWeight& weight, const StackView& source, const TensorView* amax,
-                          float* absmax_staging, Findings& findings, Report& report)
+moeq_status encode_weight(const Engine& engine, const EncodedWeight& weight, const StackView& source,
+                          const TensorView* amax, float* absmax_staging, Findings& findings, Report& report)
 {
     const Geometry& g = weight.geometry;
     const Patch patch{source, {0, g.experts, 0, g.rows, 0, g.columns}};
@@ -218,7 +219,8 @@ moeq_status encode_weight(const Engine& engine, const EncodedWeight& weight, con
     return MOEQ_OK;
 }
 
-void find_nonfinite(const Engine& engine, const Geometry& geometry, const Patch& patch, const Box& box, Findings& findings)
+void find_nonfinite(const Engine& engine, const Geometry& geometry, const Patch& patch, const Box& box,
+                    Findings& findings)
 {
     SegmentReader reader(patch, geometry.spec.profile == MOEQ_PROFILE_BNB_CPU_FP16);
     const bool refuse = geometry.spec.nonfinite == MOEQ_NONFINITE_REFUSE;
@@ -228,8 +230,8 @@ void find_nonfinite(const Engine& engine, const Geometry& geometry, const Patch&
                 const int64_t count = minimum(box.column_end - c, reader.limit());
                 const void* elements = reader.read(e, r, c, count);
                 if (engine.kernels.amax[reader.type()](elements, count) >= codec::kNonfiniteBits)
-                    note_nonfinite(reader.type(), elements, count, (e * geometry.rows + r) * geometry.columns + c, refuse,
-                                   findings);
+                    note_nonfinite(reader.type(), elements, count, (e * geometry.rows + r) * geometry.columns + c,
+                                   refuse, findings);
                 c += count;
             }
 }
@@ -245,9 +247,12 @@ moeq_status conclude(const Findings& findings, const Geometry& geometry, int32_t
     const int64_t row = flat / geometry.columns % geometry.rows;
     const int64_t expert = flat / geometry.expert_elements();
     const uint32_t both = MOEQ_SEEN_NAN | MOEQ_SEEN_INF;
-    const char* what = (findings.seen() & both) == both ? "NaN or Inf" : (findings.seen() & MOEQ_SEEN_NAN) != 0 ? "NaN" : "Inf";
+    const char* what = (findings.seen() & both) == both         ? "NaN or Inf"
+                       : (findings.seen() & MOEQ_SEEN_NAN) != 0 ? "NaN"
+                                                                : "Inf";
     const moeq_status status = report.fail(MOEQ_ERROR_VALUE, argument, name)
-                               << "got " << what << ", first at expert " << expert << ", row " << row << ", column " << column
+                               << "got " << what << ", first at expert " << expert << ", row " << row << ", column "
+                               << column
                                << "; want finite values; mend the weight or set nonfinite to MOEQ_NONFINITE_SATURATE";
     report.set_place({expert, row, column});
     report.set_class("N01");

@@ -88,13 +88,14 @@ private:
 
 // The status for what was found: VALUE with the place of the first refused element; ORs what was seen into *status_word
 // (may be NULL).
-[[nodiscard]] moeq_status conclude(const Findings& findings, const Geometry& geometry, int32_t argument, const char* name,
-                                   uint32_t* status_word, Report& report);
+[[nodiscard]] moeq_status conclude(const Findings& findings, const Geometry& geometry, int32_t argument,
+                                   const char* name, uint32_t* status_word, Report& report);
 
 // The whole weight. amax: NULL, or a finite amax >= 0 for each expert (EXPERT granularity). absmax_staging: for nested
 // statistics, room for one fp32 per block; NULL: the source is read again instead. Parallel; allocates nothing.
 [[nodiscard]] moeq_status encode_weight(const Engine& engine, const EncodedWeight& weight, const StackView& source,
-                                        const TensorView* amax, float* absmax_staging, Findings& findings, Report& report);
+                                        const TensorView* amax, float* absmax_staging, Findings& findings,
+                                        Report& report);
 
 // The scale units that lie wholly inside a box of a patch; what is not whole is left out. With amax: the whole box.
 // absmax_staging as above, but where nested statistics have none they are dropped. Parallel; allocates nothing.
@@ -103,21 +104,21 @@ private:
                                              Report& report);
 
 // 8-bit formats: a box that ends where scale units end (with amax: any box). Serial. `amax` as above.
-void encode_box(const Engine& engine, const EncodedWeight& weight, const Patch& patch, const Box& box, const TensorView* amax,
-                Findings& findings);
+void encode_box(const Engine& engine, const EncodedWeight& weight, const Patch& patch, const Box& box,
+                const TensorView* amax, Findings& findings);
 
 // 4-bit formats: elements [begin, end) of a run, begin on a block's border, end too or the run's end, all inside the patch.
 // absmax: where the statistics go, that of the block at `begin` first. Serial.
-void encode_run(const Engine& engine, const EncodedWeight& weight, const Patch& patch, int64_t run, int64_t begin, int64_t end,
-                float* absmax, Findings& findings);
+void encode_run(const Engine& engine, const EncodedWeight& weight, const Patch& patch, int64_t run, int64_t begin,
+                int64_t end, float* absmax, Findings& findings);
 
 // 4-bit formats: one block from `count` contiguous elements of a type, for the run's element `begin` on. Serial.
-void encode_lone_block(const Engine& engine, const EncodedWeight& weight, int32_t dtype, const void* elements, int64_t run,
-                       int64_t begin, int64_t count, float* absmax, Findings& findings);
+void encode_lone_block(const Engine& engine, const EncodedWeight& weight, int32_t dtype, const void* elements,
+                       int64_t run, int64_t begin, int64_t count, float* absmax, Findings& findings);
 
 // 4-bit formats: the statistics of blocks [first, first + count) of all runs in order, computed anew from the source. Serial.
-void read_block_statistics(const Engine& engine, const EncodedWeight& weight, const Patch& patch, int64_t first, int64_t count,
-                           float* absmax);
+void read_block_statistics(const Engine& engine, const EncodedWeight& weight, const Patch& patch, int64_t first,
+                           int64_t count, float* absmax);
 
 // Writes the factor or absmax of every expert from given amax values.
 void store_given_scales(const EncodedWeight& weight, const TensorView& amax);
@@ -130,7 +131,8 @@ template <class Blocks>
 void encode_nested(const EncodedWeight& weight, Blocks&& blocks);
 
 // Looks for NaN and Inf in a box of a patch; for the refusing policy before anything is touched. Serial.
-void find_nonfinite(const Engine& engine, const Geometry& geometry, const Patch& patch, const Box& box, Findings& findings);
+void find_nonfinite(const Engine& engine, const Geometry& geometry, const Patch& patch, const Box& box,
+                    Findings& findings);
 
 } // namespace moeq
 

@@ -120,7 +120,10 @@ private:
             absmax[(f - begin) / g_.block] = encode_block(f, minimum(g_.block, end - f), codes + f / 2);
     }
 
-    float encode_block(int64_t f, int64_t count, uint8_t* codes) { return encode_copy(f, gather(f, count), count, codes); }
+    float encode_block(int64_t f, int64_t count, uint8_t* codes)
+    {
+        return encode_copy(f, gather(f, count), count, codes);
+    }
 
     // elements may be changed.
     float encode_copy(int64_t f, void* elements, int64_t count, uint8_t* codes)
@@ -163,22 +166,22 @@ private:
 
 } // namespace
 
-void encode_run(const Engine& engine, const EncodedWeight& weight, const Patch& patch, int64_t run, int64_t begin, int64_t end,
-                float* absmax, Findings& findings)
+void encode_run(const Engine& engine, const EncodedWeight& weight, const Patch& patch, int64_t run, int64_t begin,
+                int64_t end, float* absmax, Findings& findings)
 {
     RunEncoder(engine, weight, patch, findings).run(run, begin, end, absmax);
 }
 
-void encode_lone_block(const Engine& engine, const EncodedWeight& weight, int32_t dtype, const void* elements, int64_t run,
-                       int64_t begin, int64_t count, float* absmax, Findings& findings)
+void encode_lone_block(const Engine& engine, const EncodedWeight& weight, int32_t dtype, const void* elements,
+                       int64_t run, int64_t begin, int64_t count, float* absmax, Findings& findings)
 {
     Patch nowhere{};
     nowhere.view.dtype = dtype;
     RunEncoder(engine, weight, nowhere, findings).run_lone_block(run, begin, elements, count, absmax);
 }
 
-void read_block_statistics(const Engine& engine, const EncodedWeight& weight, const Patch& patch, int64_t first, int64_t count,
-                           float* absmax)
+void read_block_statistics(const Engine& engine, const EncodedWeight& weight, const Patch& patch, int64_t first,
+                           int64_t count, float* absmax)
 {
     Findings ignored; // the encoding pass has noted them
     RunEncoder encoder(engine, weight, patch, ignored);

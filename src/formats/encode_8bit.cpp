@@ -9,7 +9,8 @@ constexpr int64_t kStrip = 256; // columns that are encoded together when each h
 
 class BoxEncoder {
 public:
-    BoxEncoder(const Engine& engine, const EncodedWeight& weight, const Patch& patch, const TensorView* amax, Findings& findings)
+    BoxEncoder(const Engine& engine, const EncodedWeight& weight, const Patch& patch, const TensorView* amax,
+               Findings& findings)
         : geometry_(weight.geometry), weight_(weight), amax_(amax), findings_(findings),
           reader_(patch, weight.geometry.spec.profile == MOEQ_PROFILE_BNB_CPU_FP16), type_(reader_.type()),
           amax_run_(engine.kernels.amax[type_]), amax_columns_(engine.kernels.amax_columns[type_]),
@@ -31,8 +32,14 @@ public:
 
 private:
     bool refuses() const { return geometry_.spec.nonfinite == MOEQ_NONFINITE_REFUSE; }
-    int64_t flat_index(int64_t e, int64_t r, int64_t c) const { return (e * geometry_.rows + r) * geometry_.columns + c; }
-    codec::Multiplier multiplier(float amax) const { return geometry_.format->multiplier(amax, geometry_.spec.profile); }
+    int64_t flat_index(int64_t e, int64_t r, int64_t c) const
+    {
+        return (e * geometry_.rows + r) * geometry_.columns + c;
+    }
+    codec::Multiplier multiplier(float amax) const
+    {
+        return geometry_.format->multiplier(amax, geometry_.spec.profile);
+    }
     float statistic(float amax) const
     {
         return geometry_.scale_kind() == cpu::kFactor ? geometry_.format->factor(amax) : amax;
@@ -194,8 +201,8 @@ private:
 
 } // namespace
 
-void encode_box(const Engine& engine, const EncodedWeight& weight, const Patch& patch, const Box& box, const TensorView* amax,
-                Findings& findings)
+void encode_box(const Engine& engine, const EncodedWeight& weight, const Patch& patch, const Box& box,
+                const TensorView* amax, Findings& findings)
 {
     BoxEncoder(engine, weight, patch, amax, findings).run(box);
 }

@@ -9,8 +9,8 @@ namespace moeq {
 struct EncodedWeight {
     Geometry geometry;
     TensorView codes;
-    TensorView scale;         // fp32; nested: uint8
-    TensorView nested_scale;  // these three only where nested
+    TensorView scale;        // fp32; nested: uint8
+    TensorView nested_scale; // these three only where nested
     TensorView nested_map;
     TensorView nested_offset;
 

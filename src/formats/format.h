@@ -17,7 +17,7 @@ struct Format {
     int32_t default_block_rows;
     int32_t default_block_columns;
     bool has_bnb_profile; // bitsandbytes has the format: its profiles apply
-    float largest;               // the magnitude that amax is mapped to: 127, 448, 57344, 1
+    float largest;        // the magnitude that amax is mapped to: 127, 448, 57344, 1
     const cpu::FormatKernels* reference;
 
     // 8-bit formats; NULL for 4-bit ones. What elements are multiplied by under a MOEQ_PROFILE_, from a finite amax.

@@ -53,8 +53,9 @@ struct Geometry {
                                        Report& report);
 
 // The geometry of a spec (resolved or not) over a shape. shape_argument: the argument that the shape came from.
-[[nodiscard]] moeq_status make_geometry(const moeq_spec& spec, int32_t spec_argument, int32_t ndim, const int64_t* shape,
-                                        int32_t shape_argument, const char* shape_name, Geometry* out, Report& report);
+[[nodiscard]] moeq_status make_geometry(const moeq_spec& spec, int32_t spec_argument, int32_t ndim,
+                                        const int64_t* shape, int32_t shape_argument, const char* shape_name,
+                                        Geometry* out, Report& report);
 
 // Element type and shape of a component; false where the format has none. Strides are row-major.
 bool component_layout(const Geometry& geometry, int32_t component, TensorView* out);

@@ -82,7 +82,8 @@ inline void saturate_elements(FloatType type, void* data, int64_t count, float a
         if (type == kFp32)
             static_cast<float*>(data)[i] = finite;
         else
-            static_cast<uint16_t*>(data)[i] = type == kFp16 ? codec::float_to_fp16(finite) : codec::float_to_bf16(finite);
+            static_cast<uint16_t*>(data)[i] =
+                type == kFp16 ? codec::float_to_fp16(finite) : codec::float_to_bf16(finite);
     }
 }
 

@@ -44,7 +44,8 @@ bool fold_lead(TensorView& view, int32_t lead)
 class Slicer {
 public:
     Slicer(const EncodedWeight& weight, int32_t axis, int64_t begin, int64_t end, Report& report)
-        : from_(weight.geometry), axis_(axis), begin_(begin), end_(end), report_(report), slice_(weight), spec_(from_.spec)
+        : from_(weight.geometry), axis_(axis), begin_(begin), end_(end), report_(report), slice_(weight),
+          spec_(from_.spec)
     {
     }
 
@@ -73,12 +74,14 @@ private:
     moeq_status check_range()
     {
         if (axis_ < 0 || axis_ > 2)
-            return report_.fail(MOEQ_ERROR_ARGUMENT, 2, "axis") << "got " << axis_ << "; want 0 (experts), 1 (rows) or 2 (columns)";
+            return report_.fail(MOEQ_ERROR_ARGUMENT, 2, "axis")
+                   << "got " << axis_ << "; want 0 (experts), 1 (rows) or 2 (columns)";
         const int64_t extent = axis_ == 0 ? from_.experts : axis_ == 1 ? from_.rows : from_.columns;
         if (begin_ < 0 || begin_ > end_ || end_ > extent)
-            return report_.fail(MOEQ_ERROR_RANGE, begin_ < 0 || begin_ > end_ ? 3 : 4, begin_ < 0 || begin_ > end_ ? "begin" : "end")
-                   << "got [" << begin_ << ", " << end_ << ") of the " << kAxisNames[axis_] << "; want a range inside [0, "
-                   << extent << ")";
+            return report_.fail(MOEQ_ERROR_RANGE, begin_ < 0 || begin_ > end_ ? 3 : 4,
+                                begin_ < 0 || begin_ > end_ ? "begin" : "end")
+                   << "got [" << begin_ << ", " << end_ << ") of the " << kAxisNames[axis_]
+                   << "; want a range inside [0, " << extent << ")";
         if (from_.flat())
             return report_.fail(MOEQ_ERROR_UNSUPPORTED, 1, "qtensor")
                    << "got blocking FLAT, whose experts share blocks; want blocking EXPERT or ROW to slice";
@@ -91,8 +94,8 @@ private:
     moeq_status refuse_border(const char* what, int64_t unit)
     {
         return report_.fail(MOEQ_ERROR_ARGUMENT, 3, "begin")
-               << "got [" << begin_ << ", " << end_ << ") of the " << kAxisNames[axis_] << ", which cuts through " << what << " of "
-               << unit << "; want begin and end where one ends; slice wider";
+               << "got [" << begin_ << ", " << end_ << ") of the " << kAxisNames[axis_] << ", which cuts through "
+               << what << " of " << unit << "; want begin and end where one ends; slice wider";
     }
 
     bool whole_axis_taken(int64_t extent) const { return begin_ == 0 && end_ == extent; }
@@ -241,7 +244,8 @@ private:
                    << "got rows of several experts with nested statistics; slice one expert first, then its rows";
         const int64_t per_expert = from_.experts == 0 ? 0 : from_.block_count() / from_.experts;
         const int64_t per_row_range = axis_ == 1 ? begin_ * from_.columns : 0;
-        const int64_t by_row = from_.spec.blocking == MOEQ_BLOCKING_ROW ? begin_ * from_.run_blocks() : per_row_range / from_.block;
+        const int64_t by_row =
+            from_.spec.blocking == MOEQ_BLOCKING_ROW ? begin_ * from_.run_blocks() : per_row_range / from_.block;
         const int64_t first = axis_ == 0 ? begin_ * per_expert : by_row;
         const int64_t taken = slice_.scale.count;
         if (first % kNestedBlock != 0 || ((first + taken) % kNestedBlock != 0 && first + taken != from_.block_count()))

@@ -48,7 +48,8 @@ private:
         if (!within(spec_.blocking, MOEQ_BLOCKING_FLAT))
             return refuse(MOEQ_ERROR_ARGUMENT, "blocking", spec_.blocking, "a MOEQ_BLOCKING_ constant");
         if (spec_.scale_axis < -2 || spec_.scale_axis > 0)
-            return refuse(MOEQ_ERROR_ARGUMENT, "scale_axis", spec_.scale_axis, "-1 (or 0) for the last axis, -2 for the one before");
+            return refuse(MOEQ_ERROR_ARGUMENT, "scale_axis", spec_.scale_axis,
+                          "-1 (or 0) for the last axis, -2 for the one before");
         if (!within(spec_.scale_kind, MOEQ_SCALE_FACTOR))
             return refuse(MOEQ_ERROR_ARGUMENT, "scale_kind", spec_.scale_kind, "a MOEQ_SCALE_ constant");
         if (!within(spec_.nested, 1))
@@ -60,7 +61,8 @@ private:
         if (!within(spec_.profile, MOEQ_PROFILE_BNB_CPU_FP16))
             return refuse(MOEQ_ERROR_ARGUMENT, "profile", spec_.profile, "a MOEQ_PROFILE_ constant");
         if (spec_.logical_dtype != 0 && float_type(spec_.logical_dtype) < 0)
-            return refuse(MOEQ_ERROR_DTYPE, "logical_dtype", spec_.logical_dtype, "0, or the dtype of fp32, fp16 or bf16");
+            return refuse(MOEQ_ERROR_DTYPE, "logical_dtype", spec_.logical_dtype,
+                          "0, or the dtype of fp32, fp16 or bf16");
         if (spec_.scale_axis == 0)
             spec_.scale_axis = -1;
         if (spec_.scale_kind == MOEQ_SCALE_DEFAULT)
@@ -81,12 +83,14 @@ private:
         if (spec_.block_columns == 0)
             spec_.block_columns = format_->default_block_columns;
         if (spec_.block_rows != 1)
-            return refuse(MOEQ_ERROR_UNSUPPORTED, "block_rows", spec_.block_rows, "1 (or 0): blocks are one-dimensional");
+            return refuse(MOEQ_ERROR_UNSUPPORTED, "block_rows", spec_.block_rows,
+                          "1 (or 0): blocks are one-dimensional");
         const int32_t block = spec_.block_columns;
         if (block < kBlockMin || block > kBlockMax || (block & (block - 1)) != 0)
             return refuse(MOEQ_ERROR_ARGUMENT, "block_columns", block, "a power of two from 32 to 4096");
         if (spec_.blocking == MOEQ_BLOCKING_ROW && spec_.scale_axis == -2)
-            return refuse(MOEQ_ERROR_UNSUPPORTED, "scale_axis", -2, "-1 with blocking ROW: blocks run in storage order");
+            return refuse(MOEQ_ERROR_UNSUPPORTED, "scale_axis", -2,
+                          "-1 with blocking ROW: blocks run in storage order");
         return MOEQ_OK;
     }
 
@@ -98,7 +102,8 @@ private:
             return refuse(MOEQ_ERROR_UNSUPPORTED, "blocking", spec_.blocking, "0: only NF4 and FP4 have 1-D blocks");
         if (spec_.granularity != MOEQ_GRANULARITY_BLOCK) {
             if (spec_.block_rows != 0 || spec_.block_columns != 0)
-                return refuse(MOEQ_ERROR_ARGUMENT, "block size", spec_.block_rows != 0 ? spec_.block_rows : spec_.block_columns,
+                return refuse(MOEQ_ERROR_ARGUMENT, "block size",
+                              spec_.block_rows != 0 ? spec_.block_rows : spec_.block_columns,
                               "0, or granularity BLOCK");
             return MOEQ_OK;
         }
@@ -118,11 +123,14 @@ private:
         if (spec_.profile == MOEQ_PROFILE_MOEQ)
             return MOEQ_OK;
         if (!format_->has_bnb_profile)
-            return refuse(MOEQ_ERROR_UNSUPPORTED, "profile", spec_.profile, "MOEQ_PROFILE_MOEQ: bitsandbytes has no such format");
+            return refuse(MOEQ_ERROR_UNSUPPORTED, "profile", spec_.profile,
+                          "MOEQ_PROFILE_MOEQ: bitsandbytes has no such format");
         if (spec_.profile == MOEQ_PROFILE_BNB_CPU_FP16 && format_->packed())
-            return refuse(MOEQ_ERROR_UNSUPPORTED, "profile", spec_.profile, "MOEQ_PROFILE_BNB_CPU: only int8 goes through fp16");
+            return refuse(MOEQ_ERROR_UNSUPPORTED, "profile", spec_.profile,
+                          "MOEQ_PROFILE_BNB_CPU: only int8 goes through fp16");
         if (spec_.scale_kind != MOEQ_SCALE_ABSMAX)
-            return refuse(MOEQ_ERROR_ARGUMENT, "scale_kind", spec_.scale_kind, "MOEQ_SCALE_ABSMAX with a bitsandbytes profile");
+            return refuse(MOEQ_ERROR_ARGUMENT, "scale_kind", spec_.scale_kind,
+                          "MOEQ_SCALE_ABSMAX with a bitsandbytes profile");
         return MOEQ_OK;
     }
 

@@ -14,7 +14,8 @@ struct Word {
 
     bool is(const char* text) const
     {
-        return std::strlen(text) == static_cast<uint64_t>(length) && std::memcmp(begin, text, static_cast<uint64_t>(length)) == 0;
+        return std::strlen(text) == static_cast<uint64_t>(length) &&
+               std::memcmp(begin, text, static_cast<uint64_t>(length)) == 0;
     }
     // The rest behind a prefix; false when it is not there.
     bool behind(const char* prefix, Word* rest) const
@@ -54,7 +55,9 @@ struct Option {
 };
 
 constexpr Option kOptions[] = {
-    {"blocking=", &moeq_spec::blocking, {{"expert", MOEQ_BLOCKING_EXPERT}, {"row", MOEQ_BLOCKING_ROW}, {"flat", MOEQ_BLOCKING_FLAT}}},
+    {"blocking=",
+     &moeq_spec::blocking,
+     {{"expert", MOEQ_BLOCKING_EXPERT}, {"row", MOEQ_BLOCKING_ROW}, {"flat", MOEQ_BLOCKING_FLAT}}},
     {"axis=", &moeq_spec::scale_axis, {{"-1", -1}, {"-2", -2}}},
     {"scale=", &moeq_spec::scale_kind, {{"absmax", MOEQ_SCALE_ABSMAX}, {"factor", MOEQ_SCALE_FACTOR}}},
     {"layout=",
@@ -79,7 +82,8 @@ public:
     template <class Field>
     bool set(moeq_spec& spec, Field field, int32_t value)
     {
-        const uint64_t bit = uint64_t{1} << (reinterpret_cast<char*>(&(spec.*field)) - reinterpret_cast<char*>(&spec)) / 4;
+        const uint64_t bit =
+            uint64_t{1} << (reinterpret_cast<char*>(&(spec.*field)) - reinterpret_cast<char*>(&spec)) / 4;
         const bool first = (seen_ & bit) == 0;
         seen_ |= bit;
         spec.*field = value;
@@ -132,7 +136,8 @@ bool parse_option(Word word, const Format& format, moeq_spec& spec, Settings& se
         return parse_choice(word, spec, settings);
     if (format.packed() || !word.behind("block", &rest))
         return false;
-    return settings.set(spec, &moeq_spec::granularity, MOEQ_GRANULARITY_BLOCK) && (rest.length == 0 || parse_tile(rest, spec));
+    return settings.set(spec, &moeq_spec::granularity, MOEQ_GRANULARITY_BLOCK) &&
+           (rest.length == 0 || parse_tile(rest, spec));
 }
 
 // Up to the next separator or the end.
@@ -165,8 +170,8 @@ moeq_status parse_spec(const char* text, moeq_spec* out, Report& report)
         if (!parse_option(word, *format, spec, settings)) {
             Failure failure = report.fail(MOEQ_ERROR_ARGUMENT, 1, "text");
             failure << "got ";
-            failure.quoted(text) << " with an option at character " << static_cast<int64_t>(word.begin - text) << " that "
-                                 << format->name << " does not have or that was set before; want ";
+            failure.quoted(text) << " with an option at character " << static_cast<int64_t>(word.begin - text)
+                                 << " that " << format->name << " does not have or that was set before; want ";
             return failure << (format->packed() ? "a block size such as 64, nested, blocking=row|flat"
                                                 : "row, expert, block128x128, scale=absmax|factor")
                            << ", axis=-2, layout=gate_up, nonfinite=saturate, dtype=bf16";

@@ -51,9 +51,8 @@ const Format* find_format(const char* name, int64_t length)
 
 void fill_reference_kernels(cpu::Kernels* kernels)
 {
-    *kernels = {{amax<kFp32>, amax<kFp16>, amax<kBf16>},
-                {amax_columns<kFp32>, amax_columns<kFp16>, amax_columns<kBf16>},
-                {}};
+    *kernels = {
+        {amax<kFp32>, amax<kFp16>, amax<kBf16>}, {amax_columns<kFp32>, amax_columns<kFp16>, amax_columns<kBf16>}, {}};
     for (int32_t i = 0; i < kFormatCount; ++i)
         kernels->formats[i] = *kTable[i]->reference;
 }

@@ -55,7 +55,8 @@ protected:
         for (int64_t e = 0; e < E; e += experts)
             for (int64_t r = 0; r < R; r += rows)
                 for (int64_t c = 0; c < C; c += columns)
-                    pieces.push_back({e, r, c, std::min(experts, E - e), std::min(rows, R - r), std::min(columns, C - c)});
+                    pieces.push_back(
+                        {e, r, c, std::min(experts, E - e), std::min(rows, R - r), std::min(columns, C - c)});
         std::shuffle(pieces.begin(), pieces.end(), std::mt19937(seed));
         return pieces;
     }
@@ -69,8 +70,8 @@ TEST_P(BuilderOf, gives_the_bytes_of_the_whole)
     const moeq_spec spec = parse(GetParam());
     const Bytes expected = stored_bytes(quantize(context, source, spec));
     uint32_t seed = 0;
-    for (const Shape& size : {Shape{E, R, C}, Shape{1, R, C}, Shape{1, 1, C}, Shape{1, 5, C}, Shape{2, 7, 32}, Shape{1, R, 11},
-                              Shape{1, 1, 13}, Shape{3, 16, 64}}) {
+    for (const Shape& size : {Shape{E, R, C}, Shape{1, R, C}, Shape{1, 1, C}, Shape{1, 5, C}, Shape{2, 7, 32},
+                              Shape{1, R, 11}, Shape{1, 1, 13}, Shape{3, 16, 64}}) {
         Builder builder = make(spec);
         int64_t missing = E * R * C;
         for (const Piece& p : cut(size[0], size[1], size[2], ++seed)) {
@@ -111,9 +112,11 @@ TEST_P(BuilderOf, H08_refuses_overlaps_and_pieces_outside)
     }
     HostTensor piece(MOEQ_DTYPE_BF16, {2, 4, 8});
     piece.fill();
-    const int64_t far[][3] = {{2, 0, 0}, {0, R - 3, 0}, {0, 0, C - 7}, {-1, 0, 0}, {0, -1, 0}, {0, 0, INT64_MAX}, {INT64_MIN, 0, 0}};
+    const int64_t far[][3] = {{2, 0, 0},  {0, R - 3, 0},     {0, 0, C - 7},    {-1, 0, 0},
+                              {0, -1, 0}, {0, 0, INT64_MAX}, {INT64_MIN, 0, 0}};
     for (const auto& at : far)
-        EXPECT_EQ(moeq_builder_write(builder.get(), at[0], at[1], at[2], piece, nullptr, &e), MOEQ_ERROR_RANGE) << e.message;
+        EXPECT_EQ(moeq_builder_write(builder.get(), at[0], at[1], at[2], piece, nullptr, &e), MOEQ_ERROR_RANGE)
+            << e.message;
     HostTensor fp32(MOEQ_DTYPE_FP32, {1, 1, 4});
     EXPECT_EQ(moeq_builder_write(builder.get(), 0, 0, 0, fp32, nullptr, &e), MOEQ_ERROR_DTYPE);
     HostTensor flat(MOEQ_DTYPE_BF16, {4});
@@ -174,18 +177,19 @@ TEST_P(BuilderOf, N01_a_refused_piece_may_be_sent_again)
 }
 
 INSTANTIATE_TEST_SUITE_P(Specs, BuilderOf,
-                         testing::Values("int8", "int8:axis=-2", "int8:profile=bnb_cpu_fp16", "int8:block16x32", "fp8_e4m3",
-                                         "fp8_e4m3:expert", "fp8_e4m3:block128x128", "fp8_e5m2:block8x16", "nf4:32", "nf4:64",
-                                         "nf4:64,blocking=row", "nf4:64,blocking=flat", "nf4:32,nested",
-                                         "nf4:64,profile=bnb_cpu,blocking=flat", "fp4:128,nested,blocking=row", "nf4:4096",
-                                         "fp4:32,nonfinite=refuse,axis=-2"));
+                         testing::Values("int8", "int8:axis=-2", "int8:profile=bnb_cpu_fp16", "int8:block16x32",
+                                         "fp8_e4m3", "fp8_e4m3:expert", "fp8_e4m3:block128x128", "fp8_e5m2:block8x16",
+                                         "nf4:32", "nf4:64", "nf4:64,blocking=row", "nf4:64,blocking=flat",
+                                         "nf4:32,nested", "nf4:64,profile=bnb_cpu,blocking=flat",
+                                         "fp4:128,nested,blocking=row", "nf4:4096", "fp4:32,nonfinite=refuse,axis=-2"));
 
 TEST(BuilderStaging, is_what_the_page_says)
 {
     const Context context = make_context();
     const int64_t shape[3] = {2, 16, 128};
     Error e;
-    const auto staged = [&](const char* text, int64_t row, int64_t column, const Shape& size, const moeq_quantize_options* options) {
+    const auto staged = [&](const char* text, int64_t row, int64_t column, const Shape& size,
+                            const moeq_quantize_options* options) {
         const moeq_spec spec = parse(text);
         moeq_builder* out = nullptr;
         MOEQ_EXPECT_OK(moeq_builder_create(context.get(), &spec, 3, shape, options, nullptr, &out, &ok));

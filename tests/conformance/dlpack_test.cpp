@@ -55,7 +55,8 @@ TEST_F(Dlpack, D02_empty_tensors_never_touch_data)
     for (const Shape& shape : {Shape{0, 4, 8}, Shape{2, 0, 8}, Shape{2, 4, 0}}) {
         HostTensor source(MOEQ_DTYPE_FP32, shape, {123, -7, 99});
         source.plain().data = nullptr;
-        for (const char* spec : {"int8", "nf4", "nf4:nested", "fp8_e4m3:block128x128", "fp8_e4m3:expert", "int8:axis=-2"}) {
+        for (const char* spec :
+             {"int8", "nf4", "nf4:nested", "fp8_e4m3:block128x128", "fp8_e4m3:expert", "int8:axis=-2"}) {
             const QTensor q = quantize(context, source, spec);
             ASSERT_NE(q, nullptr) << spec;
             HostTensor out(MOEQ_DTYPE_BF16, shape);
@@ -131,7 +132,8 @@ TEST_F(Dlpack, D06_natural_alignment_is_enough_and_needed)
         const Bytes expected = codes_of(aligned.fill());
         for (int64_t shift = 1; shift < 64; shift += 7) {
             HostTensor shifted(dtype, {2 * 5 * 67 + 64});
-            std::memcpy(shifted.memory().data() + shift * bytes_of(dtype), aligned.memory().data(), aligned.memory().size());
+            std::memcpy(shifted.memory().data() + shift * bytes_of(dtype), aligned.memory().data(),
+                        aligned.memory().size());
             Shape shape{2, 5, 67};
             shifted.plain().ndim = 3;
             shifted.plain().shape = shape.data();
@@ -153,7 +155,8 @@ TEST_F(Dlpack, D07_extents_that_overflow)
         source.plain().shape = copy.data();
         EXPECT_EQ(refused(source), MOEQ_ERROR_SHAPE) << error.text();
     }
-    for (const Shape& strides : {Shape{INT64_MAX, 8, 1}, Shape{INT64_MIN, 8, 1}, Shape{INT64_MAX / 4, INT64_MAX / 8, 1}}) {
+    for (const Shape& strides :
+         {Shape{INT64_MAX, 8, 1}, Shape{INT64_MIN, 8, 1}, Shape{INT64_MAX / 4, INT64_MAX / 8, 1}}) {
         HostTensor wide(MOEQ_DTYPE_FP32, {2, 4, 8});
         Shape copy = strides;
         wide.plain().strides = copy.data();
@@ -174,9 +177,10 @@ TEST_F(Dlpack, D08_to_D11_element_types)
         uint16_t lanes;
     };
     // fp64, fp16 with lanes, bool, complex, opaque, e4m3 (code 8) and fnuz, int8, packed fp4, float of 128 bits
-    for (const Case& c : {Case{kDLFloat, 64, 1}, Case{kDLFloat, 16, 2}, Case{kDLBool, 8, 1}, Case{kDLComplex, 64, 1},
-                          Case{kDLOpaqueHandle, 64, 1}, Case{8, 8, 1}, Case{10, 8, 1}, Case{11, 8, 1}, Case{kDLInt, 8, 1},
-                          Case{17, 4, 1}, Case{kDLFloat, 128, 1}, Case{kDLFloat, 32, 0}, Case{255, 255, 65535}}) {
+    for (const Case& c :
+         {Case{kDLFloat, 64, 1}, Case{kDLFloat, 16, 2}, Case{kDLBool, 8, 1}, Case{kDLComplex, 64, 1},
+          Case{kDLOpaqueHandle, 64, 1}, Case{8, 8, 1}, Case{10, 8, 1}, Case{11, 8, 1}, Case{kDLInt, 8, 1},
+          Case{17, 4, 1}, Case{kDLFloat, 128, 1}, Case{kDLFloat, 32, 0}, Case{255, 255, 65535}}) {
         HostTensor source(MOEQ_DTYPE_FP64, {2, 4, 8});
         source.plain().dtype = {c.code, c.bits, c.lanes};
         EXPECT_EQ(refused(source), MOEQ_ERROR_DTYPE) << int(c.code);
@@ -363,7 +367,8 @@ TEST_F(Dlpack, D23_destinations_that_overlap)
     on_source.plain().data = source.memory().data() + 100;
     const moeq_component destinations[2] = {{MOEQ_COMPONENT_CODES, 0, on_source}, {MOEQ_COMPONENT_SCALE, 0, scale}};
     const moeq_spec spec = parse("int8");
-    EXPECT_EQ(moeq_quantize_into(context.get(), source, &spec, nullptr, nullptr, destinations, 2, &error), MOEQ_ERROR_LAYOUT);
+    EXPECT_EQ(moeq_quantize_into(context.get(), source, &spec, nullptr, nullptr, destinations, 2, &error),
+              MOEQ_ERROR_LAYOUT);
 }
 
 TEST_F(Dlpack, strided_sources_give_the_bytes_of_contiguous_ones)
@@ -377,14 +382,15 @@ TEST_F(Dlpack, strided_sources_give_the_bytes_of_contiguous_ones)
             const int64_t item = bytes_of(dtype);
             const Bytes expected = stored_bytes(quantize(context, plain, spec));
             // Any order of axes, gaps between rows, and backwards in every axis.
-            for (const Shape& strides : {Shape{1, E * C, E}, Shape{R * C, 1, R}, Shape{R * 100, 100, 1}, Shape{1, E, E * R},
-                                         Shape{R * C * 2, C * 2, 2}}) {
+            for (const Shape& strides : {Shape{1, E * C, E}, Shape{R * C, 1, R}, Shape{R * 100, 100, 1},
+                                         Shape{1, E, E * R}, Shape{R * C * 2, C * 2, 2}}) {
                 HostTensor other(dtype, {E, R, C}, strides);
                 for (int64_t e = 0; e < E; ++e)
                     for (int64_t r = 0; r < R; ++r)
                         for (int64_t c = 0; c < C; ++c)
-                            std::memcpy(other.memory().data() + (e * strides[0] + r * strides[1] + c * strides[2]) * item,
-                                        plain.memory().data() + ((e * R + r) * C + c) * item, static_cast<size_t>(item));
+                            std::memcpy(
+                                other.memory().data() + (e * strides[0] + r * strides[1] + c * strides[2]) * item,
+                                plain.memory().data() + ((e * R + r) * C + c) * item, static_cast<size_t>(item));
                 EXPECT_EQ(stored_bytes(quantize(context, other, spec)), expected) << spec;
             }
             HostTensor backwards(dtype, {E, R, C});
@@ -403,7 +409,8 @@ TEST_F(Dlpack, D25_the_form_before_1_0)
     HostTensor plain(MOEQ_DTYPE_FP32, {2, 4, 8});
     const Bytes expected = codes_of(plain.fill());
     int deleted = 0;
-    DLManagedTensor legacy{plain.plain(), &deleted, [](DLManagedTensor* self) { ++*static_cast<int*>(self->manager_ctx); }};
+    DLManagedTensor legacy{plain.plain(), &deleted,
+                           [](DLManagedTensor* self) { ++*static_cast<int*>(self->manager_ctx); }};
     legacy.dl_tensor.strides = nullptr;
     DLManagedTensorVersioned* out = nullptr;
     legacy.dl_tensor.ndim = 9;

@@ -117,7 +117,8 @@ TEST_P(QtensorOf, rounds_once_to_each_type)
         const auto widen = [](uint16_t half) {
             const int exponent = half >> 10 & 31;
             const double fraction = half & 1023;
-            const double magnitude = exponent == 0 ? std::ldexp(fraction, -24) : std::ldexp(1024 + fraction, exponent - 25);
+            const double magnitude =
+                exponent == 0 ? std::ldexp(fraction, -24) : std::ldexp(1024 + fraction, exponent - 25);
             return half & 0x8000 ? -magnitude : magnitude;
         };
         const uint16_t half = fp16.as<uint16_t>()[i];
@@ -258,9 +259,9 @@ TEST_P(SliceOf, equals_the_part_of_the_whole)
         int64_t begin, end;
     };
     int taken = 0;
-    for (const Range& range : {Range{0, 0, E}, Range{0, 3, 5}, Range{0, 4, 8}, Range{0, 2, 2}, Range{1, 0, 32}, Range{1, 32, 64},
-                               Range{1, 16, 48}, Range{1, 5, 9}, Range{2, 0, 128}, Range{2, 64, 256}, Range{2, 128, 192},
-                               Range{2, 3, 100}, Range{1, 0, R}, Range{2, 0, C}}) {
+    for (const Range& range : {Range{0, 0, E}, Range{0, 3, 5}, Range{0, 4, 8}, Range{0, 2, 2}, Range{1, 0, 32},
+                               Range{1, 32, 64}, Range{1, 16, 48}, Range{1, 5, 9}, Range{2, 0, 128}, Range{2, 64, 256},
+                               Range{2, 128, 192}, Range{2, 3, 100}, Range{1, 0, R}, Range{2, 0, C}}) {
         moeq_qtensor* out = nullptr;
         Error e;
         const moeq_status status = moeq_qtensor_slice(q.get(), range.axis, range.begin, range.end, &out, &e);
@@ -279,7 +280,8 @@ TEST_P(SliceOf, equals_the_part_of_the_whole)
         for (int64_t x = begin[0]; x < end[0]; ++x)
             for (int64_t y = begin[1]; y < end[1]; ++y)
                 for (int64_t z = begin[2]; z < end[2]; ++z, ++i)
-                    ASSERT_EQ(part[i], all[static_cast<size_t>((x * R + y) * C + z)]) << range.axis << ": " << range.begin;
+                    ASSERT_EQ(part[i], all[static_cast<size_t>((x * R + y) * C + z)])
+                        << range.axis << ": " << range.begin;
         ASSERT_EQ(i, part.size());
         moeq_qtensor* compact = nullptr;
         MOEQ_EXPECT_OK(moeq_qtensor_copy(slice.get(), 0, 0, nullptr, &compact, &ok));
@@ -299,8 +301,8 @@ TEST_P(SliceOf, equals_the_part_of_the_whole)
 
 INSTANTIATE_TEST_SUITE_P(Specs, SliceOf,
                          testing::Values("int8", "int8:axis=-2", "int8:expert", "fp8_e4m3:block16x64",
-                                         "fp8_e4m3:block16x64,layout=gate_up", "nf4", "nf4:64,blocking=row", "fp4:32,nested",
-                                         "nf4:128,blocking=row,axis=-1"));
+                                         "fp8_e4m3:block16x64,layout=gate_up", "nf4", "nf4:64,blocking=row",
+                                         "fp4:32,nested", "nf4:128,blocking=row,axis=-1"));
 
 TEST(Slice, refuses_what_cannot_be_cut)
 {

@@ -9,7 +9,8 @@ namespace {
 using namespace moeq::codec;
 using namespace codec_oracle;
 
-TEST(ExhaustiveBounds, EverySubnormalAmax) {
+TEST(ExhaustiveBounds, EverySubnormalAmax)
+{
     RandomFloats random(21);
     for (uint32_t bits = 1; bits < 0x800000u; ++bits) {
         const float a = from_bits(bits);
@@ -21,7 +22,8 @@ TEST(ExhaustiveBounds, EverySubnormalAmax) {
     }
 }
 
-TEST(ExhaustiveBounds, EveryLargeAmaxOfInt8) {
+TEST(ExhaustiveBounds, EveryLargeAmaxOfInt8)
+{
     for (uint32_t bits = 0x7B000000u; bits < 0x7F800000u; ++bits) {
         const float a = from_bits(bits);
         const double exact = static_cast<double>(a);

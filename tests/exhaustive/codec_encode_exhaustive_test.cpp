@@ -26,7 +26,8 @@ struct Boundary {
 };
 
 // Midpoints of ascending values, ties to the even index.
-std::vector<Boundary> even_boundaries(const std::vector<double> &values) {
+std::vector<Boundary> even_boundaries(const std::vector<double>& values)
+{
     std::vector<Boundary> boundaries;
     for (size_t i = 0; i + 1 < values.size(); ++i) {
         boundaries.push_back({(values[i] + values[i + 1]) / 2, i % 2 == 1});
@@ -37,7 +38,8 @@ std::vector<Boundary> even_boundaries(const std::vector<double> &values) {
 // Walks the magnitudes 0 .. Inf upwards; encode(x) must give expected(index, negative). Returns the number of
 // mismatches.
 template <typename Encode, typename Expected>
-uint64_t walk_magnitudes(const std::vector<Boundary> &boundaries, Encode encode, Expected expected) {
+uint64_t walk_magnitudes(const std::vector<Boundary>& boundaries, Encode encode, Expected expected)
+{
     uint64_t wrong = 0;
     size_t index = 0;
     for (uint32_t bits = 0; bits <= kInfBits; ++bits) {
@@ -55,7 +57,8 @@ uint64_t walk_magnitudes(const std::vector<Boundary> &boundaries, Encode encode,
 
 // Walks all values from -Inf to +Inf.
 template <typename Encode, typename Expected>
-uint64_t walk_line(const std::vector<Boundary> &boundaries, Encode encode, Expected expected) {
+uint64_t walk_line(const std::vector<Boundary>& boundaries, Encode encode, Expected expected)
+{
     uint64_t wrong = 0;
     size_t index = 0;
     const auto visit = [&](uint32_t bits) {
@@ -78,7 +81,8 @@ uint64_t walk_line(const std::vector<Boundary> &boundaries, Encode encode, Expec
 
 // The number of NaN patterns of both signs whose code is not `wanted`.
 template <typename Encode, typename Code>
-uint64_t wrong_nans(Encode encode, Code wanted) {
+uint64_t wrong_nans(Encode encode, Code wanted)
+{
     uint64_t wrong = 0;
     for (uint32_t magnitude = kInfBits + 1; magnitude <= 0x7FFFFFFFu; ++magnitude) {
         wrong += encode(from_bits(magnitude)) != wanted ? 1u : 0u;
@@ -87,7 +91,8 @@ uint64_t wrong_nans(Encode encode, Code wanted) {
     return wrong;
 }
 
-TEST(ExhaustiveEncode, E4m3) {
+TEST(ExhaustiveEncode, E4m3)
+{
     const auto encode = [](float x) { return float_to_e4m3(x); };
     const auto expected = [](size_t index, bool negative) {
         return static_cast<uint8_t>(index | (negative ? 0x80u : 0u));
@@ -96,7 +101,8 @@ TEST(ExhaustiveEncode, E4m3) {
     EXPECT_EQ(wrong_nans(encode, 0), 0u);
 }
 
-TEST(ExhaustiveEncode, E5m2) {
+TEST(ExhaustiveEncode, E5m2)
+{
     const auto encode = [](float x) { return float_to_e5m2(x); };
     const auto expected = [](size_t index, bool negative) {
         return static_cast<uint8_t>(index | (negative ? 0x80u : 0u));
@@ -105,7 +111,8 @@ TEST(ExhaustiveEncode, E5m2) {
     EXPECT_EQ(wrong_nans(encode, 0), 0u);
 }
 
-TEST(ExhaustiveEncode, Fp16) {
+TEST(ExhaustiveEncode, Fp16)
+{
     const auto encode = [](float x) { return float_to_fp16(x); };
     const auto expected = [](size_t index, bool negative) {
         return static_cast<uint16_t>(index | (negative ? 0x8000u : 0u));
@@ -114,7 +121,8 @@ TEST(ExhaustiveEncode, Fp16) {
     EXPECT_EQ(walk_magnitudes(even_boundaries(small_float_values(0x7C00, 10, 15)), encode, expected), 0u);
 }
 
-TEST(ExhaustiveEncode, Bf16) {
+TEST(ExhaustiveEncode, Bf16)
+{
     const auto encode = [](float x) { return float_to_bf16(x); };
     const auto expected = [](size_t index, bool negative) {
         return static_cast<uint16_t>(index | (negative ? 0x8000u : 0u));
@@ -122,7 +130,8 @@ TEST(ExhaustiveEncode, Bf16) {
     EXPECT_EQ(walk_magnitudes(even_boundaries(small_float_values(0x7F80, 7, 127)), encode, expected), 0u);
 }
 
-TEST(ExhaustiveEncode, Nf4) {
+TEST(ExhaustiveEncode, Nf4)
+{
     std::vector<Boundary> boundaries;
     for (int i = 0; i < 15; ++i) {
         const double middle = (static_cast<double>(kNf4[i]) + static_cast<double>(kNf4[i + 1])) / 2;
@@ -133,7 +142,8 @@ TEST(ExhaustiveEncode, Nf4) {
     EXPECT_EQ(wrong_nans(encode, kNf4ZeroCode), 0u);
 }
 
-TEST(ExhaustiveEncode, Fp4) {
+TEST(ExhaustiveEncode, Fp4)
+{
     std::vector<Boundary> boundaries;
     for (const float cut : kFp4Cuts) {
         boundaries.push_back({static_cast<double>(cut), false});
@@ -146,7 +156,8 @@ TEST(ExhaustiveEncode, Fp4) {
     EXPECT_EQ(wrong_nans(encode, kFp4ZeroCode), 0u);
 }
 
-TEST(ExhaustiveEncode, Fp4OfBitsandbytesCpu) {
+TEST(ExhaustiveEncode, Fp4OfBitsandbytesCpu)
+{
     // Descending negatives, the two zeros, ascending positives.
     std::vector<uint8_t> order;
     std::vector<float> values;
@@ -169,7 +180,8 @@ TEST(ExhaustiveEncode, Fp4OfBitsandbytesCpu) {
     EXPECT_EQ(wrong_nans(encode, kFp4ZeroCode), 0u);
 }
 
-TEST(ExhaustiveEncode, Int8) {
+TEST(ExhaustiveEncode, Int8)
+{
     std::vector<double> values;
     for (int q = 0; q <= 127; ++q) {
         values.push_back(q);
@@ -182,7 +194,8 @@ TEST(ExhaustiveEncode, Int8) {
     EXPECT_EQ(wrong_nans(encode, 0), 0u);
 }
 
-TEST(ExhaustiveEncode, DynamicMap) {
+TEST(ExhaustiveEncode, DynamicMap)
+{
     // Ties at the midpoint that fp32 arithmetic finds go to the even index.
     std::vector<Boundary> boundaries;
     for (uint32_t i = 0; i < 255; ++i) {

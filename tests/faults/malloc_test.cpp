@@ -49,6 +49,7 @@ TEST(MallocShim, Works)
 }
 
 // None under sanitizers; MallocShim.Works says so.
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Malloc);
 INSTANTIATE_TEST_SUITE_P(Every, Malloc, testing::ValuesIn(malloc_is_watched() ? all_calls() : std::vector<CallKind>()),
                          test_name);
 

@@ -36,11 +36,11 @@ struct Error : moeq_error {
 };
 
 // A call that must succeed; its last argument is `&ok`.
-#define MOEQ_EXPECT_OK(call)                                                                                           \
-    do {                                                                                                               \
-        ::moeq_test::Error ok;                                                                                         \
-        const moeq_status moeq_expect_status = call;                                                                   \
-        EXPECT_EQ(moeq_expect_status, MOEQ_OK) << ok.message;                                                          \
+#define MOEQ_EXPECT_OK(call)                                  \
+    do {                                                      \
+        ::moeq_test::Error ok;                                \
+        const moeq_status moeq_expect_status = call;          \
+        EXPECT_EQ(moeq_expect_status, MOEQ_OK) << ok.message; \
     } while (false)
 
 inline Context make_context(int32_t threads = 1, int32_t tier = MOEQ_CPU_TIER_BEST)

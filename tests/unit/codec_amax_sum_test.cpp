@@ -10,7 +10,8 @@ namespace {
 using namespace moeq::codec;
 using namespace codec_oracle;
 
-TEST(CodecAmax, MagnitudesOfAllTypesCompareAsFp32) {
+TEST(CodecAmax, MagnitudesOfAllTypesCompareAsFp32)
+{
     for (uint32_t code = 0; code < 65536; ++code) {
         const auto x = static_cast<uint16_t>(code);
         const bool fp16_special = (code & 0x7C00u) == 0x7C00u;
@@ -40,7 +41,8 @@ TEST(CodecAmax, MagnitudesOfAllTypesCompareAsFp32) {
     EXPECT_EQ(finite_or_zero(0x7F7FFFFFu), 0x7F7FFFFFu);
 }
 
-TEST(CodecAmax, SaturateNonfinite) {
+TEST(CodecAmax, SaturateNonfinite)
+{
     const float inf = std::numeric_limits<float>::infinity();
     EXPECT_EQ(saturate_nonfinite(inf, 3.0f), 3.0f);
     EXPECT_EQ(saturate_nonfinite(-inf, 3.0f), -3.0f);
@@ -51,7 +53,8 @@ TEST(CodecAmax, SaturateNonfinite) {
 }
 
 // The tree written recursively: the left part is the largest power of two of leaves that is smaller than the whole.
-double recursive_sum(const float *values, size_t count) {
+double recursive_sum(const float* values, size_t count)
+{
     if (count <= 256) {
         double sum = 0.0;
         for (size_t i = 0; i < count; ++i) {
@@ -66,16 +69,18 @@ double recursive_sum(const float *values, size_t count) {
     return recursive_sum(values, left) + recursive_sum(values + left, count - left);
 }
 
-std::vector<float> wide_values(size_t count) {
+std::vector<float> wide_values(size_t count)
+{
     RandomFloats random(16);
     std::vector<float> values(count);
-    for (float &value : values) {
+    for (float& value : values) {
         value = static_cast<float>(std::ldexp(random.unit() - 0.5, static_cast<int>(random.bits() % 80) - 40));
     }
     return values;
 }
 
-TEST(CodecSum, EqualsTheRecursiveTreeAtEveryLength) {
+TEST(CodecSum, EqualsTheRecursiveTreeAtEveryLength)
+{
     const std::vector<float> values = wide_values(40 * 256 + 17);
     for (size_t count = 1; count <= values.size(); count += count < 1100 ? 1 : 61) {
         ASSERT_EQ(pairwise_sum(values.data(), static_cast<int64_t>(count)), recursive_sum(values.data(), count))
@@ -84,7 +89,8 @@ TEST(CodecSum, EqualsTheRecursiveTreeAtEveryLength) {
     EXPECT_EQ(std::bit_cast<uint64_t>(pairwise_sum(values.data(), 0)), 0u);
 }
 
-TEST(CodecSum, SubtreesMadeElsewhereGiveTheSameBits) {
+TEST(CodecSum, SubtreesMadeElsewhereGiveTheSameBits)
+{
     const size_t leaves = 5 * 16 + 7;
     const std::vector<float> values = wide_values(leaves * 256 - 100);
     const auto whole = pairwise_sum(values.data(), static_cast<int64_t>(values.size()));
@@ -103,7 +109,8 @@ TEST(CodecSum, SubtreesMadeElsewhereGiveTheSameBits) {
     }
 }
 
-TEST(CodecSum, AccuracyAndMean) {
+TEST(CodecSum, AccuracyAndMean)
+{
     // Cancelling values whose exact sum is known: i and -i, then one 1.
     std::vector<float> values;
     for (int i = 0; i < 5000; ++i) {
@@ -121,7 +128,8 @@ TEST(CodecSum, AccuracyAndMean) {
     EXPECT_EQ(pairwise_sum(small.data(), static_cast<int64_t>(small.size())), 1.0 + 100000 * 0x1p-24);
 }
 
-TEST(CodecSum, AcceptsAnyAccessor) {
+TEST(CodecSum, AcceptsAnyAccessor)
+{
     const auto twice = [](int64_t i) { return static_cast<double>(2 * i); };
     EXPECT_EQ(pairwise_sum(1000, twice), 999.0 * 1000.0);
 }

@@ -13,7 +13,8 @@ namespace codec_oracle {
 
 // Quantizes and decodes x under every format and returns the name of the first whose bound does not hold, or nullptr.
 // 2^-150 is half the smallest subnormal: the rounding of a result or of a statistic that is subnormal.
-inline const char *violated_bound(float x, float a) {
+inline const char* violated_bound(float x, float a)
+{
     using namespace moeq::codec;
     const double value = static_cast<double>(x);
     const double magnitude = std::fabs(value);
@@ -56,22 +57,23 @@ inline const char *violated_bound(float x, float a) {
 
 // A value of either sign with magnitude up to a: mostly uniform, sometimes many octaves down, sometimes next to a tie
 // between two codes, where the error is largest.
-inline float value_below(RandomFloats &random, float a) {
+inline float value_below(RandomFloats& random, float a)
+{
     double share = random.unit();
     switch (random.bits() % 4) {
-        case 0:
-            share = std::ldexp(share, -static_cast<int>(random.bits() % 30));
-            break;
-        case 1:
-            share = (static_cast<double>(random.bits() % 127) + 0.5) / 127.0;
-            break;
-        case 2: {
-            const uint32_t i = random.bits() % 15;
-            share = std::fabs(static_cast<double>(kNf4[i]) + static_cast<double>(kNf4[i + 1])) / 2;
-            break;
-        }
-        default:
-            break;
+    case 0:
+        share = std::ldexp(share, -static_cast<int>(random.bits() % 30));
+        break;
+    case 1:
+        share = (static_cast<double>(random.bits() % 127) + 0.5) / 127.0;
+        break;
+    case 2: {
+        const uint32_t i = random.bits() % 15;
+        share = std::fabs(static_cast<double>(kNf4[i]) + static_cast<double>(kNf4[i + 1])) / 2;
+        break;
+    }
+    default:
+        break;
     }
     const auto magnitude = static_cast<float>(share * static_cast<double>(a));
     const float capped = magnitude < a ? magnitude : a;

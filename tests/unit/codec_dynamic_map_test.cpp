@@ -13,7 +13,8 @@ using namespace moeq::codec;
 using namespace codec_oracle;
 
 // The map as its definition builds it: midpoints of linearly spaced points per decade, both signs, 0 and 1, sorted.
-std::vector<long double> exact_map() {
+std::vector<long double> exact_map()
+{
     std::vector<long double> values = {0.0L, 1.0L};
     for (int decade = 0; decade < 7; ++decade) {
         const int parts = 1 << decade;
@@ -29,7 +30,8 @@ std::vector<long double> exact_map() {
     return values;
 }
 
-TEST(CodecDynamicMap, ValuesAreTheExactOnesRoundedOnce) {
+TEST(CodecDynamicMap, ValuesAreTheExactOnesRoundedOnce)
+{
     const std::vector<long double> exact = exact_map();
     ASSERT_EQ(exact.size(), 256u);
     for (uint32_t i = 0; i < 256; ++i) {
@@ -47,7 +49,8 @@ TEST(CodecDynamicMap, ValuesAreTheExactOnesRoundedOnce) {
     }
 }
 
-TEST(CodecDynamicMap, Landmarks) {
+TEST(CodecDynamicMap, Landmarks)
+{
     EXPECT_EQ(to_bits(dynamic_decode(kDynamicZeroCode)), 0u);
     EXPECT_EQ(dynamic_decode(255), 1.0f);
     EXPECT_EQ(dynamic_decode(0), -0.99296875f);
@@ -60,7 +63,8 @@ TEST(CodecDynamicMap, Landmarks) {
 
 // A bisection from index 127 with steps 64, 32, ... 1 that ends on a pivot (always an even index), then one test
 // against the midpoint with the neighbour on x's side; equality stays on the pivot.
-uint8_t bisect(float x, const float *map) {
+uint8_t bisect(float x, const float* map)
+{
     int pivot = 127;
     int below = 0;
     int above = 255;
@@ -79,7 +83,8 @@ uint8_t bisect(float x, const float *map) {
     return static_cast<uint8_t>(x < (map[pivot] + map[below]) * 0.5f ? below : pivot);
 }
 
-TEST(CodecDynamicMap, CodeFollowsTheBisection) {
+TEST(CodecDynamicMap, CodeFollowsTheBisection)
+{
     std::vector<float> inputs = {0.0f, -0.0f, 1.0f, -1.0f, 1e30f, -1e30f, from_bits(1), from_bits(0x80000001u)};
     for (int i = 0; i < 256; ++i) {
         const float value = kDynamicMap.values[i];
@@ -105,7 +110,8 @@ TEST(CodecDynamicMap, CodeFollowsTheBisection) {
     }
 }
 
-TEST(CodecDynamicMap, CodeIsTheNearestValue) {
+TEST(CodecDynamicMap, CodeIsTheNearestValue)
+{
     std::vector<double> values;
     for (const float value : kDynamicMap.values) {
         values.push_back(static_cast<double>(value));
@@ -124,7 +130,8 @@ TEST(CodecDynamicMap, CodeIsTheNearestValue) {
     EXPECT_EQ(dynamic_code(from_bits(0x7FC00000u)), kDynamicZeroCode);
 }
 
-TEST(CodecDynamicMap, NestedAbsmaxRoundsTwice) {
+TEST(CodecDynamicMap, NestedAbsmaxRoundsTwice)
+{
     RandomFloats random(10);
     int fused_differs = 0;
     for (int i = 0; i < 100000; ++i) {

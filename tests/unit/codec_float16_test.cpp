@@ -9,7 +9,8 @@ namespace {
 using namespace moeq::codec;
 using namespace codec_oracle;
 
-TEST(CodecFp16, EveryCodeDecodesToItsValueAndBack) {
+TEST(CodecFp16, EveryCodeDecodesToItsValueAndBack)
+{
     for (uint32_t code = 0; code < 65536; ++code) {
         const auto half = static_cast<uint16_t>(code);
         const float value = fp16_to_float(half);
@@ -29,7 +30,8 @@ TEST(CodecFp16, EveryCodeDecodesToItsValueAndBack) {
     }
 }
 
-TEST(CodecFp16, EncodingTakesTheNearestValueAndTheEvenOneInTies) {
+TEST(CodecFp16, EncodingTakesTheNearestValueAndTheEvenOneInTies)
+{
     const std::vector<double> values = small_float_values(0x7C00u, 10, 15); // the last stands for 65536, that is Inf
     for (uint32_t code = 0; code < 0x7C00u; ++code) {
         // The middle of two neighbours has one bit more than fp16 and is exact in fp32.
@@ -47,7 +49,8 @@ TEST(CodecFp16, EncodingTakesTheNearestValueAndTheEvenOneInTies) {
     }
 }
 
-TEST(CodecFp16, EdgesOfTheRange) {
+TEST(CodecFp16, EdgesOfTheRange)
+{
     EXPECT_EQ(float_to_fp16(65519.996f), 0x7BFFu);
     EXPECT_EQ(float_to_fp16(65520.0f), 0x7C00u);
     EXPECT_EQ(float_to_fp16(-3.4e38f), 0xFC00u);
@@ -59,7 +62,8 @@ TEST(CodecFp16, EdgesOfTheRange) {
     EXPECT_EQ(float_to_fp16(from_bits(0xFFC02000u)), 0xFE01u);
 }
 
-TEST(CodecBf16, EveryCodeComesBack) {
+TEST(CodecBf16, EveryCodeComesBack)
+{
     for (uint32_t code = 0; code < 65536; ++code) {
         const auto brain = static_cast<uint16_t>(code);
         ASSERT_EQ(to_bits(bf16_to_float(brain)), code << 16);
@@ -68,7 +72,8 @@ TEST(CodecBf16, EveryCodeComesBack) {
     }
 }
 
-TEST(CodecBf16, EncodingTakesTheNearestValueAndTheEvenOneInTies) {
+TEST(CodecBf16, EncodingTakesTheNearestValueAndTheEvenOneInTies)
+{
     for (uint32_t code = 0; code < 0x7F80u; ++code) {
         const double low = small_float_value(code, 7, 127);
         const double high = small_float_value(code + 1, 7, 127); // 2^128 stands for Inf

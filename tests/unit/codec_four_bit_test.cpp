@@ -12,7 +12,8 @@ namespace {
 using namespace moeq::codec;
 using namespace codec_oracle;
 
-TEST(CodecNf4, TableIsThePublishedOne) {
+TEST(CodecNf4, TableIsThePublishedOne)
+{
     for (uint8_t code = 0; code < 16; ++code) {
         EXPECT_EQ(to_bits(nf4_value(code)), to_bits(kNf4[code])) << int{code};
         EXPECT_EQ(nf4_code(nf4_value(code)), code);
@@ -20,7 +21,8 @@ TEST(CodecNf4, TableIsThePublishedOne) {
     EXPECT_EQ(to_bits(nf4_value(kNf4ZeroCode)), 0u);
 }
 
-TEST(CodecNf4, ThresholdsAreTheRoundedMidpointsAndTiesGoDown) {
+TEST(CodecNf4, ThresholdsAreTheRoundedMidpointsAndTiesGoDown)
+{
     for (uint8_t i = 0; i < 15; ++i) {
         const auto middle = static_cast<float>((static_cast<double>(kNf4[i]) + static_cast<double>(kNf4[i + 1])) / 2);
         ASSERT_EQ(kNf4Thresholds.bits[i], to_bits(middle)) << int{i};
@@ -30,7 +32,8 @@ TEST(CodecNf4, ThresholdsAreTheRoundedMidpointsAndTiesGoDown) {
     }
 }
 
-TEST(CodecNf4, NearestValueAwayFromTies) {
+TEST(CodecNf4, NearestValueAwayFromTies)
+{
     const std::vector<double> values(std::begin(kNf4), std::end(kNf4));
     RandomFloats random(5);
     for (int i = 0; i < 1000000; ++i) {
@@ -46,7 +49,8 @@ TEST(CodecNf4, NearestValueAwayFromTies) {
     }
 }
 
-TEST(CodecNf4, OutsideAndNonfinite) {
+TEST(CodecNf4, OutsideAndNonfinite)
+{
     const float inf = std::numeric_limits<float>::infinity();
     EXPECT_EQ(nf4_code(1.0000001f), 15);
     EXPECT_EQ(nf4_code(inf), 15);
@@ -57,7 +61,8 @@ TEST(CodecNf4, OutsideAndNonfinite) {
     EXPECT_EQ(nf4_code(from_bits(0x7FC00000u)), kNf4ZeroCode);
 }
 
-TEST(CodecFp4, TableIsThePublishedOne) {
+TEST(CodecFp4, TableIsThePublishedOne)
+{
     for (uint8_t code = 0; code < 16; ++code) {
         const float magnitude = kFp4Magnitudes[code & 7u];
         EXPECT_EQ(to_bits(fp4_value(code)), to_bits(code >= 8 ? -magnitude : magnitude)) << int{code};
@@ -65,7 +70,8 @@ TEST(CodecFp4, TableIsThePublishedOne) {
     }
 }
 
-TEST(CodecFp4, ThresholdsAreTheDecimalsAndTiesGoTowardsZero) {
+TEST(CodecFp4, ThresholdsAreTheDecimalsAndTiesGoTowardsZero)
+{
     for (uint32_t i = 0; i < 7; ++i) {
         const float cut = kFp4Cuts[i];
         ASSERT_EQ(kFp4Thresholds.bits[i], to_bits(cut)) << i;
@@ -80,7 +86,8 @@ TEST(CodecFp4, ThresholdsAreTheDecimalsAndTiesGoTowardsZero) {
     }
 }
 
-TEST(CodecFp4, NeverMakesCodeEight) {
+TEST(CodecFp4, NeverMakesCodeEight)
+{
     RandomFloats random(6);
     for (int i = 0; i < 1000000; ++i) {
         ASSERT_NE(fp4_code(from_bits(random.bits())), 8);
@@ -93,7 +100,8 @@ TEST(CodecFp4, NeverMakesCodeEight) {
     EXPECT_EQ(fp4_code(-std::numeric_limits<float>::infinity()), 11);
 }
 
-TEST(CodecFp4, BitsandbytesCpuRuleIsLowerBoundOverSortedMidpoints) {
+TEST(CodecFp4, BitsandbytesCpuRuleIsLowerBoundOverSortedMidpoints)
+{
     // The rule built here from scratch: sort the 16 codes by value (+0 before -0), midpoints in fp32, count those below
     // t.
     uint8_t order[16];
@@ -125,7 +133,8 @@ TEST(CodecFp4, BitsandbytesCpuRuleIsLowerBoundOverSortedMidpoints) {
     EXPECT_EQ(fp4_code_bnb_cpu(from_bits(0x7FC00000u)), 0);
 }
 
-TEST(CodecFourBit, DecodingIsTotalOverScales) {
+TEST(CodecFourBit, DecodingIsTotalOverScales)
+{
     for (uint32_t upper = 0; upper < 65536; ++upper) {
         const float absmax = from_bits(upper << 16);
         for (uint32_t byte = 0; byte < 256; ++byte) {

@@ -15,7 +15,7 @@ using namespace moeq::codec;
 using namespace codec_oracle;
 
 struct Fp8 {
-    const char *name;
+    const char* name;
     int mantissa_bits;
     int bias;
     uint32_t max_code;
@@ -30,8 +30,9 @@ const Fp8 kFormats[] = {
      [](float x) { return float_to_e5m2(x); }},
 };
 
-TEST(CodecFp8, EveryCodeDecodesToItsValueAndBack) {
-    for (const Fp8 &format : kFormats) {
+TEST(CodecFp8, EveryCodeDecodesToItsValueAndBack)
+{
+    for (const Fp8& format : kFormats) {
         ASSERT_EQ(small_float_value(format.max_code, format.mantissa_bits, format.bias), format.max_value);
         for (uint32_t code = 0; code < 256; ++code) {
             const float value = format.to_float(static_cast<uint8_t>(code));
@@ -46,7 +47,8 @@ TEST(CodecFp8, EveryCodeDecodesToItsValueAndBack) {
     }
 }
 
-TEST(CodecFp8, SpecialCodes) {
+TEST(CodecFp8, SpecialCodes)
+{
     EXPECT_EQ(to_bits(e4m3_to_float(0x7F)), 0x7FC00000u);
     EXPECT_EQ(to_bits(e4m3_to_float(0xFF)), 0xFFC00000u);
     EXPECT_EQ(to_bits(e5m2_to_float(0x7C)), 0x7F800000u);
@@ -56,8 +58,9 @@ TEST(CodecFp8, SpecialCodes) {
     }
 }
 
-TEST(CodecFp8, TiesGoToTheEvenCodeAndTheirNeighboursDoNot) {
-    for (const Fp8 &format : kFormats) {
+TEST(CodecFp8, TiesGoToTheEvenCodeAndTheirNeighboursDoNot)
+{
+    for (const Fp8& format : kFormats) {
         const std::vector<double> values = small_float_values(format.max_code, format.mantissa_bits, format.bias);
         for (uint32_t code = 0; code < format.max_code; ++code) {
             const auto middle = static_cast<float>((values[code] + values[code + 1]) / 2);
@@ -72,9 +75,10 @@ TEST(CodecFp8, TiesGoToTheEvenCodeAndTheirNeighboursDoNot) {
     }
 }
 
-TEST(CodecFp8, EncodingTakesTheNearestValue) {
+TEST(CodecFp8, EncodingTakesTheNearestValue)
+{
     RandomFloats random(2);
-    for (const Fp8 &format : kFormats) {
+    for (const Fp8& format : kFormats) {
         const std::vector<double> values = small_float_values(format.max_code, format.mantissa_bits, format.bias);
         for (int i = 0; i < 200000; ++i) {
             const float any = random.finite();
@@ -89,9 +93,10 @@ TEST(CodecFp8, EncodingTakesTheNearestValue) {
     }
 }
 
-TEST(CodecFp8, SaturatesAndNeverMakesNanOrInf) {
+TEST(CodecFp8, SaturatesAndNeverMakesNanOrInf)
+{
     const float inf = std::numeric_limits<float>::infinity();
-    for (const Fp8 &format : kFormats) {
+    for (const Fp8& format : kFormats) {
         const auto max = static_cast<float>(format.max_value);
         for (const float x : {max, std::nextafterf(max, inf), 1.2f * max, 3.4e38f, inf}) {
             ASSERT_EQ(format.from_float(x), format.max_code);
@@ -113,7 +118,8 @@ TEST(CodecFp8, SaturatesAndNeverMakesNanOrInf) {
 }
 
 #if defined(__SSE2__)
-TEST(CodecFp8, FlushToZeroModesChangeNothing) {
+TEST(CodecFp8, FlushToZeroModesChangeNothing)
+{
     // All upper halves with three lower halves: codes under the default mode and under flush-to-zero must agree.
     const auto digest = [] {
         uint64_t hash = 14695981039346656037u;
@@ -142,9 +148,10 @@ TEST(CodecFp8, FlushToZeroModesChangeNothing) {
 }
 #endif
 
-TEST(CodecFp8, DecodingIsTotalOverScales) {
+TEST(CodecFp8, DecodingIsTotalOverScales)
+{
     // 256 codes x 65,536 scales: NaN only from a NaN code or scale, from Inf * 0 and from 0 * Inf.
-    for (const Fp8 &format : kFormats) {
+    for (const Fp8& format : kFormats) {
         for (uint32_t upper = 0; upper < 65536; ++upper) {
             const float scale = from_bits(upper << 16);
             for (uint32_t code = 0; code < 256; ++code) {

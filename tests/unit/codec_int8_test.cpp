@@ -9,7 +9,8 @@ namespace {
 using namespace moeq::codec;
 using namespace codec_oracle;
 
-int expected_code(float t) {
+int expected_code(float t)
+{
     if (std::isnan(t)) {
         return 0;
     }
@@ -22,7 +23,8 @@ int expected_code(float t) {
     return static_cast<int>(std::min(127.0, std::max(-127.0, rounded)));
 }
 
-TEST(CodecInt8, RoundsToNearestEvenAndClamps) {
+TEST(CodecInt8, RoundsToNearestEvenAndClamps)
+{
     for (int n = -300; n <= 300; ++n) {
         const float tie = static_cast<float>(n) + 0.5f;
         for (const float t : {static_cast<float>(n), tie, std::nextafterf(tie, 1e9f), std::nextafterf(tie, -1e9f)}) {
@@ -40,7 +42,8 @@ TEST(CodecInt8, RoundsToNearestEvenAndClamps) {
     }
 }
 
-TEST(CodecInt8, NonfiniteArguments) {
+TEST(CodecInt8, NonfiniteArguments)
+{
     const float inf = std::numeric_limits<float>::infinity();
     EXPECT_EQ(int8_round(inf), 127);
     EXPECT_EQ(int8_round(-inf), -127);
@@ -51,7 +54,8 @@ TEST(CodecInt8, NonfiniteArguments) {
     EXPECT_EQ(int8_code(-2.0f, 63.75f), -127);
 }
 
-TEST(CodecInt8, DecodeWithAbsmaxRoundsTwice) {
+TEST(CodecInt8, DecodeWithAbsmaxRoundsTwice)
+{
     EXPECT_EQ(kInverse127Bits, to_bits(static_cast<float>(1.0 / 127.0)));
     RandomFloats random(4);
     for (int i = 0; i < 20000; ++i) {
@@ -69,7 +73,8 @@ TEST(CodecInt8, DecodeWithAbsmaxRoundsTwice) {
     }
 }
 
-TEST(CodecInt8, LargeAbsmaxDecodesToFiniteValues) {
+TEST(CodecInt8, LargeAbsmaxDecodesToFiniteValues)
+{
     // Around 2^120, where the scaled rule begins, and up to the largest finite absmax.
     for (uint32_t bits = 0x7B700000u; bits < 0x7F800000u; bits += 997) {
         for (const int q : {127, 126, 64, 1, -1, -127}) {
@@ -83,7 +88,8 @@ TEST(CodecInt8, LargeAbsmaxDecodesToFiniteValues) {
     EXPECT_TRUE(std::isfinite(int8_decode_absmax(-127, largest)));
 }
 
-TEST(CodecInt8, DecodingIsTotalOverScales) {
+TEST(CodecInt8, DecodingIsTotalOverScales)
+{
     for (uint32_t upper = 0; upper < 65536; ++upper) {
         const float scale = from_bits(upper << 16);
         for (int q = -128; q < 128; ++q) {

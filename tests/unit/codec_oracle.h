@@ -11,16 +11,13 @@
 
 namespace codec_oracle {
 
-inline float from_bits(uint32_t bits) {
-    return std::bit_cast<float>(bits);
-}
-inline uint32_t to_bits(float value) {
-    return std::bit_cast<uint32_t>(value);
-}
+inline float from_bits(uint32_t bits) { return std::bit_cast<float>(bits); }
+inline uint32_t to_bits(float value) { return std::bit_cast<uint32_t>(value); }
 
 // The value of sign-less code `code` of a binary float with the given mantissa width and bias, as if no code were
 // special.
-inline double small_float_value(uint32_t code, int mantissa_bits, int bias) {
+inline double small_float_value(uint32_t code, int mantissa_bits, int bias)
+{
     const uint32_t exponent = code >> mantissa_bits;
     const double fraction = std::ldexp(static_cast<double>(code & ((1u << mantissa_bits) - 1u)), -mantissa_bits);
     return exponent == 0 ? std::ldexp(fraction, 1 - bias)
@@ -28,7 +25,8 @@ inline double small_float_value(uint32_t code, int mantissa_bits, int bias) {
 }
 
 // The non-negative values of codes 0..last, ascending.
-inline std::vector<double> small_float_values(uint32_t last, int mantissa_bits, int bias) {
+inline std::vector<double> small_float_values(uint32_t last, int mantissa_bits, int bias)
+{
     std::vector<double> values;
     for (uint32_t code = 0; code <= last; ++code) {
         values.push_back(small_float_value(code, mantissa_bits, bias));
@@ -37,7 +35,8 @@ inline std::vector<double> small_float_values(uint32_t last, int mantissa_bits, 
 }
 
 // The index of the value nearest to `x` by looking at every distance; an exact tie goes to the even index.
-inline uint32_t nearest_even(const std::vector<double> &values, double x) {
+inline uint32_t nearest_even(const std::vector<double>& values, double x)
+{
     uint32_t best = 0;
     double best_distance = std::numeric_limits<double>::infinity();
     for (uint32_t i = 0; i < values.size(); ++i) {
@@ -56,7 +55,8 @@ public:
     explicit RandomFloats(uint32_t seed) : engine_(seed) {}
     uint32_t bits() { return static_cast<uint32_t>(engine_()); }
     // A finite value of any exponent.
-    float finite() {
+    float finite()
+    {
         for (;;) {
             const float value = from_bits(bits());
             if (std::isfinite(value)) {

@@ -9,7 +9,8 @@ namespace {
 using namespace moeq::codec;
 using namespace codec_oracle;
 
-TEST(CodecStatistic, BoundsHoldForSmallSubnormalAmaxAndEveryValueBelowIt) {
+TEST(CodecStatistic, BoundsHoldForSmallSubnormalAmaxAndEveryValueBelowIt)
+{
     for (uint32_t a = 1; a <= 600; ++a) {
         for (uint32_t x = 0; x <= a; ++x) {
             ASSERT_EQ(violated_bound(from_bits(x), from_bits(a)), nullptr) << x << " of " << a;
@@ -18,7 +19,8 @@ TEST(CodecStatistic, BoundsHoldForSmallSubnormalAmaxAndEveryValueBelowIt) {
     }
 }
 
-TEST(CodecStatistic, BoundsHoldForSampledSubnormalAmax) {
+TEST(CodecStatistic, BoundsHoldForSampledSubnormalAmax)
+{
     RandomFloats random(11);
     for (int i = 0; i < 60000; ++i) {
         const uint32_t a = 1 + (random.bits() & 0x7FFFFFu) % 0x7FFFFFu;
@@ -29,7 +31,8 @@ TEST(CodecStatistic, BoundsHoldForSampledSubnormalAmax) {
     }
 }
 
-TEST(CodecStatistic, BoundsHoldForEveryExponentOfAmax) {
+TEST(CodecStatistic, BoundsHoldForEveryExponentOfAmax)
+{
     RandomFloats random(12);
     for (uint32_t exponent = 0; exponent < 255; ++exponent) {
         for (int i = 0; i < 400; ++i) {
@@ -46,7 +49,8 @@ TEST(CodecStatistic, BoundsHoldForEveryExponentOfAmax) {
     }
 }
 
-TEST(CodecStatistic, TheTinyRuleBeginsBelowTwoToTheMinusHundred) {
+TEST(CodecStatistic, TheTinyRuleBeginsBelowTwoToTheMinusHundred)
+{
     const float border = 0x1p-100f;
     const float below = std::nextafterf(border, 0.0f);
     EXPECT_EQ(unit_multiplier(border).prescale, 1.0f);
@@ -62,7 +66,8 @@ TEST(CodecStatistic, TheTinyRuleBeginsBelowTwoToTheMinusHundred) {
     EXPECT_EQ(to_bits(fp8_factor(3.0f, kE4m3Max)), to_bits(static_cast<float>(3.0 / 448.0)));
 }
 
-TEST(CodecStatistic, FactorsNeverMakeTheLargestCodeOverflow) {
+TEST(CodecStatistic, FactorsNeverMakeTheLargestCodeOverflow)
+{
     // The factor differs from the quotient for one amax only.
     for (uint32_t bits = 0x7F7F0000u; bits < 0x7F800000u; ++bits) {
         const float a = from_bits(bits);
@@ -73,7 +78,8 @@ TEST(CodecStatistic, FactorsNeverMakeTheLargestCodeOverflow) {
     }
 }
 
-TEST(CodecStatistic, ZeroAmaxGivesTheCodeOfPlusZeroForEverything) {
+TEST(CodecStatistic, ZeroAmaxGivesTheCodeOfPlusZeroForEverything)
+{
     const float inf = std::numeric_limits<float>::infinity();
     for (const float x : {0.0f, -0.0f, 1.0f, -3.0f, inf, -inf, from_bits(0x7FC00000u)}) {
         for (const Multiplier m : {int8_multiplier(0.0f), unit_multiplier(0.0f), fp8_multiplier(0.0f, kE4m3Max),
@@ -92,7 +98,8 @@ TEST(CodecStatistic, ZeroAmaxGivesTheCodeOfPlusZeroForEverything) {
     EXPECT_EQ(to_bits(fp8_factor(0.0f, kE5m2Max)), 0u);
 }
 
-TEST(CodecStatistic, AnAmaxSmallerThanTheDataSaturates) {
+TEST(CodecStatistic, AnAmaxSmallerThanTheDataSaturates)
+{
     RandomFloats random(13);
     for (uint32_t exponent = 0; exponent < 240; ++exponent) {
         const float a = from_bits((exponent << 23) | 1u | (random.bits() & 0x7FFFFFu));
@@ -111,7 +118,8 @@ TEST(CodecStatistic, AnAmaxSmallerThanTheDataSaturates) {
     }
 }
 
-TEST(CodecStatistic, BitsandbytesCpuArithmetic) {
+TEST(CodecStatistic, BitsandbytesCpuArithmetic)
+{
     // Reciprocal times 127 is not a division: some amax must tell the two apart.
     int differ = 0;
     RandomFloats random(14);
