@@ -7,13 +7,14 @@ MAKEFLAGS += --no-print-directory
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 PREFIX ?= /usr/local
 MODEL ?=
+BENCH_OUT ?= build/bench.json
 
 # The Python environment with CMake, Ninja, cffi and the like: made when the first recipe asks for it.
 ENV = $(eval ENV := $(shell tools/setup_env.py build))$(or $(ENV),$(error The Python environment could not be made))
 IN_ENV = PATH="$(ENV)/bin:$$PATH"
 RUN_TESTS = tools/run_tests.py --jobs $(JOBS)
 
-.PHONY: all help system release debug test test-all asan tsan demo check format lock install clean
+.PHONY: all help system release debug test test-all asan tsan demo bench check format lock install clean
 
 ## Building
 
@@ -48,6 +49,12 @@ check: system ## generated files are up to date, versions agree, formatting is c
 demo: release ## a checkpoint before and after, in numbers [MODEL=dir]
 	@$(IN_ENV) PYTHONPATH=bindings/python MOEQ_LIBRARY="$(CURDIR)/build/release/libmoeq.so" \
 	    python examples/demo $(if $(MODEL),--model "$(MODEL)")
+
+bench: release ## times and shares of what memory can do, a few minutes [BENCH_OUT=build/bench.json]
+	@$(IN_ENV) cmake -DMOEQ_BUILD_BENCH=ON build/release > build/bench-configure.log
+	@$(IN_ENV) cmake --build build/release --parallel $(JOBS) --target moeq_bench
+	@peers=$$(tools/setup_env.py --path test); [ -e "$$peers/.complete" ] || peers="$(ENV)"; \
+	    "$$peers/bin/python" -B bench/run.py --driver build/release/bench/moeq_bench --out "$(BENCH_OUT)"
 
 format: system ## format the C and C++ sources
 	@tools/format.sh

@@ -42,9 +42,9 @@
  *             the two yourself. Its memory goes back in home-stream order: join other streams first, and
  *             keep the home stream alive as long as the handle.
  * HOT calls   (so marked) neither allocate nor synchronise nor read device memory from the host, and can be captured
- *             in a CUDA graph. On a device they cannot return what only the data
- *             tells: they OR a MOEQ_SEEN_ bit into the optional status word instead. Other calls may synchronise
- *             the given stream, and no other.
+ *             in a CUDA graph. (On the host, the pool's threads start at the first call that can use them.) On a
+ *             device they cannot return what only the data tells: they OR a MOEQ_SEEN_ bit into the optional status
+ *             word instead. Other calls may synchronise the given stream, and no other.
  * Threads     Calls that take only const handles may run at the same time on the same handle. Any other call needs
  *             its non-const handle alone. All handles may move between threads. After fork() a child may use
  *             host memory only.
@@ -200,7 +200,8 @@ MOEQ_API void        moeq_blob_destroy(moeq_blob *blob);
 typedef void *(*moeq_host_alloc_fn)(uint64_t bytes, uint64_t alignment, void *user);
 typedef void (*moeq_host_free_fn)(void *memory, uint64_t bytes, void *user);
 /* Calls run(index, task) for each index in [0, count), once each, from any threads, in any order; returns
- * MOEQ_CONTINUE when all are done. The tasks do not wait for each other. */
+ * MOEQ_CONTINUE when all are done. The tasks do not wait for each other.
+ * Whatever it returns, none of them may run after that. */
 typedef void (*moeq_task_fn)(int64_t index, void *task);
 typedef int32_t (*moeq_parallel_for_fn)(moeq_task_fn run, void *task, int64_t count, void *user);
 typedef void (*moeq_destroy_fn)(void *user);
@@ -401,7 +402,7 @@ MOEQ_API moeq_status moeq_qtensor_export(const moeq_qtensor *qtensor, int32_t co
 MOEQ_API moeq_status moeq_qtensor_dequantize(const moeq_qtensor *qtensor, const moeq_region *region, void *stream,
                                              struct DLManagedTensorVersioned *destination, moeq_error *err);
 /* HOT. New weights into the handle's own storage, by its spec, of its shape. All who share the storage (slices,
- * exported components) see them: exclude their readers too. VALUE leaves the contents unspecified. */
+ * exported components) see them: exclude their readers too. VALUE and CALLBACK leave the contents unspecified, and count as a generation. */
 MOEQ_API moeq_status moeq_qtensor_requantize(moeq_qtensor *qtensor, const struct DLManagedTensorVersioned *source,
                                              const moeq_quantize_options *options, void *stream, moeq_error *err);
 /* HOT. No handle at all: codes and scales straight into the caller's tensors (each one a destination). */
@@ -445,7 +446,7 @@ typedef struct moeq_builder_state {
     uint32_t struct_size;
     uint32_t reserved;
     int64_t  missing_elements; /* 0: moeq_builder_finish will succeed */
-    int64_t  staged_bytes;
+    int64_t  staged_bytes; /* of elements, and of nested statistics; a unit in flight takes 64 more for its books */
     int64_t  complete_experts;
 } moeq_builder_state;
 

@@ -81,6 +81,7 @@ extern "C" moeq_status moeq_builder_create(const moeq_context* context, const mo
         }
         builder->assembly.staging_limit = known_options.staging_limit;
         builder->assembly.status_word = known_options.status_word;
+        write_code_map(builder->assembly.weight);
         *out = builder;
         return MOEQ_OK;
     });

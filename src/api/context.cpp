@@ -28,7 +28,7 @@ void moeq_context::release() const
 
 namespace {
 
-moeq_status check_options(const moeq_context_options& options, Report& report)
+moeq_status check_options(const moeq_context_options& options, const char* tier_variable, Report& report)
 {
     if ((options.host_alloc == nullptr) != (options.host_free == nullptr))
         return report.fail(MOEQ_ERROR_ARGUMENT, 1, "options")
@@ -47,17 +47,17 @@ moeq_status check_options(const moeq_context_options& options, Report& report)
         return report.fail(MOEQ_ERROR_UNSUPPORTED, 1, "options")
                << "got cpu_tier " << cpu::tier_name(options.cpu_tier) << "; " << cpu::tier_missing(options.cpu_tier)
                << "; want MOEQ_CPU_TIER_BEST or a lower one";
-    if (cpu::environment_tier() < 0) {
+    if (cpu::parse_tier(tier_variable) < 0) {
         Failure failure = report.fail(MOEQ_ERROR_ARGUMENT);
         failure << "got MOEQ_CPU_TIER=";
-        return failure.quoted(std::getenv("MOEQ_CPU_TIER"))
-               << " in the environment; want scalar, avx2, avx512, neon or best";
+        return failure.quoted(tier_variable) << " in the environment; want scalar, avx2, avx512, neon or best";
     }
     return MOEQ_OK;
 }
 
 // Moves a context that was built in a local allocator's memory into being: its own allocator then owns and counts it.
-moeq_context* construct(const moeq_context_options& options, Report& report, moeq_status* status)
+moeq_context* construct(const moeq_context_options& options, const char* tier_variable, Report& report,
+                        moeq_status* status)
 {
     Allocator bootstrap(options.host_alloc, options.host_free, options.user);
     void* memory = bootstrap.allocate(sizeof(moeq_context));
@@ -65,10 +65,11 @@ moeq_context* construct(const moeq_context_options& options, Report& report, moe
         *status = report.out_of_memory(sizeof(moeq_context));
         return nullptr;
     }
-    const int32_t limit = cpu::environment_tier();
+    const int32_t limit = cpu::parse_tier(tier_variable);
     const bool asked = options.cpu_tier != MOEQ_CPU_TIER_BEST;
     const int32_t tier = asked ? options.cpu_tier : cpu::best_tier(limit);
-    const int32_t threads = options.thread_limit != 0 ? options.thread_limit : usable_threads();
+    const int32_t wanted = options.thread_limit != 0 ? options.thread_limit : usable_threads();
+    const int32_t threads = wanted < kMaxThreads ? wanted : kMaxThreads;
     auto* context = ::new (memory) moeq_context(options, tier, threads);
     context->allocator.adopt(sizeof(moeq_context));
     context->tier_reason = asked                         ? "asked for in the options"
@@ -89,9 +90,10 @@ extern "C" moeq_status moeq_context_create(const moeq_context_options* options, 
         *out = nullptr;
         moeq_context_options known;
         MOEQ_TRY(read_struct(options, &known, 1, "options", report));
-        MOEQ_TRY(check_options(known, report));
+        const char* tier_variable = std::getenv("MOEQ_CPU_TIER");
+        MOEQ_TRY(check_options(known, tier_variable, report));
         moeq_status status = MOEQ_OK;
-        moeq_context* context = construct(known, report, &status);
+        moeq_context* context = construct(known, tier_variable, report, &status);
         if (context == nullptr)
             return status;
         if (context->own_executor && context->threads > 1) {

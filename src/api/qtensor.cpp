@@ -121,6 +121,7 @@ namespace {
 // A region of a handle, checked: which experts and which rows.
 struct Selection {
     ExpertList experts;
+    TensorView ids; // the list's memory, for overlaps
     int64_t row_begin;
     int64_t row_end;
     bool everything;
@@ -138,7 +139,18 @@ moeq_status refuse_expert(int64_t expert, int64_t position, const Geometry& g, u
     return status;
 }
 
-moeq_status accept_expert_ids(const DLManagedTensorVersioned* ids, ExpertList* out, Report& report)
+TensorView view_of_list(const int64_t* ids, int64_t count)
+{
+    TensorView view;
+    view.data = const_cast<char*>(reinterpret_cast<const char*>(ids));
+    view.dtype = MOEQ_DTYPE_INT64;
+    view.ndim = 1;
+    view.shape[0] = view.count = count;
+    set_contiguous_strides(view);
+    return view;
+}
+
+moeq_status accept_expert_ids(const DLManagedTensorVersioned* ids, ExpertList* out, TensorView* memory, Report& report)
 {
     TensorView view;
     const Wanted wanted{.argument = 2, .name = "region.expert_ids", .dtypes = kSetIds};
@@ -150,6 +162,7 @@ moeq_status accept_expert_ids(const DLManagedTensorVersioned* ids, ExpertList* o
     out->tensor_stride = view.strides[0] * view.itemsize();
     out->wide = view.dtype == MOEQ_DTYPE_INT64;
     out->count = view.count;
+    *memory = view;
     return MOEQ_OK;
 }
 
@@ -165,8 +178,10 @@ moeq_status select(const moeq_region& region, const Geometry& g, Selection* out,
     MOEQ_TRY(check_zero(region.reserved, "reserved", 2, "region", report));
     s.experts.ids = region.experts;
     s.experts.count = region.experts != nullptr ? region.expert_count : g.experts;
+    if (region.experts != nullptr)
+        s.ids = view_of_list(region.experts, region.expert_count);
     if (region.expert_ids != nullptr)
-        MOEQ_TRY(accept_expert_ids(region.expert_ids, &s.experts, report));
+        MOEQ_TRY(accept_expert_ids(region.expert_ids, &s.experts, &s.ids, report));
     for (int64_t i = 0; (region.experts != nullptr || region.expert_ids != nullptr) && i < s.experts.count; ++i)
         if (s.experts[i] < 0 || s.experts[i] >= g.experts)
             return refuse_expert(s.experts[i], i, g, region.status_word, report);
@@ -218,6 +233,7 @@ extern "C" moeq_status moeq_qtensor_dequantize(const moeq_qtensor* qtensor, cons
         if (view.empty())
             return MOEQ_OK;
         MOEQ_TRY(check_components_apart(weight, view, wanted, "the handle's own storage", report));
+        MOEQ_TRY(check_no_overlap(view, wanted, selection.ids, "the list of experts", report));
         return decode_rows(engine_of(*qtensor->storage->context), weight, selection.experts, selection.row_begin,
                            selection.row_end, StackView(view), report);
     });

@@ -43,6 +43,12 @@ inline Engine engine_of(const moeq_context& context) { return {context.executor,
 [[nodiscard]] moeq_status check_components_apart(const EncodedWeight& weight, const TensorView& other,
                                                  const Wanted& wanted, const char* overlapped, Report& report);
 
+// What writing into components that were adopted for reading needs: writable, an address for each element, all apart.
+[[nodiscard]] moeq_status check_components_writable(const EncodedWeight& weight, const Wanted& wanted, Report& report);
+
+// Fills a CODE_MAP among the destinations, if there is one; when all is checked.
+void write_code_map(const EncodedWeight& weight);
+
 // Storage that owns the caller's tensors from now on. On failure they are still the caller's.
 [[nodiscard]] moeq_status storage_adopt(const moeq_context& context, const moeq_component* components, int64_t count,
                                         Storage** out, Report& report);

@@ -107,6 +107,7 @@ extern "C" moeq_status moeq_qtensor_quantize(const moeq_context* context, const 
         }
         moeq_qtensor* qtensor = nullptr;
         moeq_status status = qtensor_create(weight, storage, false, &qtensor, report);
+        write_code_map(weight);
         if (status == MOEQ_OK)
             status = encode_with_staging(*context, weight, request, 2, report);
         if (status == MOEQ_OK) {
@@ -137,6 +138,7 @@ extern "C" moeq_status moeq_quantize_into(const moeq_context* context, const DLM
         MOEQ_TRY(accept_components(geometry, destinations, destination_count, Access::kWrite, 6, "destinations",
                                    &weight, report));
         MOEQ_TRY(check_apart(weight, request, {6, "destinations", 0}, report));
+        write_code_map(weight);
         return encode(*context, weight, request, 2, nullptr, report);
     });
 }
@@ -161,13 +163,7 @@ extern "C" moeq_status moeq_qtensor_requantize(moeq_qtensor* qtensor, const DLMa
             return report.fail(MOEQ_ERROR_UNSUPPORTED, 1, "qtensor")
                    << "got a slice with nested statistics, whose offset all of the weight shares; want the whole "
                       "weight";
-        int32_t ids[kComponentLimit];
-        const int32_t count = stored_components(geometry, ids);
-        for (int32_t i = 0; i < count; ++i)
-            if (weight.component(ids[i]).read_only)
-                return report.fail(MOEQ_ERROR_READ_ONLY, 1, "qtensor")
-                       << "got a handle whose " << component_name(ids[i])
-                       << " was adopted read-only; want writable storage";
+        MOEQ_TRY(check_components_writable(weight, {1, "qtensor", 0}, report));
         MOEQ_TRY(check_apart(weight, request, {1, "qtensor", 0}, report));
         qtensor->storage->generation.fetch_add(1, std::memory_order_relaxed);
         return encode(*qtensor->storage->context, weight, request, 2, nullptr, report);

@@ -91,12 +91,6 @@ moeq_status check_code_map(const Geometry& geometry, const TensorView& view, con
     return MOEQ_OK;
 }
 
-void write_code_map(const Geometry& geometry, const TensorView& view)
-{
-    for (int64_t i = 0; i < view.count; ++i)
-        *reinterpret_cast<float*>(view.data + i * view.strides[0] * view.itemsize()) = geometry.format->code_map[i];
-}
-
 // One component against its layout.
 moeq_status accept_component(const Geometry& geometry, const moeq_component& component, Access access,
                              const Wanted& base, TensorView* out, Report& report)
@@ -151,12 +145,10 @@ moeq_status accept_components(const Geometry& geometry, const moeq_component* co
         for (int64_t j = 0; access == Access::kWrite && j < i; ++j)
             MOEQ_TRY(check_no_overlap(views[i], {argument, component_name(id), 0}, views[j],
                                       component_name(components[j].component), report));
-        if (id != MOEQ_COMPONENT_CODE_MAP)
-            weight->component(id) = views[i];
-        else if (access == Access::kWrite)
-            write_code_map(geometry, views[i]);
-        else
+        if (id == MOEQ_COMPONENT_CODE_MAP && access == Access::kRead)
             MOEQ_TRY(check_code_map(geometry, views[i], base, report));
+        else
+            weight->component(id) = views[i];
     }
     int32_t ids[kComponentLimit];
     const int32_t needed = stored_components(geometry, ids);
@@ -172,11 +164,38 @@ moeq_status accept_components(const Geometry& geometry, const moeq_component* co
 moeq_status check_components_apart(const EncodedWeight& weight, const TensorView& other, const Wanted& wanted,
                                    const char* overlapped, Report& report)
 {
-    int32_t ids[kComponentLimit];
-    const int32_t count = stored_components(weight.geometry, ids);
-    for (int32_t i = 0; i < count; ++i)
-        MOEQ_TRY(check_no_overlap(weight.component(ids[i]), wanted, other, overlapped, report));
+    for (int32_t id = MOEQ_COMPONENT_CODES; id < kComponentLimit; ++id)
+        if (weight.has(id))
+            MOEQ_TRY(check_no_overlap(weight.component(id), wanted, other, overlapped, report));
     return MOEQ_OK;
+}
+
+moeq_status check_components_writable(const EncodedWeight& weight, const Wanted& wanted, Report& report)
+{
+    for (int32_t id = MOEQ_COMPONENT_CODES; id < kComponentLimit; ++id) {
+        if (!weight.has(id))
+            continue;
+        const TensorView& view = weight.component(id);
+        if (view.read_only)
+            return report.fail(MOEQ_ERROR_READ_ONLY, wanted.argument, wanted.name)
+                   << "got a handle whose " << component_name(id) << " was adopted read-only; want writable storage";
+        if (!is_injective(view))
+            return report.fail(MOEQ_ERROR_LAYOUT, wanted.argument, wanted.name)
+                   << "got a handle whose " << component_name(id)
+                   << " was adopted with elements that share an address; want an address for each";
+        for (int32_t other = MOEQ_COMPONENT_CODES; other < id; ++other)
+            if (weight.has(other))
+                MOEQ_TRY(check_no_overlap(view, wanted, weight.component(other), component_name(other), report));
+    }
+    return MOEQ_OK;
+}
+
+void write_code_map(const EncodedWeight& weight)
+{
+    const TensorView& view = weight.code_map;
+    for (int64_t i = 0; i < view.count; ++i)
+        *reinterpret_cast<float*>(view.data + i * view.strides[0] * view.itemsize()) =
+            weight.geometry.format->code_map[i];
 }
 
 moeq_status storage_adopt(const moeq_context& context, const moeq_component* components, int64_t count, Storage** out,

@@ -1,5 +1,7 @@
 #include "builder/assembly.h"
 
+#include "builder/parts.h"
+
 namespace moeq {
 
 Assembly::~Assembly()
@@ -22,8 +24,8 @@ moeq_status Assembly::open(const TensorView* given, Report& report)
         return report.out_of_memory(coverage_bytes());
     for (int64_t e = 0; e < g.experts; ++e)
         ::new (coverage + e) Coverage(allocator);
-    if (!staging.create_buckets())
-        return report.out_of_memory(Staging::kBucketBytes);
+    if (!staging.create_buckets(unit_count(g)))
+        return report.out_of_memory(staging.bucket_bytes());
     if (g.nested()) {
         const uint64_t bytes = static_cast<uint64_t>(g.block_count()) * sizeof(float);
         nested_absmax = static_cast<float*>(allocator.allocate(bytes));

@@ -2,6 +2,11 @@
 
 namespace moeq {
 
+int64_t unit_count(const Geometry& g)
+{
+    return g.packed() ? g.block_count() : g.experts * g.row_tiling.count() * g.column_tiling.count();
+}
+
 Unit unit_at(const Geometry& g, int64_t index)
 {
     Unit unit;

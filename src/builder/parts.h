@@ -20,6 +20,7 @@ struct Unit {
     int64_t begin = 0; // first element of the run
     int64_t elements = 0;
 };
+int64_t unit_count(const Geometry& geometry);
 Unit unit_at(const Geometry& geometry, int64_t index);
 
 namespace detail {

@@ -20,18 +20,22 @@ void StagedUnit::destroy(Allocator& allocator)
 
 Staging::~Staging()
 {
-    for (int64_t i = 0; buckets_ != nullptr && i < kBuckets; ++i)
+    for (int64_t i = 0; buckets_ != nullptr && i < bucket_count_; ++i)
         while (StagedUnit* staged = buckets_[i]) {
             buckets_[i] = staged->next;
             staged->destroy(allocator_);
         }
-    allocator_.free(buckets_, kBuckets * sizeof *buckets_);
+    allocator_.free(buckets_, bucket_bytes());
 }
 
-bool Staging::create_buckets()
+bool Staging::create_buckets(int64_t units)
 {
-    buckets_ = static_cast<StagedUnit**>(allocator_.allocate(kBuckets * sizeof *buckets_));
-    for (int64_t i = 0; buckets_ != nullptr && i < kBuckets; ++i)
+    constexpr int64_t kMost = int64_t{1} << 17; // 1 MiB of pointers
+    bucket_count_ = 64;
+    while (bucket_count_ < kMost && bucket_count_ < units)
+        bucket_count_ *= 2;
+    buckets_ = static_cast<StagedUnit**>(allocator_.allocate(bucket_bytes()));
+    for (int64_t i = 0; buckets_ != nullptr && i < bucket_count_; ++i)
         buckets_[i] = nullptr;
     return buckets_ != nullptr;
 }

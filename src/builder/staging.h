@@ -29,20 +29,21 @@ public:
     Staging(const Staging&) = delete;
     Staging& operator=(const Staging&) = delete;
 
-    [[nodiscard]] bool create_buckets();
+    // For a weight of so many scale units.
+    [[nodiscard]] bool create_buckets(int64_t units);
     StagedUnit* find(int64_t unit) const;
     void insert(StagedUnit* staged);
     void remove(StagedUnit* staged);
     int64_t bytes() const { return bytes_; }
 
-    static constexpr int64_t kBuckets = 4096;
-    static constexpr uint64_t kBucketBytes = kBuckets * sizeof(StagedUnit*);
+    uint64_t bucket_bytes() const { return static_cast<uint64_t>(bucket_count_) * sizeof(StagedUnit*); }
 
 private:
-    StagedUnit** bucket(int64_t unit) const { return buckets_ + (unit & (kBuckets - 1)); }
+    StagedUnit** bucket(int64_t unit) const { return buckets_ + (unit & (bucket_count_ - 1)); }
 
     Allocator& allocator_;
     StagedUnit** buckets_ = nullptr;
+    int64_t bucket_count_ = 0; // a power of two
     int64_t bytes_ = 0;
 };
 

@@ -6,7 +6,6 @@
 namespace moeq {
 
 // False when the result does not fit; then *out is unspecified.
-[[nodiscard]] inline bool checked_add(int64_t a, int64_t b, int64_t* out) { return !__builtin_add_overflow(a, b, out); }
 [[nodiscard]] inline bool checked_multiply(int64_t a, int64_t b, int64_t* out)
 {
     return !__builtin_mul_overflow(a, b, out);

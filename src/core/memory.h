@@ -102,13 +102,6 @@ public:
         capacity_ = wanted;
         return true;
     }
-    [[nodiscard]] bool push(const T& value)
-    {
-        if (!reserve(size_ + 1))
-            return false;
-        data_[size_++] = value;
-        return true;
-    }
     int64_t capacity() const { return capacity_; }
     // Room must have been reserved.
     void append_reserved(const T* values, int64_t count)
@@ -128,16 +121,6 @@ public:
     {
         std::memmove(static_cast<void*>(data_ + i), data_ + i + 1, static_cast<uint64_t>(size_ - i - 1) * sizeof(T));
         --size_;
-    }
-    // New values are zero bytes.
-    [[nodiscard]] bool resize(int64_t size)
-    {
-        if (!reserve(size))
-            return false;
-        if (size > size_)
-            std::memset(static_cast<void*>(data_ + size_), 0, static_cast<uint64_t>(size - size_) * sizeof(T));
-        size_ = size;
-        return true;
     }
     void clear()
     {

@@ -15,7 +15,6 @@ namespace moeq {
 
 namespace {
 
-constexpr int32_t kMaxThreads = 1024;
 constexpr int64_t kMaxRound = int64_t{1} << 30; // tasks; a ticket has 32 bits for them
 // Looking before sleeping saves a wake-up, about 40 us, between two calls in a row. Short and by the clock: on a busy host
 // the one who looks keeps the one who works off the core.

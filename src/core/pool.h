@@ -11,6 +11,8 @@
 
 namespace moeq {
 
+constexpr int32_t kMaxThreads = 1024; // of a pool
+
 class Pool {
 public:
     // threads: the caller included. Starts none: the first run that can use them does. NULL: no memory.

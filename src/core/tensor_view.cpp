@@ -121,6 +121,29 @@ moeq_status take_data(const DLTensor& tensor, const Wanted& wanted, TensorView& 
     return MOEQ_OK;
 }
 
+moeq_status check_writable(const DLManagedTensorVersioned& tensor, const Wanted& wanted, const TensorView& view,
+                           Report& report)
+{
+    if ((tensor.flags & ~kKnownFlags) != 0)
+        return report.fail(MOEQ_ERROR_VERSION, wanted.argument, wanted.name)
+               << "got DLPack flags that this version does not know; want only known ones on a destination";
+    if (view.read_only)
+        return report.fail(MOEQ_ERROR_READ_ONLY, wanted.argument, wanted.name)
+               << "got a read-only tensor; want one that may be written";
+    if (!is_injective(view)) {
+        Failure failure = report.fail(MOEQ_ERROR_LAYOUT, wanted.argument, wanted.name);
+        failure << "got strides ";
+        failure.shape(view.ndim, view.strides) << " with shape ";
+        return failure.shape(view.ndim, view.shape) << "; want strides that give every element an address of its own";
+    }
+    return MOEQ_OK;
+}
+
+// Around an extent of 0 the product of the others may be anything, and then no stride is ever used.
+int64_t next_stride(int64_t stride, int64_t extent) { return checked_multiply(stride, extent, &stride) ? stride : 0; }
+
+} // namespace
+
 // Strides prove distinct addresses when, from the smallest on, each one is larger than all that the smaller ones can reach.
 bool is_injective(const TensorView& view)
 {
@@ -148,29 +171,6 @@ bool is_injective(const TensorView& view)
     }
     return true;
 }
-
-moeq_status check_writable(const DLManagedTensorVersioned& tensor, const Wanted& wanted, const TensorView& view,
-                           Report& report)
-{
-    if (view.read_only)
-        return report.fail(MOEQ_ERROR_READ_ONLY, wanted.argument, wanted.name)
-               << "got a read-only tensor; want one that may be written";
-    if ((tensor.flags & ~kKnownFlags) != 0)
-        return report.fail(MOEQ_ERROR_VERSION, wanted.argument, wanted.name)
-               << "got DLPack flags that this version does not know; want only known ones on a destination";
-    if (!is_injective(view)) {
-        Failure failure = report.fail(MOEQ_ERROR_LAYOUT, wanted.argument, wanted.name);
-        failure << "got strides ";
-        failure.shape(view.ndim, view.strides) << " with shape ";
-        return failure.shape(view.ndim, view.shape) << "; want strides that give every element an address of its own";
-    }
-    return MOEQ_OK;
-}
-
-// Around an extent of 0 the product of the others may be anything, and then no stride is ever used.
-int64_t next_stride(int64_t stride, int64_t extent) { return checked_multiply(stride, extent, &stride) ? stride : 0; }
-
-} // namespace
 
 void set_contiguous_strides(TensorView& view)
 {
@@ -207,7 +207,7 @@ moeq_status accept_tensor(const DLManagedTensorVersioned* tensor, const Wanted& 
     view.device_id = from.device.device_id;
     view.dtype = make_dtype(from.dtype.code, from.dtype.bits, from.dtype.lanes);
     view.ndim = from.ndim;
-    view.read_only = (copy.flags & DLPACK_FLAG_BITMASK_READ_ONLY) != 0;
+    view.read_only = (copy.flags & DLPACK_FLAG_BITMASK_READ_ONLY) != 0 || (copy.flags & ~kKnownFlags) != 0;
     moeq_status status = check_device(view, wanted, report);
     if (status == MOEQ_OK)
         status = check_dtype(view, wanted, report);

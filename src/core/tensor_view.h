@@ -15,8 +15,8 @@ struct TensorView {
     int32_t ndim = 0;
     int32_t device_type = 0;
     int32_t device_id = 0;
-    bool read_only = false;
-    int64_t count = 0; // elements
+    bool read_only = false; // or with flags that this version does not know
+    int64_t count = 0;      // elements
     int64_t shape[kMaxDims] = {};
     int64_t strides[kMaxDims] = {}; // in elements; 0 where the extent is 0 or 1
 
@@ -27,6 +27,8 @@ struct TensorView {
 // Row-major strides of a shape, by the convention of TensorView.
 void set_contiguous_strides(TensorView& view);
 bool is_contiguous(const TensorView& view);
+// True when the strides prove that every element has an address of its own; sufficient, not necessary.
+bool is_injective(const TensorView& view);
 
 enum class Access { kRead, kWrite };
 

@@ -1,6 +1,5 @@
 #include "cpu/dispatch.h"
 
-#include <cstdlib>
 #include <cstring>
 
 #include "moeq.h"
@@ -78,9 +77,8 @@ int32_t best_tier(int32_t limit)
     return best;
 }
 
-int32_t environment_tier()
+int32_t parse_tier(const char* name)
 {
-    const char* name = std::getenv("MOEQ_CPU_TIER");
     if (name == nullptr || *name == '\0')
         return MOEQ_CPU_TIER_BEST;
     for (int32_t tier = MOEQ_CPU_TIER_BEST; tier <= MOEQ_CPU_TIER_NEON; ++tier)

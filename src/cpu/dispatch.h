@@ -11,8 +11,8 @@ namespace moeq::cpu {
 bool tier_available(int32_t tier);
 // The best available one; not above `limit`, a MOEQ_CPU_TIER_ constant (BEST: no limit).
 int32_t best_tier(int32_t limit);
-// What the environment variable MOEQ_CPU_TIER says: a tier, BEST where it is not set, -1 where it is not the name of one.
-int32_t environment_tier();
+// The tier of a name; BEST for NULL and "", -1 where it is not the name of one.
+int32_t parse_tier(const char* name);
 // "avx512"; "unknown" for all else.
 const char* tier_name(int32_t tier);
 // Why a tier cannot run here; NULL when it can.

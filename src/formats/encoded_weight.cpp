@@ -13,6 +13,8 @@ TensorView& EncodedWeight::component(int32_t id)
         return nested_map;
     case MOEQ_COMPONENT_NESTED_OFFSET:
         return nested_offset;
+    case MOEQ_COMPONENT_CODE_MAP:
+        return code_map;
     default:
         return codes;
     }

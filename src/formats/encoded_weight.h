@@ -13,10 +13,13 @@ struct EncodedWeight {
     TensorView nested_scale; // these three only where nested
     TensorView nested_map;
     TensorView nested_offset;
+    TensorView code_map; // only a destination has one: the format's own table is what decoding uses
 
     // The view of a stored component.
     TensorView& component(int32_t id);
     const TensorView& component(int32_t id) const { return const_cast<EncodedWeight*>(this)->component(id); }
+    // Whether a view is set.
+    bool has(int32_t id) const { return component_known(id) && component(id).dtype != 0; }
     // To be called when the component views are set.
     void prepare();
 
@@ -45,6 +48,7 @@ struct EncodedWeight {
     float nested_offset_value() const { return *reinterpret_cast<const float*>(nested_offset.data); }
 
 private:
+    static bool component_known(int32_t id) { return id >= MOEQ_COMPONENT_CODES && id <= MOEQ_COMPONENT_CODE_MAP; }
     static uint8_t* bytes_of(const TensorView& view) { return reinterpret_cast<uint8_t*>(view.data); }
     int64_t run_offset(int64_t run, const LeadAxes& lead, int64_t row_stride) const
     {

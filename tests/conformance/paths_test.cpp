@@ -1,5 +1,7 @@
 // Ways through the library that ordinary shapes do not take: statistics that are read twice, padded experts, strided scales,
 // slices at odd places, error figures over blocks of different size.
+#include <thread>
+
 #include "support/scale_units.h"
 
 namespace moeq_test {
@@ -223,6 +225,95 @@ TEST(Overlap, is_judged_to_the_byte)
         EXPECT_EQ(status(stride, at, 63), MOEQ_ERROR_LAYOUT);
         EXPECT_EQ(status(stride, at, 64), MOEQ_OK);
     }
+}
+
+// A code map among the destinations is one like the others: apart from the source, and untouched when something is refused.
+TEST(CodeMap, is_written_when_all_is_checked)
+{
+    const Context context = make_context();
+    HostTensor source(MOEQ_DTYPE_FP32, {1, 2, 64});
+    HostTensor codes(MOEQ_DTYPE_UINT8, {1, 64});
+    HostTensor scale(MOEQ_DTYPE_FP32, {1, 2});
+    HostTensor map(MOEQ_DTYPE_FP32, {16});
+    source.fill(2);
+    const Bytes before = source.memory();
+    moeq_component destinations[3] = {
+        {MOEQ_COMPONENT_CODE_MAP, 0, map}, {MOEQ_COMPONENT_CODES, 0, codes}, {MOEQ_COMPONENT_SCALE, 0, scale}};
+    const moeq_spec spec = parse("nf4");
+    Error e;
+    map.plain().data = source.memory().data();
+    EXPECT_EQ(moeq_quantize_into(context.get(), source, &spec, nullptr, nullptr, destinations, 3, &e),
+              MOEQ_ERROR_LAYOUT);
+    EXPECT_EQ(source.memory(), before);
+    map.plain().data = map.memory().data();
+    scale->flags = DLPACK_FLAG_BITMASK_READ_ONLY;
+    EXPECT_EQ(moeq_quantize_into(context.get(), source, &spec, nullptr, nullptr, destinations, 3, &e),
+              MOEQ_ERROR_READ_ONLY);
+    EXPECT_EQ(map.memory(), Bytes(64, 0));
+    scale->flags = 0;
+    MOEQ_EXPECT_OK(moeq_quantize_into(context.get(), source, &spec, nullptr, nullptr, destinations, 3, &ok));
+    EXPECT_EQ(map.as<float>()[0], -1.0f);
+    EXPECT_EQ(map.as<float>()[15], 1.0f);
+}
+
+// What may be read through strides of 0 may not be written through them.
+TEST(Requantize, refuses_adopted_components_that_share_addresses)
+{
+    const Context context = make_context();
+    HostTensor codes(MOEQ_DTYPE_INT8, {4, 1, 8});
+    HostTensor scale(MOEQ_DTYPE_FP32, {4, 1});
+    HostTensor source(MOEQ_DTYPE_FP32, {4, 1, 8});
+    Shape broadcast{0, 0};
+    scale.plain().strides = broadcast.data();
+    const moeq_component components[2] = {{MOEQ_COMPONENT_CODES, 0, codes}, {MOEQ_COMPONENT_SCALE, 0, scale}};
+    const int64_t shape[3] = {4, 1, 8};
+    const moeq_spec spec = parse("int8");
+    moeq_qtensor* out = nullptr;
+    MOEQ_EXPECT_OK(moeq_qtensor_adopt(context.get(), &spec, 3, shape, components, 2, nullptr, &out, &ok));
+    const QTensor q(out);
+    Error e;
+    EXPECT_EQ(moeq_qtensor_requantize(out, source.fill(), nullptr, nullptr, &e), MOEQ_ERROR_LAYOUT);
+    EXPECT_NE(e.text().find("scale"), std::string::npos) << e.text();
+    EXPECT_EQ(scale.as<float>()[0], 0.0f);
+}
+
+TEST(Dequantize, refuses_to_write_over_the_list_of_experts)
+{
+    const Context context = make_context();
+    HostTensor source(MOEQ_DTYPE_FP32, {4, 1, 8});
+    const QTensor q = quantize(context, source.fill(), "int8");
+    HostTensor out(MOEQ_DTYPE_FP32, {4, 1, 8});
+    auto* list = reinterpret_cast<int64_t*>(out.memory().data() + 32);
+    for (int64_t i = 0; i < 4; ++i)
+        list[i] = 3 - i;
+    HostTensor ids(MOEQ_DTYPE_INT64, {4});
+    ids.plain().data = list;
+    Error e;
+    auto region = sized<moeq_region>();
+    region.expert_ids = ids;
+    EXPECT_EQ(moeq_qtensor_dequantize(q.get(), &region, nullptr, out, &e), MOEQ_ERROR_LAYOUT);
+    region = sized<moeq_region>();
+    region.experts = list;
+    region.expert_count = 4;
+    EXPECT_EQ(moeq_qtensor_dequantize(q.get(), &region, nullptr, out, &e), MOEQ_ERROR_LAYOUT);
+}
+
+// The last share may end in any thread.
+TEST(Deleters, D16_deleters_run_in_any_thread)
+{
+    const Context context = make_context();
+    HostTensor codes(MOEQ_DTYPE_INT8, {2, 4, 8});
+    HostTensor scale(MOEQ_DTYPE_FP32, {2, 4});
+    const moeq_component components[2] = {{MOEQ_COMPONENT_CODES, 0, codes}, {MOEQ_COMPONENT_SCALE, 0, scale}};
+    const int64_t shape[3] = {2, 4, 8};
+    const moeq_spec spec = parse("int8");
+    moeq_qtensor* out = nullptr;
+    MOEQ_EXPECT_OK(moeq_qtensor_adopt(context.get(), &spec, 3, shape, components, 2, nullptr, &out, &ok));
+    Tensor view = component(QTensor(out), MOEQ_COMPONENT_SCALE);
+    EXPECT_EQ(codes.deleted + scale.deleted, 0);
+    std::thread([&] { view.reset(); }).join();
+    EXPECT_EQ(codes.deleted, 1);
+    EXPECT_EQ(scale.deleted, 1);
 }
 
 } // namespace

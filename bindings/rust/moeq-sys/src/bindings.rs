@@ -208,7 +208,8 @@ pub type moeq_host_free_fn = ::core::option::Option<
     ),
 >;
 /** Calls run(index, task) for each index in [0, count), once each, from any threads, in any order; returns
- MOEQ_CONTINUE when all are done. The tasks do not wait for each other.*/
+ MOEQ_CONTINUE when all are done. The tasks do not wait for each other.
+ Whatever it returns, none of them may run after that.*/
 pub type moeq_task_fn = ::core::option::Option<
     unsafe extern "C" fn(index: i64, task: *mut ::core::ffi::c_void),
 >;
@@ -670,6 +671,7 @@ pub struct moeq_builder_state {
     pub reserved: u32,
     /// 0: moeq_builder_finish will succeed
     pub missing_elements: i64,
+    /// of elements, and of nested statistics; a unit in flight takes 64 more for its books
     pub staged_bytes: i64,
     pub complete_experts: i64,
 }
@@ -898,7 +900,7 @@ extern "C" {
         err: *mut moeq_error,
     ) -> moeq_status;
     /** HOT. New weights into the handle's own storage, by its spec, of its shape. All who share the storage (slices,
- exported components) see them: exclude their readers too. VALUE leaves the contents unspecified.*/
+ exported components) see them: exclude their readers too. VALUE and CALLBACK leave the contents unspecified, and count as a generation.*/
     pub fn moeq_qtensor_requantize(
         qtensor: *mut moeq_qtensor,
         source: *const DLManagedTensorVersioned,

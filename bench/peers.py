@@ -1,0 +1,95 @@
+"""The same work by other packages, where they are installed. A peer is a name and a function that takes a shape and
+returns a call; the call is what is timed. Results are new tensors where the package has no way to give it one."""
+
+import importlib
+import statistics
+import time
+
+RUNS = 9
+RUN_S = 0.002  # a run repeats what is shorter than this
+BUDGET_S = 4.0  # a peer that needs more for all its runs has fewer of them, but at least LEAST_RUNS
+LEAST_RUNS = 7
+
+# Which case of a shape file a peer does the work of: operation, spec, element type.
+SAME_WORK = {
+    "torch amax": ("amax", "-", "bf16"),
+    "torch int8 quantize": ("quantize", "int8", "bf16"),
+    "torch int8 dequantize": ("dequantize", "int8", "bf16"),
+    "torch float8 quantize": ("quantize", "fp8_e4m3", "bf16"),
+    "torch float8 dequantize": ("dequantize", "fp8_e4m3", "bf16"),
+    "bitsandbytes quantize_4bit": ("quantize", "nf4", "bf16"),
+    "bitsandbytes dequantize_4bit": ("dequantize", "nf4", "bf16"),
+}
+
+
+def find():
+    """The modules by name, and for those that are missing why."""
+    modules, missing = {}, {}
+    for name in ("torch", "bitsandbytes"):
+        try:
+            modules[name] = importlib.import_module(name)
+        except Exception as error:  # a package may fail to load in any way; the benchmark goes on without it
+            missing[name] = f"{type(error).__name__}: {error}"
+    if "torch" not in modules:
+        modules.clear()
+    return modules, missing
+
+
+def prepare(name, shape, modules):
+    torch = modules["torch"]
+    weight = (torch.randn(shape[1:]) * 0.02).to(torch.bfloat16).repeat(shape[0], 1)  # experts below each other
+    if name == "torch amax":
+        return lambda: weight.abs().amax()
+    if name.startswith("torch"):
+        return prepare_torch(torch, weight, name)
+    return prepare_bitsandbytes(modules["bitsandbytes"].functional, weight, shape[0], name)
+
+
+def prepare_torch(torch, weight, name):
+    """Scale per row, as one writes it with tensor operations."""
+    _, kind, what = name.split()
+    code, largest = (torch.int8, 127.0) if kind == "int8" else (torch.float8_e4m3fn, 448.0)
+
+    def quantize():
+        wide = weight.float()
+        scale = wide.abs().amax(dim=-1, keepdim=True) / largest
+        codes = wide / scale
+        return (codes.round() if code == torch.int8 else codes).to(code), scale
+
+    if what == "quantize":
+        return quantize
+    codes, scale = quantize()
+    return lambda: (codes.float() * scale).to(torch.bfloat16)
+
+
+def prepare_bitsandbytes(functional, weight, experts, name):
+    if name.endswith("quantize_4bit") and "dequantize" not in name:
+        return lambda: functional.quantize_4bit(weight, blocksize=64, quant_type="nf4")
+    # All experts have the same values here, so one is quantized and its codes are repeated: that is much quicker.
+    codes, state = functional.quantize_4bit(weight[: weight.shape[0] // experts].contiguous(), blocksize=64,
+                                            quant_type="nf4")
+    codes = codes.repeat(experts, 1)
+    state.absmax = state.absmax.repeat(experts)
+    state.shape = weight.shape
+    return lambda: functional.dequantize_4bit(codes, state)  # its CPU operation takes no destination
+
+
+def measure(call):
+    """Nanoseconds of one call, one entry a run."""
+    call()
+    begin = time.perf_counter()
+    call()
+    once = time.perf_counter() - begin
+    repeats = max(1, int(RUN_S / max(once, 1e-7)))
+    runs = RUNS if once * repeats * RUNS < BUDGET_S else LEAST_RUNS
+    times = []
+    for _ in range(runs):
+        begin = time.perf_counter()
+        for _ in range(repeats):
+            call()
+        times.append(round((time.perf_counter() - begin) / repeats * 1e9))
+    return times
+
+
+def median(times):
+    return statistics.median(times)
