@@ -402,7 +402,8 @@ MOEQ_API moeq_status moeq_qtensor_export(const moeq_qtensor *qtensor, int32_t co
 MOEQ_API moeq_status moeq_qtensor_dequantize(const moeq_qtensor *qtensor, const moeq_region *region, void *stream,
                                              struct DLManagedTensorVersioned *destination, moeq_error *err);
 /* HOT. New weights into the handle's own storage, by its spec, of its shape. All who share the storage (slices,
- * exported components) see them: exclude their readers too. VALUE and CALLBACK leave the contents unspecified, and count as a generation. */
+ * exported components) see them: exclude their readers too. VALUE and CALLBACK leave the contents unspecified, and
+ * count as a generation. */
 MOEQ_API moeq_status moeq_qtensor_requantize(moeq_qtensor *qtensor, const struct DLManagedTensorVersioned *source,
                                              const moeq_quantize_options *options, void *stream, moeq_error *err);
 /* HOT. No handle at all: codes and scales straight into the caller's tensors (each one a destination). */

@@ -900,7 +900,8 @@ extern "C" {
         err: *mut moeq_error,
     ) -> moeq_status;
     /** HOT. New weights into the handle's own storage, by its spec, of its shape. All who share the storage (slices,
- exported components) see them: exclude their readers too. VALUE and CALLBACK leave the contents unspecified, and count as a generation.*/
+ exported components) see them: exclude their readers too. VALUE and CALLBACK leave the contents unspecified, and
+ count as a generation.*/
     pub fn moeq_qtensor_requantize(
         qtensor: *mut moeq_qtensor,
         source: *const DLManagedTensorVersioned,
