@@ -8,13 +8,14 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 PREFIX ?= /usr/local
 MODEL ?=
 BENCH_OUT ?= build/bench.json
+SECONDS := 60
 
 # The Python environment with CMake, Ninja, cffi and the like: made when the first recipe asks for it.
 ENV = $(eval ENV := $(shell tools/setup_env.py build))$(or $(ENV),$(error The Python environment could not be made))
 IN_ENV = PATH="$(ENV)/bin:$$PATH"
 RUN_TESTS = tools/run_tests.py --jobs $(JOBS)
 
-.PHONY: all help system release debug test test-all asan tsan demo bench check format lock install clean
+.PHONY: all help system release debug test test-all fuzz asan tsan demo bench check format lock install clean
 
 ## Building
 
@@ -35,8 +36,12 @@ system:
 test: system ## run everything that this machine can run; the last line counts
 	@$(RUN_TESTS)
 
-test-all: system ## the same with the long suites: every 32-bit float, thread sanitizer
+test-all: ## the same with the long suites: every 32-bit float, thread sanitizer, emulated 64-bit ARM
+	@tools/setup.sh arm64
 	@$(RUN_TESTS) --all
+
+fuzz: system ## libFuzzer on the readers of headers and JSON [SECONDS=60]
+	@$(IN_ENV) tools/fuzz.py --seconds $(SECONDS)
 
 asan tsan: system ## the C++ suites under address+undefined or thread sanitizer
 	@$(RUN_TESTS) --only $@

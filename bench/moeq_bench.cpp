@@ -3,7 +3,9 @@
 //
 //     machine
 //     case OP SPEC DTYPE EXPERTS ROWS COLUMNS THREADS TIER WARMTH
+//     call SPEC
 //
+// `call` is what a call costs by itself: one row of 64 columns to bf16.
 // OP: amax, quantize, dequantize, dequantize_experts. SPEC: a spec text, or "-" for amax. DTYPE: fp32, fp16, bf16, of
 // what is read to quantize or to reduce, else of what is written. TIER: best, scalar, avx2, avx512. WARMTH: warm, or
 // cold for a destination that nobody has touched. All times are nanoseconds, one for each run.
@@ -332,6 +334,15 @@ void answer_case(const Case& request)
     std::cout << out.str() << std::endl;
 }
 
+void answer_call(const std::string& spec)
+{
+    const Case request{"dequantize", spec, "bf16", "best", "warm", 1, 1, 64, 1};
+    Work work(request);
+    std::ostringstream out;
+    out << "{\"ns\":" << median(work.measure_moeq()) << '}';
+    std::cout << out.str() << std::endl;
+}
+
 std::vector<int> allowed_cpus()
 {
     cpu_set_t set;
@@ -418,6 +429,11 @@ int main_loop()
         words >> kind;
         if (kind == "machine") {
             answer_machine();
+            continue;
+        }
+        if (kind == "call") {
+            words >> request.spec;
+            answer_call(request.spec);
             continue;
         }
         words >> request.op >> request.spec >> request.dtype_name >> request.experts >> request.rows >>

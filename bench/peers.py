@@ -1,9 +1,11 @@
 """The same work by other packages, where they are installed. A peer is a name and a function that takes a shape and
 returns a call; the call is what is timed. Results are new tensors where the package has no way to give it one."""
 
+import ctypes
 import importlib
 import statistics
 import time
+from pathlib import Path
 
 RUNS = 9
 RUN_S = 0.002  # a run repeats what is shorter than this
@@ -19,6 +21,8 @@ SAME_WORK = {
     "torch float8 dequantize": ("dequantize", "fp8_e4m3", "bf16"),
     "bitsandbytes quantize_4bit": ("quantize", "nf4", "bf16"),
     "bitsandbytes dequantize_4bit": ("dequantize", "nf4", "bf16"),
+    "bitsandbytes nf4 kernel": ("dequantize", "nf4", "bf16"),
+    "bitsandbytes nf4 kernel, 1 thread": ("dequantize", "nf4", "bf16"),
 }
 
 
@@ -42,6 +46,8 @@ def prepare(name, shape, modules):
         return lambda: weight.abs().amax()
     if name.startswith("torch"):
         return prepare_torch(torch, weight, name)
+    if "kernel" in name:
+        return prepare_bare_kernel(torch, modules["bitsandbytes"], weight)
     return prepare_bitsandbytes(modules["bitsandbytes"].functional, weight, shape[0], name)
 
 
@@ -72,6 +78,22 @@ def prepare_bitsandbytes(functional, weight, experts, name):
     state.absmax = state.absmax.repeat(experts)
     state.shape = weight.shape
     return lambda: functional.dequantize_4bit(codes, state)  # its CPU operation takes no destination
+
+
+def prepare_bare_kernel(torch, bitsandbytes, weight):
+    """bitsandbytes' own C function on memory that is warm, without what its Python does around it. It uses OpenMP, whose
+    number of threads torch has set."""
+    library = ctypes.CDLL(str(Path(bitsandbytes.__file__).parent / "libbitsandbytes_cpu.so"))
+    codes = torch.randint(0, 256, (weight.numel() // 2,), dtype=torch.uint8)
+    absmax = torch.rand(weight.numel() // 64)
+    result = torch.zeros_like(weight)
+    pointers = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (codes, absmax, result)]
+    sizes = [ctypes.c_longlong(size) for size in (64, *weight.shape)]
+
+    def call(keep=(codes, absmax, result)):
+        library.cdequantize_blockwise_cpu_nf4_bf16(*pointers, *sizes)
+
+    return call
 
 
 def measure(call):

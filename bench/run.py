@@ -41,6 +41,21 @@ L2_GOALS = {
     ("dequantize", "nf4"): (1.7, 5.0),
 }
 
+# Least number of times that moeq, with its destination warm, is as fast as a peer, by (shape, peer).
+PEER_GOALS = {
+    ("one-expert", "torch int8 quantize"): 10,
+    ("one-expert", "torch int8 dequantize"): 10,
+    ("one-expert", "torch float8 quantize"): 10,
+    ("one-expert", "torch float8 dequantize"): 10,
+    ("one-expert", "bitsandbytes quantize_4bit"): 100,
+    ("one-expert", "bitsandbytes dequantize_4bit"): 7,
+    ("qwen3-30b", "bitsandbytes dequantize_4bit"): 7,
+    ("qwen3-30b", "bitsandbytes nf4 kernel, 1 thread"): 2,
+    ("l2", "bitsandbytes nf4 kernel, 1 thread"): 5,
+    ("l2", "bitsandbytes dequantize_4bit"): 7,
+}
+CALLS = ("int8", "fp8_e4m3", "nf4")  # formats whose smallest call is measured
+
 
 # ---- the machine ----------------------------------------------------------------------------------------------------
 
@@ -181,21 +196,27 @@ def measure_shape(driver, shape, cpus, best_tier):
 
 
 def measure_peers(shape, modules, cpus, rows):
-    """Each peer beside moeq's own figure for the same work, on all threads."""
+    """Each peer beside moeq's own figure for the same work, on as many threads."""
     if not modules:
         return
-    modules["torch"].set_num_threads(cpus)
     for name in shape["peers"]:
         if name.split()[0] not in modules:
             continue
+        threads = 1 if name.endswith("1 thread") else cpus
+        modules["torch"].set_num_threads(threads)
         times = peers.measure(peers.prepare(name, shape["shape"], modules))
         work = peers.SAME_WORK[name]
-        ours = [row for row in rows if row["shape"] == shape["name"] and row["threads"] == cpus and
-                (row["op"], row["spec"], row["dtype"]) == work]
+        ours = [row for row in rows if row["shape"] == shape["name"] and row["threads"] == threads and
+                row["tier"] == rows[0]["tier"] and (row["op"], row["spec"], row["dtype"]) == work]
         elements = shape["shape"][0] * shape["shape"][1] * shape["shape"][2]
-        yield {"shape": shape["name"], "peer": name, "threads": cpus, "elements": elements, "peer_ns": times,
+        row = {"shape": shape["name"], "peer": name, "threads": threads, "elements": elements, "peer_ns": times,
                "ns": peers.median(times), "spread": spread(times),
                "moeq_ns": {row["warmth"]: row["ns"] for row in ours}}
+        row["goal"] = PEER_GOALS.get((shape["name"], name))
+        row["reached"] = None
+        if row["goal"] is not None and "warm" in row["moeq_ns"]:
+            row["reached"] = row["ns"] >= row["goal"] * row["moeq_ns"]["warm"]
+        yield row
     time.sleep(0.1)  # the threads of a peer may still be spinning
 
 
@@ -246,16 +267,26 @@ def print_head(shape):
 def print_peer(row):
     ours = "; ".join(f"moeq {warmth} {per_thousand(row, ns):.1f}, {row['ns'] / ns:.1f} times as fast"
                      for warmth, ns in row["moeq_ns"].items())
-    print(f"  {row['peer']:30} {row['threads']} threads {per_thousand(row, row['ns']):10.1f}, spread"
-          f" {row['spread']:.0f} %; {ours}", flush=True)
+    verdict = "" if row["reached"] is None else \
+        f"; goal {row['goal']} times {'reached' if row['reached'] else 'MISSED'}"
+    print(f"  {row['peer']:34} {row['threads']} threads {per_thousand(row, row['ns']):10.1f}, spread"
+          f" {row['spread']:.0f} %; {ours}{verdict}", flush=True)
 
 
-def print_end(rows, missing, seconds):
+def print_calls(calls):
+    print("\nA call by itself, one row of 64 columns to bf16: " +
+          ", ".join(f"{spec} {ns:.0f} ns" for spec, ns in calls.items()), flush=True)
+
+
+def print_end(rows, peer_rows, missing, seconds):
     judged = [row for row in rows if row["reached"] is not None]
     reached = sum(row["reached"] for row in judged)
     unsteady = sum(row["mover_spread"] > UNSTEADY for row in judged)
     print(f"\n{reached} of {len(judged)} goals reached, {unsteady} verdicts with an unsteady mover (?); measured in "
-          f"{seconds:.0f} s.\nThe goals are those of the finished CPU backend: what is missed is work that is left.")
+          f"{seconds:.0f} s.")
+    judged = [row for row in peer_rows if row["reached"] is not None]
+    if judged:
+        print(f"{sum(row['reached'] for row in judged)} of {len(judged)} goals against other packages reached.")
     for name, reason in missing.items():
         print(f"Left out: {name} ({reason})")
 
@@ -291,12 +322,14 @@ def main():
         for row in measure_peers(shape, modules, driven["cpus"], rows):
             print_peer(row)
             peer_rows.append(row)
+    calls = {spec: driver.ask("call", spec)["ns"] for spec in CALLS}
+    print_calls(calls)
     driver.close()
-    print_end(rows, missing, time.monotonic() - begin)
+    print_end(rows, peer_rows, missing, time.monotonic() - begin)
     if options.out:
         versions = {name: module.__version__ for name, module in modules.items()}
         result = {"machine": facts | driven, "packages": versions, "left_out": missing, "cases": rows,
-                  "peers": peer_rows}
+                  "peers": peer_rows, "call_ns": calls}
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(result) + "\n")
         print(f"Written to {options.out}")

@@ -44,7 +44,7 @@ target_include_directories(moeq_objects PUBLIC
 target_compile_definitions(moeq_objects
     PUBLIC ${moeq_tier_definitions} $<$<BOOL:${MOEQ_DEBUG}>:MOEQ_DEBUG=1>
     PRIVATE MOEQ_BUILDING=1)
-target_link_libraries(moeq_objects PUBLIC moeq_dlpack Threads::Threads ${CMAKE_DL_LIBS} m PRIVATE moeq_core)
+target_link_libraries(moeq_objects PUBLIC moeq_dlpack Threads::Threads ${CMAKE_DL_LIBS} m PRIVATE moeq_core moeq_xxhash)
 set_target_properties(moeq_objects PROPERTIES
     POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
 

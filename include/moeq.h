@@ -87,6 +87,8 @@ typedef int32_t moeq_status;
 typedef struct moeq_context moeq_context; /* allocator, executor, CPU tier; immutable after creation */
 typedef struct moeq_qtensor moeq_qtensor; /* codes and scales of one [E, R, C] weight; counted */
 typedef struct moeq_builder moeq_builder; /* a qtensor in the making, written block by block */
+typedef struct moeq_reader moeq_reader;   /* an open checkpoint */
+typedef struct moeq_writer moeq_writer;   /* a checkpoint file being written */
 typedef struct moeq_blob moeq_blob;       /* bytes returned: JSON, a name list, saved state */
 
 /* ---- 1. Status and errors --------------------------------------------------------------------------------- */
@@ -185,6 +187,19 @@ MOEQ_API void        moeq_blob_destroy(moeq_blob *blob);
 #define MOEQ_DTYPE_UINT8 0x10801 /* also packed 4-bit codes, two to a byte */
 #define MOEQ_DTYPE_INT32 0x12000
 #define MOEQ_DTYPE_INT64 0x14000
+/* only in checkpoint files, to be read and copied as they are */
+#define MOEQ_DTYPE_BOOL 0x10806
+#define MOEQ_DTYPE_INT16 0x11000
+#define MOEQ_DTYPE_UINT16 0x11001
+#define MOEQ_DTYPE_UINT32 0x12001
+#define MOEQ_DTYPE_UINT64 0x14001
+#define MOEQ_DTYPE_FP8_E8M0 0x1080E
+#define MOEQ_DTYPE_FP8_E4M3FNUZ 0x1080B
+#define MOEQ_DTYPE_FP8_E5M2FNUZ 0x1080D
+#define MOEQ_DTYPE_FP6_E2M3 0x1060F
+#define MOEQ_DTYPE_FP6_E3M2 0x10610
+#define MOEQ_DTYPE_FP4_E2M1 0x10411
+#define MOEQ_DTYPE_COMPLEX64 0x14005
 
 /* The status word: a uint32_t that the call's device can write, alive until the call (for a builder: its last write)
  * is done. Bits are OR-ed in atomically, never cleared; on host memory too, besides the status that a call returns. */
@@ -367,11 +382,15 @@ typedef struct moeq_qtensor_info {
     void    *home_stream;
 } moeq_qtensor_info;
 
+#define MOEQ_STORES_AUTO 0     /* by size: what the last-level cache cannot hold goes around it */
+#define MOEQ_STORES_CACHED 1   /* the destination is read soon */
+#define MOEQ_STORES_STREAMED 2 /* ... is not */
+
 /* Which part of a weight a call is about. All zero: everything. Of `experts` and `expert_ids` at most one is given; a
  * list of none selects none. Row ranges are not empty, but for [r, r) with r > 0. */
 typedef struct moeq_region {
     uint32_t struct_size;
-    uint32_t reserved;
+    int32_t  stores; /* MOEQ_STORES_ */
     const int64_t *experts; /* host list; repeated ids are fine. NULL: see expert_ids */
     int64_t  expert_count;
     const struct DLManagedTensorVersioned *expert_ids; /* or int32/int64 [n] on the handle's device; NULL: all */
@@ -519,6 +538,179 @@ MOEQ_API moeq_status moeq_reduce_axes(int32_t ndim, const int32_t *quant_axes, i
 MOEQ_API moeq_status moeq_scale_from_amax(const moeq_context *context, const struct DLManagedTensorVersioned *amax,
                                           const moeq_spec *spec, void *stream,
                                           struct DLManagedTensorVersioned *destination, moeq_error *err);
+
+/* ---- 10. Reading checkpoints ------------------------------------------------------------------------------ */
+
+/* A checkpoint is one .safetensors file, or a directory of them with model.safetensors.index.json and config.json.
+ * Only headers are read when it is opened. Hostile bytes give FORMAT, TRUNCATED, UNSUPPORTED or LIMIT with their class
+ * (docs/errors.md), in bounded time and memory; nothing is ever loaded in part. docs/store.md: what is understood. */
+
+#define MOEQ_DIALECT_NATIVE 0
+#define MOEQ_DIALECT_BITSANDBYTES 1
+#define MOEQ_DIALECT_COMPRESSED_TENSORS 2
+#define MOEQ_DIALECT_HF_FP8 3
+#define MOEQ_DIALECT_NONE -1 /* of a checkpoint: nothing in it is quantized */
+
+#define MOEQ_STAGE_READ 1
+#define MOEQ_STAGE_QUANTIZE 2
+#define MOEQ_STAGE_WRITE 3
+#define MOEQ_STAGE_VERIFY 4
+
+typedef struct moeq_progress {
+    uint32_t struct_size;
+    int32_t  stage;
+    const char *name; /* tensor, stack or file; valid during the call */
+    int64_t  bytes_done, bytes_total;
+} moeq_progress;
+/* From one thread at a time, some tens of times a second at most. Cancelled work leaves nothing half-written. */
+typedef int32_t (*moeq_progress_fn)(const moeq_progress *progress, void *user);
+
+#define MOEQ_READER_MMAP 1    /* map instead of pread: handles are views of the file. It must not shrink: SIGBUS */
+#define MOEQ_READER_LENIENT 2 /* accept NaN, Inf and negative scales (NF4 and FP4 may always have negative ones) */
+
+typedef struct moeq_reader_options {
+    uint32_t struct_size;
+    int32_t  flags;
+    int64_t  header_limit; /* bytes of a file's header, of the index, of config.json; 0: 100,000,000 */
+    const char *patterns;  /* JSON, for models that moeq does not know: docs/store.md, "Patterns". NULL: none */
+} moeq_reader_options;
+
+typedef struct moeq_reader_info {
+    uint32_t struct_size;
+    int32_t  dialect; /* of what is quantized in it */
+    int64_t  tensor_count, stack_count, file_count;
+    int64_t  bytes; /* of all tensors */
+} moeq_reader_info;
+
+/* One tensor of a file, and where it belongs: tensors of one stack are pieces of one [E, R, C] weight. */
+typedef struct moeq_tensor_info {
+    uint32_t struct_size;
+    int32_t  dtype;
+    int32_t  ndim;
+    int32_t  component; /* 0: dense; the MOEQ_COMPONENT_ that it holds of a quantized weight; -1: describes one */
+    int64_t  shape[8];
+    const char *name;
+    int64_t  bytes;
+    int64_t  file;  /* index; tensors are listed file by file, in file order: read in this order */
+    int64_t  stack; /* -1: no part of an expert weight */
+    int64_t  expert, row, column; /* where the first element of the weight that it belongs to goes */
+} moeq_tensor_info;
+
+/* A weight of all experts of a layer: one fused tensor, or a group of 2-D ones, of which gate and up are one stack. */
+typedef struct moeq_stack_info {
+    uint32_t struct_size;
+    int32_t  dtype;      /* of a dense stack; of a quantized one what it stands for */
+    int32_t  layout;     /* these two come from the model's type and names, never from sizes: */
+    int32_t  scale_axis; /* copy them into the spec */
+    int32_t  quantized;  /* 1: already; moeq_reader_load takes it as it is */
+    int32_t  fused;      /* 1: the file has one tensor for all experts */
+    const char *name;    /* "model.layers.3.mlp.experts.gate_up_proj" */
+    int64_t  shape[3];   /* experts, rows, columns */
+    int64_t  bytes;      /* in the files */
+} moeq_stack_info;
+
+typedef struct moeq_load_options {
+    uint32_t struct_size;
+    int32_t  device_type;
+    int32_t  device_id;
+    int32_t  tp_rank; /* this rank's cut of the output axis (gate and up each), or of the contraction axis (down) */
+    int32_t  tp_size; /* 0 or 1: no cut */
+    int32_t  reserved;
+    int64_t  expert_begin;
+    int64_t  expert_end;   /* 0: to the last. Bytes of other experts are not read */
+    const moeq_spec *spec; /* quantize a dense stack while it streams in; NULL: only stacks that are quantized */
+    const struct DLManagedTensorVersioned *amax; /* fp32 [experts loaded], EXPERT granularity */
+    moeq_progress_fn progress;
+    void *progress_user;
+} moeq_load_options;
+
+MOEQ_API moeq_status moeq_reader_open(const moeq_context *context, const char *path, const moeq_reader_options *options,
+                                      moeq_reader **out, moeq_error *err);
+MOEQ_API void        moeq_reader_destroy(moeq_reader *reader);
+MOEQ_API moeq_status moeq_reader_get_info(const moeq_reader *reader, moeq_reader_info *out, moeq_error *err);
+MOEQ_API moeq_status moeq_reader_get_tensor(const moeq_reader *reader, int64_t tensor, moeq_tensor_info *out,
+                                            moeq_error *err);
+MOEQ_API moeq_status moeq_reader_get_stack(const moeq_reader *reader, int64_t stack, moeq_stack_info *out,
+                                           moeq_error *err);
+/* The spec of a quantized stack; STATE for a dense one. */
+MOEQ_API moeq_status moeq_reader_get_stack_spec(const moeq_reader *reader, int64_t stack, moeq_spec *out,
+                                                moeq_error *err);
+/* Index of a tensor or of a stack by name; the other one is -1 (one name may be both). NOT_FOUND: neither. */
+MOEQ_API moeq_status moeq_reader_find(const moeq_reader *reader, const char *name, int64_t *out_tensor,
+                                      int64_t *out_stack, moeq_error *err);
+/* Part of one tensor, from `begin` along its first axis, as many as destination has; destination in host memory,
+ * row-major, of the tensor's type (or its bytes as uint8 [n]: then `begin` counts bytes). */
+MOEQ_API moeq_status moeq_reader_read(const moeq_reader *reader, int64_t tensor, int64_t begin,
+                                      struct DLManagedTensorVersioned *destination, moeq_error *err);
+/* A whole stack as a handle, streamed: peak = result + buffers of at most 64 MiB, whatever order the file has. With
+ * MOEQ_READER_MMAP a native stack is adopted where it lies: no byte is read. INCOMPLETE names a missing expert. */
+MOEQ_API moeq_status moeq_reader_load(const moeq_reader *reader, int64_t stack, const moeq_load_options *options,
+                                      void *stream, moeq_qtensor **out, moeq_error *err);
+/* JSON: model type, dialect, files with sizes and their __metadata__. */
+MOEQ_API moeq_status moeq_reader_metadata(const moeq_reader *reader, moeq_blob **out, moeq_error *err);
+/* Reads everything. JSON {"checked": {...}, "problems": [...]} of what is wrong: scales missing, non-finite or
+ * disagreeing inside a group; experts missing or left dense; digests. Problems are no error. */
+MOEQ_API moeq_status moeq_reader_verify(const moeq_reader *reader, moeq_progress_fn progress, void *user,
+                                        moeq_blob **out, moeq_error *err);
+
+/* ---- 11. Writing and converting checkpoints --------------------------------------------------------------- */
+
+#define MOEQ_WRITER_NOT_DURABLE 1 /* no fsync: atomic still, but not across a power cut */
+
+typedef struct moeq_writer_options {
+    uint32_t struct_size;
+    int32_t  dialect;
+    int32_t  flags;
+    int32_t  reserved;
+    const char *metadata; /* JSON object of strings for __metadata__ */
+} moeq_writer_options;
+
+/* One .safetensors file: create, declare everything, put in any order, commit. Until commit `path` is untouched; the
+ * temporary file is in its directory. */
+MOEQ_API moeq_status moeq_writer_create(const moeq_context *context, const char *path,
+                                        const moeq_writer_options *options, moeq_writer **out, moeq_error *err);
+/* spec NULL: a plain tensor of dtype; else a quantized weight (dtype ignored), in as many entries as the
+ * dialect has; UNSUPPORTED says what the dialect cannot hold. */
+MOEQ_API moeq_status moeq_writer_declare(moeq_writer *writer, const char *name, const moeq_spec *spec, int32_t dtype,
+                                         int32_t ndim, const int64_t *shape, moeq_error *err);
+/* The first put ends declaring. tensor: any strides, of the declared type and shape, in host memory. */
+MOEQ_API moeq_status moeq_writer_put(moeq_writer *writer, const char *name,
+                                     const struct DLManagedTensorVersioned *tensor, void *stream, moeq_error *err);
+MOEQ_API moeq_status moeq_writer_put_qtensor(moeq_writer *writer, const char *name, const moeq_qtensor *qtensor,
+                                             void *stream, moeq_error *err);
+/* INCOMPLETE names what was declared and not put; it may then be put. After any other failure the writer is only to be
+ * destroyed. After success it is done: STATE for every other call. */
+MOEQ_API moeq_status moeq_writer_commit(moeq_writer *writer, moeq_error *err);
+MOEQ_API void        moeq_writer_destroy(moeq_writer *writer); /* not committed: no trace stays */
+
+/* A checkpoint is converted in UNITS: each reads what it needs, writes its own files into TARGET.partial and a record
+ * with digests. Units are independent and give the same bytes wherever they run; any number of processes or machines
+ * with a common POSIX file system may share them. Finish checks all records, writes index, config and report, and
+ * renames. A target that exists is refused. */
+#define MOEQ_CONVERT_UNITS 1  /* do units [unit_begin, unit_end); finished ones are verified and skipped */
+#define MOEQ_CONVERT_FINISH 2 /* INCOMPLETE names the units still missing */
+
+typedef struct moeq_convert_options {
+    uint32_t struct_size;
+    int32_t  dialect;
+    int32_t  steps; /* 0: all units, then finish */
+    int32_t  flags; /* MOEQ_WRITER_NOT_DURABLE */
+    const moeq_spec *spec; /* for every expert stack; NULL: dense ones stay dense, quantized ones keep theirs ... */
+    const char *rules;     /* ... except JSON [{"match": glob, "spec": text or null}, ...] on names of stacks and of
+                              2-D tensors; first match wins */
+    const char *patterns;  /* as in moeq_reader_options */
+    int64_t  unit_begin;
+    int64_t  unit_end;     /* 0: to the last */
+    moeq_progress_fn progress;
+    void *progress_user;
+} moeq_convert_options;
+
+/* Dry run. JSON: units with bytes and peak, what is quantized to what, what is not and why (docs/store.md). Same input,
+ * same plan, wherever source and target lie. */
+MOEQ_API moeq_status moeq_convert_plan(const moeq_context *context, const char *source, const char *target,
+                                       const moeq_convert_options *options, moeq_blob **out, moeq_error *err);
+MOEQ_API moeq_status moeq_convert(const moeq_context *context, const char *source, const char *target,
+                                  const moeq_convert_options *options, moeq_error *err);
 
 /* [moeq.end] */
 

@@ -2,7 +2,7 @@
 """Runs everything that this machine can run, one line a stage, and ends with the line "N passed, N failed, N skipped".
 
     tools/run_tests.py                      all stages, without the long suites
-    tools/run_tests.py --all                the long suites and the thread sanitizer too
+    tools/run_tests.py --all                the long suites, the thread sanitizer and an emulated ARM processor too
     tools/run_tests.py --only cpp,python    some stages
     tools/run_tests.py --list               what stages there are
 
@@ -12,6 +12,7 @@ build/logs. The exit status is 0 if nothing failed.
 
 import argparse
 import os
+import platform
 import re
 import shutil
 import signal
@@ -32,8 +33,12 @@ LIMIT_S = 80 * 60  # for everything; a stage that is still running then has fail
 LONG_LIMIT_S = 6 * 60 * 60
 SKIP_CODE = 77  # what a check exits with when it cannot run here; its last line of output says why
 SHOWN_LINES = 120
-SANITIZED_SUITES = r"^(unit|conformance|golden|errors|faults)(_\d+)?$"
+SANITIZED_SUITES = r"^(unit|conformance|golden|errors|faults|hostile|fuzz)(_\w+)?$"
 THREAD_SUITES = r"^(unit|threads)(_\d+)?$"
+EMULATED_SUITES = r"^(unit|conformance|golden|errors|faults|threads)(_\d+)?$"
+# These look at a clock, which an emulator has no chance against.
+TIMED_CASES = ["Json.a_million_members_take_less_than_two_seconds",
+               "Safetensors.time_and_memory_are_bounded_by_the_header"]
 
 
 @dataclass
@@ -202,6 +207,18 @@ def sanitized(preset, suites):
     return stage
 
 
+def stage_arm64(runner):
+    """The tests of another processor: what its compiler makes of the sources, and the tier NEON."""
+    if platform.machine() in ("aarch64", "arm64"):
+        return skip("this is such a processor: the other stages have tested it")
+    if not shutil.which("aarch64-linux-gnu-g++"):
+        return skip("there is no compiler for 64-bit ARM (Debian: g++-aarch64-linux-gnu)")
+    if not (shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")):
+        return skip("there is no emulator of 64-bit ARM (Debian: qemu-user-static)")
+    return build_preset(runner, "arm64") or run_ctest(runner, "arm64", EMULATED_SUITES,
+                                                      GTEST_FILTER="-" + ":".join(TIMED_CASES))
+
+
 # ---- Python -----------------------------------------------------------------------------------------------------------
 
 
@@ -239,7 +256,8 @@ def stage_python(runner):
     junit.unlink(missing_ok=True)
     code, output = runner.run([python, "-m", "pytest", "tests/python", "-q", "--no-header", "--tb=short", "-rfE",
                                "-p", "no:cacheprovider", f"--junitxml={junit}"],
-                              HYPOTHESIS_STORAGE_DIRECTORY=ROOT / "build" / "hypothesis", **library_variables())
+                              HYPOTHESIS_STORAGE_DIRECTORY=ROOT / "build" / "hypothesis",
+                              MOEQ_TEST_LONG=int(runner.long), **library_variables())
     if not junit.exists():
         return failure(output)
     outcome.add(count_pytest(junit))
@@ -312,6 +330,7 @@ STAGES = [
     ("rust", "bindings", stage_rust, True),
     ("asan", "C++ under address and undefined behaviour sanitizers", sanitized("asan", SANITIZED_SUITES), True),
     ("tsan", "C++ under the thread sanitizer", sanitized("tsan", THREAD_SUITES), False),
+    ("arm64", "C++ for 64-bit ARM, in an emulator", stage_arm64, False),
 ]
 
 

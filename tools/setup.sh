@@ -2,6 +2,7 @@
 # Installs the system packages that moeq wants and that are missing, and says what it could not do.
 #
 #   tools/setup.sh            everything for building and testing
+#   tools/setup.sh arm64      also what builds and tests for 64-bit ARM on another processor
 #
 # Only the compiler, make and Python are required. On Debian and Ubuntu, as root, what is missing is installed;
 # elsewhere the packages are named and the parts that need them are left out.
@@ -17,6 +18,7 @@ optional=()
 have g++ || have clang++ || required+=(g++)
 have python3 || required+=(python3)
 have_venv || required+=(python3-venv)
+have_header xxhash.h || required+=(libxxhash-dev)
 have_header gtest/gtest.h || optional+=(libgtest-dev)
 have readelf || optional+=(binutils)
 have pkg-config || optional+=(pkg-config)
@@ -26,6 +28,11 @@ have_any clang-format || optional+=(clang-format)
 if have cargo; then
     compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null || compgen -G '/usr/lib*/libclang*.so*' >/dev/null ||
         optional+=(libclang-dev)
+fi
+
+if [ "${1-}" = arm64 ] && [ "$(uname -m)" != aarch64 ]; then
+    have aarch64-linux-gnu-g++ || optional+=(g++-aarch64-linux-gnu)
+    have qemu-aarch64-static || have qemu-aarch64 || optional+=(qemu-user-static)
 fi
 
 missing=("${required[@]}" "${optional[@]}")

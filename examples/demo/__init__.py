@@ -1,9 +1,9 @@
-"""Streams a Mixture-of-Experts checkpoint into quantized handles and measures what that does to the model.
+"""Quantizes a Mixture-of-Experts checkpoint with the command line and measures what that does to the model.
 
     python examples/demo --model tests/data/tiny-moe --out build/demo
 
-checkpoint.py reads safetensors, model.py is the forward pass in numpy, text.py finds something to score, streaming.py
-feeds the builders, measure.py takes the figures of one format in a process of its own, report.py prints and draws them.
+commands.py runs `moeq`, checkpoint.py and experts.py read weights through moeq, model.py is the forward pass in numpy,
+text.py finds something to score, report.py prints and draws.
 """
 
 

@@ -67,29 +67,11 @@ class Config:
             raise DemoError(f"{checkpoint.folder}/config.json lacks {error}", "is it a Qwen3-MoE model?") from None
 
 
-class StoredExperts:
-    """The unquantized weights, read from the checkpoint at each access."""
-
-    def __init__(self, checkpoint: Checkpoint):
-        self._checkpoint = checkpoint
-
-    def _read(self, layer: int, expert: int, projection: str) -> np.ndarray:
-        name = f"model.layers.{layer}.mlp.experts.{expert}.{projection}_proj.weight"
-        return self._checkpoint.read(name).astype(np.float32)
-
-    def gate_up(self, layer: int, expert: int) -> np.ndarray:
-        return np.concatenate([self._read(layer, expert, "gate"), self._read(layer, expert, "up")])
-
-    def down(self, layer: int, expert: int) -> np.ndarray:
-        return self._read(layer, expert, "down")
-
-
 class Model:
     def __init__(self, checkpoint: Checkpoint, experts: Experts):
         self.config = Config.of(checkpoint)
         self._experts = experts
-        self._dense = {name: tensor.read().astype(np.float32) for name, tensor in checkpoint.tensors.items()
-                       if ".mlp.experts." not in name}
+        self._dense = {name: checkpoint.read(name) for name in checkpoint.dense}
         head = "model.embed_tokens.weight" if self.config.tied else "lm_head.weight"
         for name in (head, "model.embed_tokens.weight", "model.norm.weight"):
             if name not in self._dense:

@@ -19,23 +19,22 @@ def mib(count: float) -> str:
 def table(facts: dict) -> str:
     """Everything that was measured, a format a line."""
     stored = facts["stored"]
-    head = ["format", "experts", "of stored", "whole", "peak", "peak", "load", "relative", "worst", "loss", "change",
-            "KL", "same"]
-    unit = ["", "MiB", "%", "MiB", "moeq MiB", "proc MiB", "MiB/s", "rms error", "expert", "bits/byte", "bits/byte",
+    head = ["format", "files", "experts", "of stored", "whole", "peak", "peak", "rate", "relative", "worst", "loss",
+            "change", "KL", "same"]
+    unit = ["", "", "MiB", "%", "MiB", "moeq MiB", "proc MiB", "GB/s", "rms error", "expert", "bits/byte", "bits/byte",
             "bits/byte", "guess %"]
-    rest = stored["model_bytes"] - stored["expert_bytes"]
-    rows = [head, unit, [stored["name"], mib(stored["expert_bytes"]), "100.0", mib(stored["model_bytes"]), "", "", "",
-                         "", "", f"{stored['bits_per_byte']:.4f}", "", "", ""]]
+    rows = [head, unit, [stored["name"], "", mib(stored["expert_bytes"]), "100.0", mib(stored["model_bytes"]), "", "",
+                         "", "", "", f"{stored['bits_per_byte']:.4f}", "", "", ""]]
     for f in facts["formats"]:
         rows.append([
-            f["name"], mib(f["expert_bytes"]), f"{100 * f['expert_bytes'] / stored['expert_bytes']:.1f}",
-            mib(f["expert_bytes"] + rest), mib(f["context_peak_bytes"]), mib(f["process_growth_bytes"]),
-            f"{stored['expert_bytes'] / MIB / f['stream_seconds']:.0f}",
+            f["name"], f["layout"], mib(f["expert_bytes"]), f"{100 * f['expert_bytes'] / stored['expert_bytes']:.1f}",
+            mib(f["model_bytes"]), mib(f["context_peak_bytes"]), mib(f["process_growth_bytes"]),
+            f"{f['read_bytes'] / f['seconds'] / 1e9:.2f}",
             f"{f['relative_rms']:.5f}", f"{np.max(f['relative_rms_map']):.5f}", f"{f['bits_per_byte']:.4f}",
             f"{f['bits_per_byte'] - stored['bits_per_byte']:+.5f}", f"{f['divergence_bits']:.6f}",
             f"{100 * f['agreement']:.2f}"])
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    lines = ["  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths)))
+    lines = ["  ".join(cell.ljust(w) if i < 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths)))
              for row in rows]
     return "\n".join(line.rstrip() for line in [*lines[:2], "-" * len(lines[0]), *lines[2:]])
 
@@ -110,8 +109,8 @@ def _memory_bars(axes, names: list, colours: list, formats: list) -> None:
     """Two bars a format: bytes that went through moeq, and below it what the whole process grew by."""
     counted = [f["context_peak_bytes"] / MIB for f in formats]
     grown = [f["process_growth_bytes"] / MIB for f in formats]
-    _bars(axes, "Peak while loading, MiB", names, counted, colours, [f"{v:.2f} in moeq" for v in counted], -0.19, 0.34)
-    _bars(axes, "Peak while loading, MiB", names, grown, colours, [f"{v:.2f} whole process" for v in grown], 0.19, 0.34)
+    _bars(axes, "Peak while quantizing, MiB", names, counted, colours, [f"{v:.2f} in moeq" for v in counted], -0.19, 0.34)
+    _bars(axes, "Peak while quantizing, MiB", names, grown, colours, [f"{v:.2f} whole process" for v in grown], 0.19, 0.34)
     for bar in axes.containers[1]:
         bar.set_alpha(0.45)
     axes.set_xlim(0, max(*counted, *grown) * 2.1)

@@ -28,6 +28,14 @@ MOEQ_SIZED_STRUCT(moeq_qtensor_info, 128)
 MOEQ_SIZED_STRUCT(moeq_region, 56)
 MOEQ_SIZED_STRUCT(moeq_builder_state, 32)
 MOEQ_SIZED_STRUCT(moeq_reduce_options, 40)
+MOEQ_SIZED_STRUCT(moeq_progress, 32)
+MOEQ_SIZED_STRUCT(moeq_reader_options, 24)
+MOEQ_SIZED_STRUCT(moeq_reader_info, 40)
+MOEQ_SIZED_STRUCT(moeq_tensor_info, 136)
+MOEQ_SIZED_STRUCT(moeq_stack_info, 64)
+MOEQ_SIZED_STRUCT(moeq_load_options, 72)
+MOEQ_SIZED_STRUCT(moeq_writer_options, 24)
+MOEQ_SIZED_STRUCT(moeq_convert_options, 72)
 
 #undef MOEQ_SIZED_STRUCT
 

@@ -87,6 +87,14 @@ constexpr NamedSize kStructs[] = {
     MOEQ_SIZE(moeq_block),
     MOEQ_SIZE(moeq_builder_state),
     MOEQ_SIZE(moeq_reduce_options),
+    MOEQ_SIZE(moeq_progress),
+    MOEQ_SIZE(moeq_reader_options),
+    MOEQ_SIZE(moeq_reader_info),
+    MOEQ_SIZE(moeq_tensor_info),
+    MOEQ_SIZE(moeq_stack_info),
+    MOEQ_SIZE(moeq_load_options),
+    MOEQ_SIZE(moeq_writer_options),
+    MOEQ_SIZE(moeq_convert_options),
 };
 #undef MOEQ_SIZE
 

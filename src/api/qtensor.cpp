@@ -175,7 +175,9 @@ moeq_status select(const moeq_region& region, const Geometry& g, Selection* out,
         return report.fail(MOEQ_ERROR_ARGUMENT, 2, "region")
                << "got expert_count " << region.expert_count << (region.experts == nullptr ? " without experts" : "")
                << "; want the length of experts";
-    MOEQ_TRY(check_zero(region.reserved, "reserved", 2, "region", report));
+    if (region.stores < MOEQ_STORES_AUTO || region.stores > MOEQ_STORES_STREAMED)
+        return report.fail(MOEQ_ERROR_ARGUMENT, 2, "region")
+               << "got stores " << region.stores << "; want a MOEQ_STORES_ constant";
     s.experts.ids = region.experts;
     s.experts.count = region.experts != nullptr ? region.expert_count : g.experts;
     if (region.experts != nullptr)
@@ -235,7 +237,7 @@ extern "C" moeq_status moeq_qtensor_dequantize(const moeq_qtensor* qtensor, cons
         MOEQ_TRY(check_components_apart(weight, view, wanted, "the handle's own storage", report));
         MOEQ_TRY(check_no_overlap(view, wanted, selection.ids, "the list of experts", report));
         return decode_rows(engine_of(*qtensor->storage->context), weight, selection.experts, selection.row_begin,
-                           selection.row_end, StackView(view), report);
+                           selection.row_end, StackView(view), known.stores, report);
     });
 }
 

@@ -41,10 +41,10 @@ public:
         count_ += leaves;
     }
 
-    // +0 when there was no leaf.
-    MOEQ_HOST_DEVICE inline double result() const
+    // +0 when there was no leaf. rest: the result of the leaves behind, fewer than the smallest subtree that was added.
+    MOEQ_HOST_DEVICE inline double result(double rest = 0.0) const
     {
-        double sum = 0.0;
+        double sum = rest;
         for (int level = 0; level < kLevels; ++level) {
             if ((count_ & (uint64_t{1} << level)) != 0) {
                 sum = add(waiting_[level], sum);

@@ -7,6 +7,10 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include <cstring>
 
 #include "core/pool.h"
@@ -230,6 +234,47 @@ int32_t usable_threads()
         threads = limit < threads ? limit : threads;
     errno = saved;
     return threads == kNoLimit ? 1 : threads;
+}
+
+#if defined(__x86_64__)
+namespace {
+
+// The largest cache that a leaf of cpuid describes; Intel's leaf 4 and AMD's 0x8000001D are laid out alike. The C library
+// knows AMD's third level only for the whole package, of which a core reaches a part.
+int64_t largest_cache(uint32_t leaf)
+{
+    constexpr uint32_t kMostCaches = 16;
+    int64_t largest = 0;
+    for (uint32_t i = 0; i < kMostCaches; ++i) {
+        uint32_t a = 0;
+        uint32_t b = 0;
+        uint32_t c = 0;
+        uint32_t d = 0;
+        if (__get_cpuid_count(leaf, i, &a, &b, &c, &d) == 0 || (a & 31) == 0)
+            break;
+        const auto field = [b](int shift, uint32_t mask) { return static_cast<int64_t>((b >> shift & mask) + 1); };
+        const int64_t bytes = field(22, 0x3FF) * field(12, 0x3FF) * field(0, 0xFFF) * (int64_t{c} + 1);
+        largest = bytes > largest ? bytes : largest;
+    }
+    return largest;
+}
+
+} // namespace
+#endif
+
+int64_t last_level_cache()
+{
+#if defined(__x86_64__)
+    for (const uint32_t leaf : {0x8000001Du, 4u})
+        if (const int64_t bytes = largest_cache(leaf); bytes > 0)
+            return bytes;
+#endif
+#if defined(_SC_LEVEL3_CACHE_SIZE) && defined(_SC_LEVEL2_CACHE_SIZE)
+    for (const int name : {_SC_LEVEL3_CACHE_SIZE, _SC_LEVEL2_CACHE_SIZE})
+        if (const long bytes = sysconf(name); bytes > 0)
+            return bytes;
+#endif
+    return 0;
 }
 
 } // namespace moeq

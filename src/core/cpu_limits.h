@@ -17,4 +17,7 @@ int32_t cgroup_limit(const char* root);
 // "4" -> 4; kNoLimit for NULL and for everything that is no decimal number from 1 on.
 int32_t parse_thread_limit(const char* text);
 
+// Bytes of the last cache before memory that the calling core has a share in; 0: nobody says.
+int64_t last_level_cache();
+
 } // namespace moeq

@@ -24,6 +24,14 @@ constexpr Named kNamed[kDtypeNames] = {
     {MOEQ_DTYPE_INT32, "int32"},
     {MOEQ_DTYPE_INT64, "int64"},
     {kDtypeInt16, "int16"},
+    {MOEQ_DTYPE_UINT16, "uint16"},
+    {MOEQ_DTYPE_UINT32, "uint32"},
+    {MOEQ_DTYPE_UINT64, "uint64"},
+    {MOEQ_DTYPE_BOOL, "bool"},
+    {MOEQ_DTYPE_FP8_E8M0, "fp8_e8m0"},
+    {MOEQ_DTYPE_FP8_E4M3FNUZ, "fp8_e4m3fnuz"},
+    {MOEQ_DTYPE_FP8_E5M2FNUZ, "fp8_e5m2fnuz"},
+    {MOEQ_DTYPE_COMPLEX64, "complex64"},
 };
 
 } // namespace
@@ -47,6 +55,10 @@ uint32_t dtype_set(int32_t dtype)
 void describe_dtype_set(uint32_t set, char* out)
 {
     Text text(out, 128);
+    if (set == kSetStored) {
+        text.add("a type that checkpoint files have");
+        return;
+    }
     uint32_t left = 0;
     for (uint32_t i = 0; i < kDtypeNames; ++i)
         left += set >> i & 1;

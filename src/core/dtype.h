@@ -43,18 +43,27 @@ enum DtypeSet : uint32_t {
     kSetInt32 = 1u << 8,
     kSetInt64 = 1u << 9,
     kSetInt16 = 1u << 10,
+    kSetUint16 = 1u << 11,
+    kSetUint32 = 1u << 12,
+    kSetUint64 = 1u << 13,
+    kSetBool = 1u << 14,
+    kSetE8m0 = 1u << 15,
+    kSetE4m3fnuz = 1u << 16,
+    kSetE5m2fnuz = 1u << 17,
+    kSetComplex64 = 1u << 18,
     kSetWeights = kSetFp32 | kSetFp16 | kSetBf16,
     kSetIds = kSetInt32 | kSetInt64,
     kSetIntegers = kSetInt8 | kSetUint8 | kSetInt16 | kSetInt32 | kSetInt64,
     kSetReducible = kSetWeights | kSetFp64 | kSetE4m3 | kSetE5m2 | kSetIntegers,
+    kSetStored = (1u << 19) - 1, // in files, whole bytes each
 };
 
 constexpr int32_t kDtypeInt16 = 0x11000; // reductions only; moeq.h has no name for it
 
 // The one bit of a type; 0 where moeq does not know it.
 uint32_t dtype_set(int32_t dtype);
-constexpr int32_t kDtypeNames = 11;
-// Names of a set: "fp32, fp16 or bf16", into a buffer of 128 bytes.
+constexpr int32_t kDtypeNames = 19;
+// Names of a set: "fp32, fp16 or bf16", into a buffer of 128 bytes; kSetStored is "a type that checkpoint files have".
 void describe_dtype_set(uint32_t set, char* out);
 
 } // namespace moeq

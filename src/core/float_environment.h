@@ -24,20 +24,40 @@ private:
     static constexpr uint32_t kDefault = 0x1F80; // nearest even, subnormals kept, all exceptions masked
     uint32_t saved_;
 #elif defined(__aarch64__)
-    FloatEnvironment() : control_(__builtin_aarch64_get_fpcr64()), status_(__builtin_aarch64_get_fpsr64())
+    FloatEnvironment() : control_(control()), status_(status())
     {
-        if (control_ != 0)
-            __builtin_aarch64_set_fpcr64(0);
+        if (control_ != kDefault)
+            set_control(kDefault);
     }
     ~FloatEnvironment()
     {
-        __builtin_aarch64_set_fpcr64(control_);
-        __builtin_aarch64_set_fpsr64(status_);
+        if (control_ != kDefault)
+            set_control(control_);
+        set_status(status_); // takes back the sticky flags that we raised
     }
 
 private:
-    unsigned long long control_;
-    unsigned long long status_;
+    // Nearest even, subnormals of fp32 (FZ) and fp16 (FZ16) kept, NaN with its payload (DN), no traps.
+    static constexpr uint64_t kDefault = 0;
+
+    // GCC's builtins for these registers are unknown to Clang.
+    static uint64_t control()
+    {
+        uint64_t bits;
+        __asm__ __volatile__("mrs %0, fpcr" : "=r"(bits));
+        return bits;
+    }
+    static uint64_t status()
+    {
+        uint64_t bits;
+        __asm__ __volatile__("mrs %0, fpsr" : "=r"(bits));
+        return bits;
+    }
+    static void set_control(uint64_t bits) { __asm__ __volatile__("msr fpcr, %0" : : "r"(bits) : "memory"); }
+    static void set_status(uint64_t bits) { __asm__ __volatile__("msr fpsr, %0" : : "r"(bits) : "memory"); }
+
+    uint64_t control_;
+    uint64_t status_;
 #endif
 
 public:

@@ -103,6 +103,14 @@ public:
         return true;
     }
     int64_t capacity() const { return capacity_; }
+    // Values beyond the old size are not set.
+    [[nodiscard]] bool resize(int64_t size)
+    {
+        if (!reserve(size))
+            return false;
+        size_ = size;
+        return true;
+    }
     // Room must have been reserved.
     void append_reserved(const T* values, int64_t count)
     {

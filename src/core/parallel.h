@@ -27,12 +27,34 @@ public:
             count, [](int64_t index, void* task) { (*static_cast<Body*>(task))(index); }, &body, report);
     }
 
+    // The same for work on so many elements in all: a little of it the pool leaves to the calling thread.
+    template <class Body>
+    [[nodiscard]] moeq_status for_each(int64_t count, int64_t elements, Body& body, Report& report) const
+    {
+        if (parallel_for_ == nullptr && elements <= kSerialElements)
+            return Executor(nullptr, nullptr, nullptr).for_each(count, body, report);
+        return for_each(count, body, report);
+    }
+
 private:
+    // Waking a thread takes some tens of microseconds, in which one thread does so much.
+    static constexpr int64_t kSerialElements = int64_t{1} << 18;
+
     [[nodiscard]] moeq_status run(int64_t count, moeq_task_fn body, void* task, Report& report) const;
 
     moeq_parallel_for_fn parallel_for_;
     void* user_;
     Pool* pool_;
 };
+
+// How many elements a task should have, of so many in all: enough of them for any number of threads to share evenly, each
+// with enough work that handing it out costs nothing, and with memory in long stretches. Independent of the threads.
+constexpr int64_t task_elements(int64_t total)
+{
+    constexpr int64_t kLeast = int64_t{1} << 16;
+    constexpr int64_t kMost = int64_t{1} << 18;
+    const int64_t share = total / 64;
+    return share < kLeast ? kLeast : share > kMost ? kMost : share;
+}
 
 } // namespace moeq

@@ -32,6 +32,15 @@ moeq_status Report::internal(const char* what)
     return fail(MOEQ_ERROR_INTERNAL) << what << "; this is a fault of moeq, please report it";
 }
 
+moeq_status Report::take_over(const moeq_error& error)
+{
+    if (error_ != nullptr) {
+        *error_ = error;
+        length_ = std::strlen(error.message);
+    }
+    return error.status;
+}
+
 void Report::set_class(const char* class_id)
 {
     if (error_ != nullptr)

@@ -59,6 +59,10 @@ public:
     moeq_status out_of_memory(uint64_t bytes);
     moeq_status internal(const char* what);
 
+    // What a task told that ran beside others, with a Report of its own made by `function()`. The status is the error's.
+    moeq_status take_over(const moeq_error& error);
+    const char* function() const { return function_; }
+
     void set_class(const char* class_id);
     void set_place(const Place& place);
     void set_os_error(int32_t code);

@@ -10,13 +10,23 @@
 #if defined(MOEQ_HAVE_AVX512)
 #include "cpu/avx512/tier.h"
 #endif
+#if defined(MOEQ_HAVE_NEON)
+#include "cpu/neon/tier.h"
+#endif
 
 namespace moeq::cpu {
 
 namespace {
 
-// In order of rank: a tier includes the ones before it.
-constexpr int32_t kRanked[] = {MOEQ_CPU_TIER_SCALAR, MOEQ_CPU_TIER_AVX2, MOEQ_CPU_TIER_AVX512};
+// The best one last.
+constexpr int32_t kRanked[] = {MOEQ_CPU_TIER_SCALAR, MOEQ_CPU_TIER_AVX2, MOEQ_CPU_TIER_AVX512, MOEQ_CPU_TIER_NEON};
+
+// Whether `limit` is `tier` or a tier that includes it.
+bool includes(int32_t limit, int32_t tier)
+{
+    return limit == MOEQ_CPU_TIER_BEST || tier == MOEQ_CPU_TIER_SCALAR || tier == limit ||
+           (tier == MOEQ_CPU_TIER_AVX2 && limit == MOEQ_CPU_TIER_AVX512);
+}
 
 } // namespace
 
@@ -58,6 +68,10 @@ const char* tier_missing(int32_t tier)
             return "the CPU lacks one of AVX-512 F, BW, DQ, VL, VBMI, VBMI2";
         return nullptr;
 #endif
+#if defined(MOEQ_HAVE_NEON)
+    case MOEQ_CPU_TIER_NEON: // every 64-bit ARM processor has it
+        return nullptr;
+#endif
     default:
         return "this build has no such tier";
     }
@@ -68,12 +82,9 @@ bool tier_available(int32_t tier) { return tier_missing(tier) == nullptr; }
 int32_t best_tier(int32_t limit)
 {
     int32_t best = MOEQ_CPU_TIER_SCALAR;
-    for (const int32_t tier : kRanked) {
-        if (tier_available(tier))
+    for (const int32_t tier : kRanked)
+        if (includes(limit, tier) && tier_available(tier))
             best = tier;
-        if (tier == limit)
-            break;
-    }
     return best;
 }
 
@@ -96,6 +107,10 @@ void overlay_tier([[maybe_unused]] int32_t tier, [[maybe_unused]] Kernels* kerne
 #if defined(MOEQ_HAVE_AVX512)
     if (tier == MOEQ_CPU_TIER_AVX512)
         avx512::overlay(kernels);
+#endif
+#if defined(MOEQ_HAVE_NEON)
+    if (tier == MOEQ_CPU_TIER_NEON)
+        neon::overlay(kernels);
 #endif
 }
 

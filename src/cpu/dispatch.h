@@ -9,7 +9,7 @@ namespace moeq::cpu {
 
 // True when this build has the tier and this CPU and its operating system can run it.
 bool tier_available(int32_t tier);
-// The best available one; not above `limit`, a MOEQ_CPU_TIER_ constant (BEST: no limit).
+// The best available one that `limit`, a MOEQ_CPU_TIER_ constant, is or includes (BEST: no limit).
 int32_t best_tier(int32_t limit);
 // The tier of a name; BEST for NULL and "", -1 where it is not the name of one.
 int32_t parse_tier(const char* name);

@@ -12,11 +12,17 @@ namespace moeq::cpu {
 
 // The largest magnitude of `count` elements, as fp32 bits without sign. At or above 0x7F800000: Inf or NaN is among them.
 using AmaxRun = uint32_t (*)(const void* source, int64_t count);
+// The same of each block of `count` elements, the last of which may be shorter: their magnitudes into absmax. Returns the
+// largest of all.
+using AmaxBlocks = uint32_t (*)(const void* source, int64_t count, int64_t block, float* absmax);
 // bits[i] = max(bits[i], magnitude bits of element i).
 using AmaxColumns = void (*)(const void* source, int64_t count, uint32_t* bits);
 
 // 8-bit formats. One scale for `count` elements, or one for each.
-using EncodeRun = void (*)(const void* source, int64_t count, codec::Multiplier multiplier, uint8_t* codes);
+// next: NULL, or the `count` elements that will be encoded after these. They are fetched meanwhile, and their largest
+// magnitude is returned as AmaxRun does: then every element comes from memory once.
+using EncodeRun = uint32_t (*)(const void* source, int64_t count, codec::Multiplier multiplier, const void* next,
+                               uint8_t* codes);
 using EncodeColumns = void (*)(const void* source, int64_t count, const codec::Multiplier* multipliers, uint8_t* codes);
 using DecodeRun = void (*)(const uint8_t* codes, int64_t count, float scale, void* destination);
 using DecodeColumns = void (*)(const uint8_t* codes, int64_t count, const float* scales, void* destination);
@@ -29,16 +35,26 @@ using EncodeBlocks = uint32_t (*)(const void* source, int64_t count, int64_t blo
 using DecodeBlocks = void (*)(const uint8_t* codes, int64_t begin, int64_t end, const float* absmax, int64_t block,
                               void* destination);
 
+// Nested statistics: absmax less an offset as codes of the dynamic map (codec/dynamic_map.h), with one scale for all of
+// `count` <= 256. Decoding takes the map that the weight came with, of 256 values.
+using EncodeNested = float (*)(const float* absmax, int64_t count, float offset, uint8_t* codes);
+using DecodeNested = void (*)(const uint8_t* codes, int64_t count, const float* map, float scale, float offset,
+                              float* absmax);
+
+// How results leave a kernel: through the cache, or around it where they will not be read soon. Streamed ones may be seen
+// by another thread only after a fence, stream_fence of cpu/stores.h. A kernel streams what it can: whole cache lines.
+enum Stores : int32_t { kCached = 0, kStreamed = 1, kStoreKinds = 2 };
+
 enum ScaleKind : int32_t { kAbsmax = 0, kFactor = 1, kScaleKinds = 2 };
 
 // Indexed by FloatType: of the source to encode, of the destination to decode. NULL: this tier has none of its own.
 struct FormatKernels {
-    EncodeRun encode[kFloatTypes];
-    EncodeColumns encode_columns[kFloatTypes];
-    DecodeRun decode[kScaleKinds][kFloatTypes];
-    DecodeColumns decode_columns[kScaleKinds][kFloatTypes];
-    EncodeBlocks encode_blocks[kFloatTypes];
-    DecodeBlocks decode_blocks[kFloatTypes];
+    EncodeRun encode[kStoreKinds][kFloatTypes];
+    EncodeColumns encode_columns[kStoreKinds][kFloatTypes];
+    DecodeRun decode[kStoreKinds][kScaleKinds][kFloatTypes];
+    DecodeColumns decode_columns[kStoreKinds][kScaleKinds][kFloatTypes];
+    EncodeBlocks encode_blocks[kStoreKinds][kFloatTypes];
+    DecodeBlocks decode_blocks[kStoreKinds][kFloatTypes];
 };
 
 // Rows of the format table (formats/format.h), in this order.
@@ -46,7 +62,10 @@ enum FormatIndex : int32_t { kInt8 = 0, kNf4 = 1, kFp4 = 2, kE4m3 = 3, kE5m2 = 4
 
 struct Kernels {
     AmaxRun amax[kFloatTypes];
+    AmaxBlocks amax_blocks[kFloatTypes];
     AmaxColumns amax_columns[kFloatTypes];
+    EncodeNested encode_nested;
+    DecodeNested decode_nested;
     FormatKernels formats[kFormats];
 };
 

@@ -60,7 +60,7 @@ void add_segment(const Engine& engine, const EncodedWeight& weight, const StackV
     float decoded[kChunk];
     float factors[kChunk];
     decode_elements(engine, weight, e, r, c, c + count, decoded);
-    load_factors(weight, e, r, c, c + count, factors);
+    load_factors(engine.kernels, weight, e, r, c, c + count, factors);
     const int32_t type = float_type(source.dtype);
     for (int64_t i = 0; i < count; ++i) {
         sums.add(load_element(type, source.at(e, r, c + i), 0), decoded[i], factors[i]);

@@ -2,23 +2,22 @@
 
 #include <cstring>
 
-#include "codec/dynamic_map.h"
+#include "cpu/stores.h"
 #include "formats/elements.h"
 
 namespace moeq {
 
 namespace {
 
-constexpr int64_t kTaskElements = 1 << 16;
-constexpr int64_t kSegment = 2048;   // elements decoded to the stack when the destination's columns are not contiguous
-constexpr int64_t kStatistics = 256; // block statistics decoded at a time
+constexpr int64_t kSegment = 2048;  // elements decoded to the stack when the destination's columns are not contiguous
+constexpr int64_t kStatistics = 64; // block statistics decoded at a time
 
 // Decodes rows of one weight into one destination; one per task.
 class RowDecoder {
 public:
-    RowDecoder(const Engine& engine, const EncodedWeight& weight, const StackView& destination)
+    RowDecoder(const Engine& engine, const EncodedWeight& weight, const StackView& destination, cpu::Stores stores)
         : g_(weight.geometry), weight_(weight), destination_(destination), type_(float_type(destination.dtype)),
-          kernels_(engine.kernels.formats[g_.format->index()])
+          stores_(stores), all_kernels_(engine.kernels), kernels_(engine.kernels.formats[g_.format->index()])
     {
     }
 
@@ -31,6 +30,11 @@ public:
             const int64_t base = g_.flat() ? expert * g_.expert_elements() : 0;
             decode_range(g_.flat() ? 0 : expert, base + begin * g_.columns, base + end * g_.columns,
                          destination_.at(slot, to, 0));
+            return;
+        }
+        if (!g_.packed() && !g_.scale_per_column() && g_.column_tiling.size >= g_.columns &&
+            g_.column_tiling.border == 0 && destination_.column_stride == 1) {
+            decode_whole_rows(expert, begin, end, destination_.at(slot, to, 0));
             return;
         }
         for (int64_t r = begin; r < end; ++r)
@@ -51,6 +55,29 @@ public:
     }
 
 private:
+    // Rows that have one scale each, or share it with the rows around them.
+    void decode_whole_rows(int64_t expert, int64_t begin, int64_t end, char* to)
+    {
+        const cpu::DecodeRun decode = kernels_.decode[stores_][g_.scale_kind()][type_];
+        const int64_t pitch = destination_.row_stride * destination_.itemsize;
+        const uint8_t* codes = weight_.codes_at(expert, begin, 0);
+        const int64_t codes_pitch = weight_.codes_at(expert, begin + 1, 0) - codes;
+        if (g_.row_tiling.size == 1) {
+            const float* scale = weight_.scale_at(expert, begin, 0);
+            const int64_t scale_pitch = weight_.scale_at(expert, begin + 1, 0) - scale;
+            for (int64_t r = begin; r < end; ++r, codes += codes_pitch, to += pitch, scale += scale_pitch)
+                decode(codes, g_.columns, *scale, to);
+            return;
+        }
+        for (int64_t r = begin; r < end;) {
+            const int64_t i = g_.row_tiling.index_of(r);
+            const int64_t stop = minimum(end, g_.row_tiling.end(i));
+            const float scale = *weight_.scale_at(expert, i, 0);
+            for (; r < stop; ++r, codes += codes_pitch, to += pitch)
+                decode(codes, g_.columns, scale, to);
+        }
+    }
+
     void decode_row(int64_t expert, int64_t row, int64_t slot, int64_t to)
     {
         if (destination_.column_stride == 1) {
@@ -78,10 +105,10 @@ private:
 
     void decode_tiles(int64_t expert, int64_t row, int64_t begin, int64_t end, char* to)
     {
-        const cpu::DecodeRun decode = kernels_.decode[g_.scale_kind()][type_];
+        const cpu::DecodeRun decode = kernels_.decode[stores_][g_.scale_kind()][type_];
         const int64_t i = g_.row_tiling.index_of(row);
-        for (int64_t c = begin; c < end;) {
-            const int64_t j = g_.column_tiling.index_of(c);
+        int64_t j = g_.column_tiling.index_of(begin);
+        for (int64_t c = begin; c < end; ++j) {
             const int64_t stop = minimum(end, g_.column_tiling.end(j));
             decode(weight_.codes_at(expert, row, c), stop - c, *weight_.scale_at(expert, i, j),
                    to + (c - begin) * destination_.itemsize);
@@ -91,7 +118,7 @@ private:
 
     void decode_columns(int64_t expert, int64_t row, int64_t begin, int64_t end, char* to)
     {
-        const cpu::DecodeColumns decode = kernels_.decode_columns[g_.scale_kind()][type_];
+        const cpu::DecodeColumns decode = kernels_.decode_columns[stores_][g_.scale_kind()][type_];
         float gathered[kStatistics];
         for (int64_t c = begin; c < end;) {
             const bool contiguous = weight_.scale_column_stride() == 1;
@@ -110,7 +137,7 @@ private:
     // Elements [begin, end) of a run of blocks.
     void decode_range(int64_t run, int64_t begin, int64_t end, char* to)
     {
-        const cpu::DecodeBlocks decode = kernels_.decode_blocks[type_];
+        const cpu::DecodeBlocks decode = kernels_.decode_blocks[stores_][type_];
         const uint8_t* codes = weight_.run_codes(run);
         if (!g_.nested()) {
             decode(codes, begin, end, weight_.run_absmax(run), g_.block, to);
@@ -120,7 +147,7 @@ private:
         for (int64_t f = begin; f < end;) {
             const int64_t first = f / g_.block;
             const int64_t stop = minimum(end, (first + kStatistics) * g_.block);
-            load_block_statistics(weight_, run, first, ceil_divide(stop, g_.block) - first, absmax);
+            load_block_statistics(all_kernels_, weight_, run, first, ceil_divide(stop, g_.block) - first, absmax);
             decode(codes + first * g_.block / 2, f - first * g_.block, stop - first * g_.block, absmax, g_.block,
                    to + (f - begin) * destination_.itemsize);
             f = stop;
@@ -131,30 +158,42 @@ private:
     const EncodedWeight& weight_;
     const StackView& destination_;
     int32_t type_;
+    cpu::Stores stores_;
+    const cpu::Kernels& all_kernels_;
     const cpu::FormatKernels& kernels_;
 };
 
 } // namespace
 
 moeq_status decode_rows(const Engine& engine, const EncodedWeight& weight, const ExpertList& experts, int64_t row_begin,
-                        int64_t row_end, const StackView& destination, Report& report)
+                        int64_t row_end, const StackView& destination, int32_t stores, Report& report)
 {
     const Geometry& g = weight.geometry;
     const int64_t rows = row_end - row_begin;
     if (experts.count == 0 || rows == 0 || g.columns == 0)
         return MOEQ_OK;
-    const int64_t band = maximum(1, kTaskElements / g.columns);
-    const int64_t bands = ceil_divide(rows, band);
+    const int64_t total = experts.count * rows; // rows
+    const int64_t band = maximum(1, task_elements(total * g.columns) / g.columns);
+    const int64_t bytes = total * g.columns * destination.itemsize;
+    // Elements that are scattered come from a buffer.
+    const cpu::Stores kind = stores == MOEQ_STORES_CACHED || destination.column_stride != 1 ? cpu::kCached
+                             : stores == MOEQ_STORES_STREAMED                               ? cpu::kStreamed
+                                                                                            : cpu::stores_for(bytes);
     auto body = [&](int64_t task) {
-        const int64_t slot = task / bands;
-        const int64_t begin = task % bands * band;
-        const int64_t end = minimum(begin + band, rows);
-        const int64_t expert = experts[slot];
-        if (expert < 0 || expert >= g.experts)
-            return; // the caller changed the list during the call
-        RowDecoder(engine, weight, destination).run(expert, row_begin + begin, row_begin + end, slot, begin);
+        RowDecoder decoder(engine, weight, destination, kind);
+        const int64_t last = minimum((task + 1) * band, total);
+        for (int64_t at = task * band; at < last;) {
+            const int64_t slot = at / rows;
+            const int64_t begin = at - slot * rows;
+            const int64_t end = minimum(rows, last - slot * rows);
+            const int64_t expert = experts[slot];
+            if (expert >= 0 && expert < g.experts) // else the caller changed the list during the call
+                decoder.run(expert, row_begin + begin, row_begin + end, slot, begin);
+            at += end - begin;
+        }
+        cpu::stream_fence(kind);
     };
-    return engine.executor.for_each(experts.count * bands, body, report);
+    return engine.executor.for_each(ceil_divide(total, band), total * g.columns, body, report);
 }
 
 void decode_elements(const Engine& engine, const EncodedWeight& weight, int64_t expert, int64_t row, int64_t begin,
@@ -163,10 +202,12 @@ void decode_elements(const Engine& engine, const EncodedWeight& weight, int64_t 
     StackView unused;
     unused.dtype = MOEQ_DTYPE_FP32;
     unused.itemsize = sizeof(float);
-    RowDecoder(engine, weight, unused).decode_segment(expert, row, begin, end, reinterpret_cast<char*>(out));
+    RowDecoder(engine, weight, unused, cpu::kCached)
+        .decode_segment(expert, row, begin, end, reinterpret_cast<char*>(out));
 }
 
-void load_block_statistics(const EncodedWeight& weight, int64_t run, int64_t first, int64_t count, float* out)
+void load_block_statistics(const cpu::Kernels& kernels, const EncodedWeight& weight, int64_t run, int64_t first,
+                           int64_t count, float* out)
 {
     const Geometry& g = weight.geometry;
     if (!g.nested()) {
@@ -177,12 +218,18 @@ void load_block_statistics(const EncodedWeight& weight, int64_t run, int64_t fir
     const auto* map = reinterpret_cast<const float*>(weight.nested_map.data);
     const auto* scales = reinterpret_cast<const float*>(weight.nested_scale.data);
     const float offset = weight.nested_offset_value();
-    const int64_t global = run * g.run_blocks() + first;
-    for (int64_t i = 0; i < count; ++i)
-        out[i] = codec::nested_absmax(map[codes[i]], scales[(global + i) / kNestedBlock], offset);
+    int64_t global = run * g.run_blocks() + first;
+    for (int64_t i = 0; i < count;) {
+        const int64_t nested = global / kNestedBlock;
+        const int64_t some = minimum(count - i, (nested + 1) * kNestedBlock - global);
+        kernels.decode_nested(codes + i, some, map, scales[nested], offset, out + i);
+        i += some;
+        global += some;
+    }
 }
 
-void load_factors(const EncodedWeight& weight, int64_t expert, int64_t row, int64_t begin, int64_t end, float* out)
+void load_factors(const cpu::Kernels& kernels, const EncodedWeight& weight, int64_t expert, int64_t row, int64_t begin,
+                  int64_t end, float* out)
 {
     const Geometry& g = weight.geometry;
     if (!g.packed()) {
@@ -201,7 +248,7 @@ void load_factors(const EncodedWeight& weight, int64_t expert, int64_t row, int6
     for (int64_t c = begin; c < end; ++c) {
         if ((base + c) / g.block != block) {
             block = (base + c) / g.block;
-            load_block_statistics(weight, run, block, 1, &absmax);
+            load_block_statistics(kernels, weight, run, block, 1, &absmax);
         }
         out[c - begin] = absmax;
     }

@@ -34,6 +34,17 @@ struct Element<kBf16> {
     static uint32_t magnitude(uint16_t stored) { return codec::magnitude_bits_bf16(stored); }
 };
 
+// The largest magnitude of a run, as fp32 bits.
+template <FloatType type>
+uint32_t largest_magnitude(const void* source, int64_t count)
+{
+    const auto* elements = static_cast<const typename Element<type>::Stored*>(source);
+    uint32_t bits = 0;
+    for (int64_t i = 0; i < count; ++i)
+        bits = bits > Element<type>::magnitude(elements[i]) ? bits : Element<type>::magnitude(elements[i]);
+    return bits;
+}
+
 // One element of a type that is only known at run time.
 inline float load_element(int32_t type, const void* data, int64_t i)
 {

@@ -8,24 +8,39 @@ namespace moeq {
 
 namespace {
 
-constexpr int64_t kTaskElements = 1 << 16; // enough work that handing it out costs nothing
+// Experts with one scale each are tasks of their own where there are so many of them; then they also stay in a cache between
+// the two passes over them. Else each is shared by all threads.
+constexpr int64_t kManyExperts = 32;
+
+// Columns of a task where each has a scale. Narrower ones read memory in short stretches, which costs several times more
+// than what another thread could gain.
+constexpr int64_t kColumnBand = 2048;
+
+// Codes of a box, in bytes.
+int64_t code_bytes(const Geometry& g, const Box& box)
+{
+    return box.experts() * box.rows() * box.columns() * g.format->code_bits / 8;
+}
 
 // Tasks of the 8-bit formats: bands of row tiles of a box, or of its columns where those have the scales.
 struct Bands {
     int64_t per_expert;
     int64_t size; // tiles, rows or columns of one band
-    bool by_row;  // a given amax: rows need not wait for each other
+    bool by_row;  // rows need not wait for each other
 
-    Bands(const Geometry& geometry, const Box& whole, bool has_amax) : by_row(has_amax), g(geometry), box(whole)
+    Bands(const Geometry& geometry, const Box& whole, bool rows_alone) : by_row(rows_alone), g(geometry), box(whole)
     {
         const int64_t unit_elements = g.scale_per_column() ? box.rows()
                                       : by_row             ? box.columns()
                                                            : box.columns() * minimum(g.row_tiling.size, box.rows());
-        size = maximum(1, kTaskElements / maximum(unit_elements, 1));
+        const int64_t elements = box.experts() * box.rows() * box.columns();
+        size = maximum(1, task_elements(elements) / maximum(unit_elements, 1));
         if (g.scale_per_column())
-            size = maximum(size, 64); // a cache line of every row at least
+            size = kColumnBand;
         per_expert = ceil_divide(units(), size);
     }
+
+    int64_t count() const { return box.experts() * per_expert; }
 
     int64_t units() const
     {
@@ -72,6 +87,32 @@ void to_whole_tiles(const Tiling& tiling, int64_t* begin, int64_t* end)
         *end = tiling.begin(last);
 }
 
+// One scale for each expert of a box, all threads at one expert: its amax first, then its codes.
+moeq_status encode_shared_experts(const Engine& engine, const EncodedWeight& weight, const Patch& patch, const Box& box,
+                                  Findings& findings, Report& report)
+{
+    const cpu::Stores stores = cpu::stores_for(code_bytes(weight.geometry, box));
+    for (int64_t e = box.expert_begin; e < box.expert_end; ++e) {
+        Box expert = box;
+        expert.expert_begin = e;
+        expert.expert_end = e + 1;
+        const Bands bands(weight.geometry, expert, true);
+        const int64_t elements = box.rows() * box.columns();
+        *weight.scale_at(e, 0, 0) = 0.0f;
+        auto gather = [&](int64_t task) { gather_amax(engine, weight, patch, bands[task], findings); };
+        MOEQ_TRY(engine.executor.for_each(bands.count(), elements, gather, report));
+        if (findings.refused())
+            continue; // only the first bad place is looked for
+        auto encode = [&](int64_t task) {
+            encode_gathered(engine, weight, patch, bands[task], findings, stores);
+            cpu::stream_fence(stores);
+        };
+        MOEQ_TRY(engine.executor.for_each(bands.count(), elements, encode, report));
+        store_gathered_scale(weight, e);
+    }
+    return MOEQ_OK;
+}
+
 moeq_status encode_whole_tiles(const Engine& engine, const EncodedWeight& weight, const Patch& patch,
                                const TensorView* amax, Findings& findings, Report& report)
 {
@@ -85,9 +126,15 @@ moeq_status encode_whole_tiles(const Engine& engine, const EncodedWeight& weight
         if (box.empty())
             return MOEQ_OK;
     }
+    if (amax == nullptr && g.spec.granularity == MOEQ_GRANULARITY_EXPERT && box.experts() < kManyExperts)
+        return encode_shared_experts(engine, weight, patch, box, findings, report);
     const Bands bands(g, box, amax != nullptr);
-    auto body = [&](int64_t task) { encode_box(engine, weight, patch, bands[task], amax, findings); };
-    return engine.executor.for_each(box.experts() * bands.per_expert, body, report);
+    const cpu::Stores stores = cpu::stores_for(code_bytes(g, box));
+    auto body = [&](int64_t task) {
+        encode_box(engine, weight, patch, bands[task], amax, findings, stores);
+        cpu::stream_fence(stores);
+    };
+    return engine.executor.for_each(bands.count(), box.experts() * box.rows() * box.columns(), body, report);
 }
 
 // Tasks of the 4-bit formats: several short segments, or a part of a long one.
@@ -99,28 +146,30 @@ struct SegmentParts {
 
     SegmentParts(const Geometry& g, const RunSegments& segments)
     {
-        part = round_down(maximum(kTaskElements, g.block), g.block);
+        const int64_t wanted = task_elements(segments.count * segments.length);
+        part = round_down(maximum(wanted, g.block), g.block);
         parts = maximum(1, ceil_divide(segments.length, part));
-        segments_per_task = parts > 1 ? 1 : maximum(1, kTaskElements / maximum(segments.length, 1));
+        segments_per_task = parts > 1 ? 1 : maximum(1, wanted / maximum(segments.length, 1));
         tasks = parts > 1 ? segments.count * parts : ceil_divide(segments.count, segments_per_task);
     }
 };
 
 // absmax_staging NULL with nested statistics: they are dropped.
 void encode_range(const Engine& engine, const EncodedWeight& weight, const Patch& patch, int64_t run, int64_t begin,
-                  int64_t end, float* absmax_staging, Findings& findings)
+                  int64_t end, float* absmax_staging, Findings& findings, cpu::Stores stores)
 {
     const Geometry& g = weight.geometry;
     const int64_t first_block = begin / g.block;
     if (!g.nested()) {
-        encode_run(engine, weight, patch, run, begin, end, weight.run_absmax(run) + first_block, findings);
+        encode_run(engine, weight, patch, run, begin, end, weight.run_absmax(run) + first_block, findings, stores);
     } else if (absmax_staging != nullptr) {
         encode_run(engine, weight, patch, run, begin, end, absmax_staging + run * g.run_blocks() + first_block,
-                   findings);
+                   findings, stores);
     } else {
         float dropped[kNestedBlock];
         for (int64_t f = begin; f < end; f += kNestedBlock * g.block)
-            encode_run(engine, weight, patch, run, f, minimum(end, f + kNestedBlock * g.block), dropped, findings);
+            encode_run(engine, weight, patch, run, f, minimum(end, f + kNestedBlock * g.block), dropped, findings,
+                       stores);
     }
 }
 
@@ -132,6 +181,7 @@ moeq_status encode_whole_blocks(const Engine& engine, const EncodedWeight& weigh
         return MOEQ_OK;
     const RunSegments segments(g, patch.box);
     const SegmentParts parts(g, segments);
+    const cpu::Stores stores = cpu::stores_for(code_bytes(g, patch.box));
     auto body = [&](int64_t task) {
         const int64_t first = parts.parts > 1 ? task / parts.parts : task * parts.segments_per_task;
         const int64_t last = parts.parts > 1 ? first + 1 : minimum(first + parts.segments_per_task, segments.count);
@@ -145,11 +195,84 @@ moeq_status encode_whole_blocks(const Engine& engine, const EncodedWeight& weigh
                 end = minimum(end, begin + parts.part);
             }
             if (begin < end)
-                encode_range(engine, weight, patch, segment.run, begin, end, absmax_staging, findings);
+                encode_range(engine, weight, patch, segment.run, begin, end, absmax_staging, findings, stores);
         }
+        cpu::stream_fence(stores);
     };
-    return engine.executor.for_each(parts.tasks, body, report);
+    return engine.executor.for_each(parts.tasks, segments.count * segments.length, body, report);
 }
+
+// Nested statistics of a whole weight. The mean of all comes before any of their codes, so blocks are encoded and summed
+// first; then their statistics are looked up where they were kept, or computed from the source again.
+class NestedEncoder {
+public:
+    NestedEncoder(const Engine& engine, const EncodedWeight& weight, const Patch& patch, float* staging,
+                  Findings& findings)
+        : engine_(engine), weight_(weight), g_(weight.geometry), patch_(patch), staging_(staging), findings_(findings),
+          stores_(cpu::stores_for(code_bytes(g_, patch.box))), blocks_(g_.block_count()),
+          mean_(blocks_, task_elements(g_.count()) / g_.block)
+    {
+    }
+
+    moeq_status run(Report& report)
+    {
+        auto encode = [this](int64_t subtree) {
+            float kept[kNestedBlock];
+            mean_.add_subtree(subtree, [&](int64_t first, int64_t count) {
+                float* absmax = staging_ != nullptr ? staging_ + first : kept;
+                encode_blocks(first, count, absmax);
+                return static_cast<const float*>(absmax);
+            });
+            cpu::stream_fence(stores_);
+        };
+        MOEQ_TRY(engine_.executor.for_each(mean_.subtrees(), g_.count(), encode, report));
+        if (findings_.refused())
+            return MOEQ_OK;
+        store_nested_frame(weight_, mean_.mean());
+        auto store = [this](int64_t subtree) { store_statistics(subtree); };
+        const int64_t work = staging_ != nullptr ? blocks_ : g_.count();
+        return engine_.executor.for_each(mean_.subtrees(), work, store, report);
+    }
+
+private:
+    // Blocks [first, first + count) of all runs in order.
+    void encode_blocks(int64_t first, int64_t count, float* absmax)
+    {
+        const int64_t per_run = g_.run_blocks();
+        for (int64_t at = first; at < first + count;) {
+            const int64_t run = at / per_run;
+            const int64_t stop = minimum(first + count, (run + 1) * per_run);
+            const int64_t begin = (at - run * per_run) * g_.block;
+            const int64_t end = minimum((stop - run * per_run) * g_.block, g_.run_length);
+            encode_run(engine_, weight_, patch_, run, begin, end, absmax + (at - first), findings_, stores_);
+            at = stop;
+        }
+    }
+
+    void store_statistics(int64_t subtree) const
+    {
+        const int64_t begin = subtree * mean_.subtree_blocks();
+        const int64_t end = minimum(begin + mean_.subtree_blocks(), blocks_);
+        float read[kNestedBlock];
+        for (int64_t first = begin; first < end; first += kNestedBlock) {
+            const int64_t count = minimum(kNestedBlock, end - first);
+            if (staging_ == nullptr)
+                read_block_statistics(engine_, weight_, patch_, first, count, read);
+            const float* absmax = staging_ != nullptr ? staging_ + first : read;
+            store_nested_block(engine_.kernels.encode_nested, weight_, first, count, absmax);
+        }
+    }
+
+    const Engine& engine_;
+    const EncodedWeight& weight_;
+    const Geometry& g_;
+    const Patch& patch_;
+    float* staging_;
+    Findings& findings_;
+    cpu::Stores stores_;
+    int64_t blocks_;
+    NestedMean mean_;
+};
 
 } // namespace
 
@@ -207,16 +330,9 @@ moeq_status encode_weight(const Engine& engine, const EncodedWeight& weight, con
         store_zero_scales(weight);
     else if (amax != nullptr)
         store_given_scales(weight, *amax);
-    const moeq_status status = encode_whole_units(engine, weight, patch, amax, absmax_staging, findings, report);
-    if (status != MOEQ_OK || !g.nested() || findings.refused())
-        return status;
-    encode_nested(weight, [&](int64_t first, int64_t count, float* absmax) {
-        if (absmax_staging != nullptr)
-            std::memcpy(absmax, absmax_staging + first, static_cast<uint64_t>(count) * sizeof(float));
-        else
-            read_block_statistics(engine, weight, patch, first, count, absmax);
-    });
-    return MOEQ_OK;
+    if (g.nested())
+        return NestedEncoder(engine, weight, patch, absmax_staging, findings).run(report);
+    return encode_whole_units(engine, weight, patch, amax, absmax_staging, findings, report);
 }
 
 void find_nonfinite(const Engine& engine, const Geometry& geometry, const Patch& patch, const Box& box,

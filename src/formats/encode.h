@@ -5,6 +5,7 @@
 #include <atomic>
 
 #include "core/parallel.h"
+#include "cpu/stores.h"
 #include "formats/encoded_weight.h"
 
 namespace moeq {
@@ -105,12 +106,21 @@ private:
 
 // 8-bit formats: a box that ends where scale units end (with amax: any box). Serial. `amax` as above.
 void encode_box(const Engine& engine, const EncodedWeight& weight, const Patch& patch, const Box& box,
-                const TensorView* amax, Findings& findings);
+                const TensorView* amax, Findings& findings, cpu::Stores stores = cpu::kCached);
+
+// 8-bit formats, one scale per expert, in two passes whose parts may be done in any order: first the magnitudes of every
+// part of an expert, gathered as bits where its scale will be, then the codes of every part. store_gathered_scale turns the
+// bits into the scale at the end.
+void gather_amax(const Engine& engine, const EncodedWeight& weight, const Patch& patch, const Box& box,
+                 Findings& findings);
+void encode_gathered(const Engine& engine, const EncodedWeight& weight, const Patch& patch, const Box& box,
+                     Findings& findings, cpu::Stores stores);
+void store_gathered_scale(const EncodedWeight& weight, int64_t expert);
 
 // 4-bit formats: elements [begin, end) of a run, begin on a block's border, end too or the run's end, all inside the patch.
 // absmax: where the statistics go, that of the block at `begin` first. Serial.
 void encode_run(const Engine& engine, const EncodedWeight& weight, const Patch& patch, int64_t run, int64_t begin,
-                int64_t end, float* absmax, Findings& findings);
+                int64_t end, float* absmax, Findings& findings, cpu::Stores stores = cpu::kCached);
 
 // 4-bit formats: one block from `count` contiguous elements of a type, for the run's element `begin` on. Serial.
 void encode_lone_block(const Engine& engine, const EncodedWeight& weight, int32_t dtype, const void* elements,

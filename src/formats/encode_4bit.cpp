@@ -7,10 +7,11 @@ namespace {
 
 class RunEncoder {
 public:
-    RunEncoder(const Engine& engine, const EncodedWeight& weight, const Patch& patch, Findings& findings)
+    RunEncoder(const Engine& engine, const EncodedWeight& weight, const Patch& patch, Findings& findings,
+               cpu::Stores stores)
         : g_(weight.geometry), weight_(weight), patch_(patch), findings_(findings), reader_(patch, false),
-          type_(reader_.type()), amax_run_(engine.kernels.amax[type_]),
-          encode_blocks_(engine.kernels.formats[g_.format->index()].encode_blocks[type_])
+          type_(reader_.type()), amax_run_(engine.kernels.amax[type_]), amax_blocks_(engine.kernels.amax_blocks[type_]),
+          encode_blocks_(engine.kernels.formats[g_.format->index()].encode_blocks[stores][type_])
     {
     }
 
@@ -50,6 +51,27 @@ public:
             bits = finite_amax(type_, elements, count);
         const float amax = codec::float_from_bits(bits);
         return follows_bnb() ? codec::stored_absmax_bnb_cpu(amax, count < g_.block) : amax;
+    }
+
+    // The same of blocks [first, first + count) of a run.
+    void block_statistics(int64_t run, int64_t first, int64_t count, float* absmax)
+    {
+        run_ = run;
+        const int64_t end = minimum((first + count) * g_.block, g_.run_length);
+        for (int64_t f = first * g_.block; f < end;) {
+            const int64_t direct = direct_count(f, end);
+            float* out = absmax + (f / g_.block - first);
+            if (direct == 0) {
+                *out = block_statistic(run, f);
+                f += g_.block;
+                continue;
+            }
+            const void* elements = patch_.at(at_.expert, at_.row, at_.column);
+            if (amax_blocks_(elements, direct, g_.block, out) >= codec::kNonfiniteBits)
+                for (int64_t i = 0; i < direct; i += g_.block)
+                    out[i / g_.block] = block_statistic(run, f + i);
+            f += direct;
+        }
     }
 
     // A block whose elements do not lie in a patch.
@@ -159,6 +181,7 @@ private:
     SegmentReader reader_;
     FloatType type_;
     cpu::AmaxRun amax_run_;
+    cpu::AmaxBlocks amax_blocks_;
     cpu::EncodeBlocks encode_blocks_;
     int64_t run_ = 0;
     Place at_;
@@ -167,9 +190,9 @@ private:
 } // namespace
 
 void encode_run(const Engine& engine, const EncodedWeight& weight, const Patch& patch, int64_t run, int64_t begin,
-                int64_t end, float* absmax, Findings& findings)
+                int64_t end, float* absmax, Findings& findings, cpu::Stores stores)
 {
-    RunEncoder(engine, weight, patch, findings).run(run, begin, end, absmax);
+    RunEncoder(engine, weight, patch, findings, stores).run(run, begin, end, absmax);
 }
 
 void encode_lone_block(const Engine& engine, const EncodedWeight& weight, int32_t dtype, const void* elements,
@@ -177,17 +200,21 @@ void encode_lone_block(const Engine& engine, const EncodedWeight& weight, int32_
 {
     Patch nowhere{};
     nowhere.view.dtype = dtype;
-    RunEncoder(engine, weight, nowhere, findings).run_lone_block(run, begin, elements, count, absmax);
+    RunEncoder(engine, weight, nowhere, findings, cpu::kCached).run_lone_block(run, begin, elements, count, absmax);
 }
 
 void read_block_statistics(const Engine& engine, const EncodedWeight& weight, const Patch& patch, int64_t first,
                            int64_t count, float* absmax)
 {
     Findings ignored; // the encoding pass has noted them
-    RunEncoder encoder(engine, weight, patch, ignored);
+    RunEncoder encoder(engine, weight, patch, ignored, cpu::kCached);
     const int64_t per_run = weight.geometry.run_blocks();
-    for (int64_t i = 0; i < count; ++i)
-        absmax[i] = encoder.block_statistic((first + i) / per_run, (first + i) % per_run * weight.geometry.block);
+    for (int64_t at = first; at < first + count;) {
+        const int64_t run = at / per_run;
+        const int64_t stop = minimum(first + count, (run + 1) * per_run);
+        encoder.block_statistics(run, at - run * per_run, stop - at, absmax + (at - first));
+        at = stop;
+    }
 }
 
 } // namespace moeq

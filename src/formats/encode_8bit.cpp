@@ -5,17 +5,20 @@ namespace moeq {
 
 namespace {
 
-constexpr int64_t kStrip = 256; // columns that are encoded together when each has a scale of its own
+constexpr int64_t kStrip = 2048;   // columns that are encoded together when each has a scale of its own
+constexpr int64_t kBandTiles = 32; // tiles side by side that are encoded together
+constexpr int64_t kBandColumns = 4096;
 
 class BoxEncoder {
 public:
     BoxEncoder(const Engine& engine, const EncodedWeight& weight, const Patch& patch, const TensorView* amax,
-               Findings& findings)
-        : geometry_(weight.geometry), weight_(weight), amax_(amax), findings_(findings),
+               Findings& findings, cpu::Stores stores)
+        : geometry_(weight.geometry), weight_(weight), patch_(patch), amax_(amax), findings_(findings),
           reader_(patch, weight.geometry.spec.profile == MOEQ_PROFILE_BNB_CPU_FP16), type_(reader_.type()),
-          amax_run_(engine.kernels.amax[type_]), amax_columns_(engine.kernels.amax_columns[type_]),
-          encode_(engine.kernels.formats[geometry_.format->index()].encode[type_]),
-          encode_columns_(engine.kernels.formats[geometry_.format->index()].encode_columns[type_])
+          amax_run_(engine.kernels.amax[type_]), amax_blocks_(engine.kernels.amax_blocks[type_]),
+          amax_columns_(engine.kernels.amax_columns[type_]),
+          encode_(engine.kernels.formats[geometry_.format->index()].encode[stores][type_]),
+          encode_columns_(engine.kernels.formats[geometry_.format->index()].encode_columns[stores][type_])
     {
     }
 
@@ -25,12 +28,79 @@ public:
             if (geometry_.scale_per_column())
                 for (int64_t c = box.column_begin; c < box.column_end; c += kStrip)
                     encode_strip(e, c, minimum(kStrip, box.column_end - c));
+            else if (has_whole_rows(box))
+                encode_rows(e, box);
             else
                 encode_tiles(e, box);
         }
     }
 
+    // The largest magnitude of a box of one expert, of finite elements only where others are saturated.
+    uint32_t box_amax(const Box& box)
+    {
+        uint32_t bits = 0;
+        for_each_segment(box, [&](int64_t r, int64_t c, int64_t count) {
+            const uint32_t found = amax_run_(reader_.read(box.expert_begin, r, c, count), count);
+            bits = found > bits ? found : bits;
+        });
+        return bits >= codec::kNonfiniteBits ? examine(box) : bits;
+    }
+
+    // A box of one expert whose amax is known. suspect: there may be elements that are not finite.
+    void encode_known(const Box& box, float amax, bool suspect)
+    {
+        const codec::Multiplier m = multiplier(amax);
+        for_each_segment(box, [&](int64_t r, int64_t c, int64_t count) {
+            const void* elements = reader_.read(box.expert_begin, r, c, count);
+            if (suspect && amax_run_(elements, count) >= codec::kNonfiniteBits)
+                encode_saturated(box.expert_begin, r, c, count, amax, m);
+            else
+                encode_(elements, count, m, nullptr, weight_.codes_at(box.expert_begin, r, c));
+        });
+    }
+
 private:
+    // Rows that are scale units of their own, or need not wait for others because their amax is given; and that kernels
+    // can take from the source's own memory.
+    bool has_whole_rows(const Box& box) const
+    {
+        return (geometry_.row_tiling.size == 1 || amax_ != nullptr) && box.columns() == geometry_.columns &&
+               geometry_.column_tiling.size >= geometry_.columns && geometry_.column_tiling.border == 0 &&
+               reader_.direct() && geometry_.columns > 0;
+    }
+
+    // While a row is encoded the next one is fetched and its amax found.
+    void encode_rows(int64_t e, const Box& box)
+    {
+        const int64_t count = box.columns();
+        const void* row = reader_.read(e, box.row_begin, 0, count);
+        uint32_t bits = amax_run_(row, count);
+        for (int64_t r = box.row_begin; r < box.row_end; ++r) {
+            const void* next = r + 1 < box.row_end ? patch_.at(e, r + 1, 0) : nullptr;
+            if (bits >= codec::kNonfiniteBits) {
+                encode_tile({e, e + 1, r, r + 1, 0, count}, weight_.scale_at(e, geometry_.row_tiling.index_of(r), 0));
+                bits = next == nullptr ? 0 : amax_run_(next, count);
+            } else {
+                const float amax = settle(e, r, codec::float_from_bits(bits));
+                bits = encode_(row, count, multiplier(amax), next, weight_.codes_at(e, r, 0));
+            }
+            row = next;
+        }
+    }
+
+    // The amax that a row is encoded with: its own, whose statistic is stored, or the given one.
+    float settle(int64_t e, int64_t r, float amax)
+    {
+        if (amax_ == nullptr) {
+            *weight_.scale_at(e, r, 0) = statistic(amax);
+            return amax;
+        }
+        const float given = given_amax(e);
+        if (amax > given)
+            findings_.see(MOEQ_SEEN_SATURATED);
+        return given;
+    }
+
     bool refuses() const { return geometry_.spec.nonfinite == MOEQ_NONFINITE_REFUSE; }
     int64_t flat_index(int64_t e, int64_t r, int64_t c) const
     {
@@ -40,10 +110,7 @@ private:
     {
         return geometry_.format->multiplier(amax, geometry_.spec.profile);
     }
-    float statistic(float amax) const
-    {
-        return geometry_.scale_kind() == cpu::kFactor ? geometry_.format->factor(amax) : amax;
-    }
+    float statistic(float amax) const { return geometry_.statistic(amax); }
 
     void encode_tiles(int64_t e, const Box& box)
     {
@@ -56,10 +123,49 @@ private:
             int64_t column_end;
             for (int64_t c = box.column_begin; c < box.column_end; c = column_end) {
                 const int64_t j = columns.index_of(c);
+                column_end = encode_band({e, e + 1, r, row_end, c, box.column_end}, i, j);
+                if (column_end != c)
+                    continue;
                 column_end = minimum(columns.end(j), box.column_end);
                 encode_tile({e, e + 1, r, row_end, c, column_end}, weight_.scale_at(e, i, j));
             }
         }
+    }
+
+    // As many tiles side by side, from the first columns of a box on, as are better encoded row by row: memory is read in
+    // longer stretches. Returns the column behind them; the box's first one if there are none.
+    int64_t encode_band(const Box& box, int64_t row_tile, int64_t column_tile)
+    {
+        const Tiling& columns = geometry_.column_tiling;
+        const int64_t e = box.expert_begin;
+        const int64_t tile = columns.size;
+        const int64_t begin = box.column_begin;
+        const int64_t tiles = minimum(kBandTiles, minimum(kBandColumns, box.columns()) / tile);
+        if (tiles < 2 || amax_ != nullptr || columns.border != 0 || !reader_.direct())
+            return begin;
+        uint32_t most[kBandTiles] = {};
+        float found[kBandTiles];
+        for (int64_t r = box.row_begin; r < box.row_end; ++r) {
+            if (amax_blocks_(patch_.at(e, r, begin), tiles * tile, tile, found) >= codec::kNonfiniteBits)
+                return begin;
+            for (int64_t j = 0; j < tiles; ++j) {
+                const uint32_t bits = codec::float_bits(found[j]);
+                most[j] = bits > most[j] ? bits : most[j];
+            }
+        }
+        codec::Multiplier multipliers[kBandTiles];
+        for (int64_t j = 0; j < tiles; ++j) {
+            const float amax = codec::float_from_bits(most[j]);
+            *weight_.scale_at(e, row_tile, column_tile + j) = statistic(amax);
+            multipliers[j] = multiplier(amax);
+        }
+        for (int64_t r = box.row_begin; r < box.row_end; ++r) {
+            const char* elements = patch_.at(e, r, begin);
+            uint8_t* codes = weight_.codes_at(e, r, begin);
+            for (int64_t j = 0; j < tiles; ++j)
+                encode_(elements + j * tile * float_type_bytes(type_), tile, multipliers[j], nullptr, codes + j * tile);
+        }
+        return begin + tiles * tile;
     }
 
     // visit(row, column, count) for the contiguous segments of a tile.
@@ -102,7 +208,7 @@ private:
             if (nonfinite)
                 encode_saturated(e, r, c, count, amax, m);
             else
-                encode_(reader_.read(e, r, c, count), count, m, weight_.codes_at(e, r, c));
+                encode_(reader_.read(e, r, c, count), count, m, nullptr, weight_.codes_at(e, r, c));
         });
     }
 
@@ -133,7 +239,7 @@ private:
             const int64_t some = minimum(kSegment, count - done);
             void* elements = reader_.copy(e, r, c + done, some, 0);
             saturate_elements(type_, elements, some, largest);
-            encode_(elements, some, m, weight_.codes_at(e, r, c + done));
+            encode_(elements, some, m, nullptr, weight_.codes_at(e, r, c + done));
         }
     }
 
@@ -189,11 +295,13 @@ private:
 
     const Geometry& geometry_;
     const EncodedWeight& weight_;
+    const Patch& patch_;
     const TensorView* amax_;
     Findings& findings_;
     SegmentReader reader_;
     FloatType type_;
     cpu::AmaxRun amax_run_;
+    cpu::AmaxBlocks amax_blocks_;
     cpu::AmaxColumns amax_columns_;
     cpu::EncodeRun encode_;
     cpu::EncodeColumns encode_columns_;
@@ -202,9 +310,43 @@ private:
 } // namespace
 
 void encode_box(const Engine& engine, const EncodedWeight& weight, const Patch& patch, const Box& box,
-                const TensorView* amax, Findings& findings)
+                const TensorView* amax, Findings& findings, cpu::Stores stores)
 {
-    BoxEncoder(engine, weight, patch, amax, findings).run(box);
+    BoxEncoder(engine, weight, patch, amax, findings, stores).run(box);
+}
+
+namespace {
+
+// The bits of an expert's amax while it is gathered.
+uint32_t* gathered_bits(const EncodedWeight& weight, int64_t expert)
+{
+    return reinterpret_cast<uint32_t*>(weight.scale_at(expert, 0, 0));
+}
+
+} // namespace
+
+void gather_amax(const Engine& engine, const EncodedWeight& weight, const Patch& patch, const Box& box,
+                 Findings& findings)
+{
+    const uint32_t bits = BoxEncoder(engine, weight, patch, nullptr, findings, cpu::kCached).box_amax(box);
+    uint32_t* const place = gathered_bits(weight, box.expert_begin);
+    uint32_t most = __atomic_load_n(place, __ATOMIC_RELAXED);
+    while (bits > most && !__atomic_compare_exchange_n(place, &most, bits, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+    }
+}
+
+void encode_gathered(const Engine& engine, const EncodedWeight& weight, const Patch& patch, const Box& box,
+                     Findings& findings, cpu::Stores stores)
+{
+    const float amax = codec::float_from_bits(*gathered_bits(weight, box.expert_begin));
+    const bool suspect = (findings.seen() & (MOEQ_SEEN_NAN | MOEQ_SEEN_INF)) != 0;
+    BoxEncoder(engine, weight, patch, nullptr, findings, stores).encode_known(box, amax, suspect);
+}
+
+void store_gathered_scale(const EncodedWeight& weight, int64_t expert)
+{
+    const float amax = codec::float_from_bits(*gathered_bits(weight, expert));
+    *weight.scale_at(expert, 0, 0) = weight.geometry.statistic(amax);
 }
 
 void store_given_scales(const EncodedWeight& weight, const TensorView& amax)
@@ -212,7 +354,7 @@ void store_given_scales(const EncodedWeight& weight, const TensorView& amax)
     const Geometry& g = weight.geometry;
     for (int64_t e = 0; e < g.experts; ++e) {
         const float given = reinterpret_cast<const float*>(amax.data)[amax.ndim == 0 ? 0 : e * amax.strides[0]];
-        *weight.scale_at(e, 0, 0) = g.scale_kind() == cpu::kFactor ? g.format->factor(given) : given;
+        *weight.scale_at(e, 0, 0) = g.statistic(given);
     }
 }
 

@@ -42,6 +42,8 @@ struct Geometry {
     int64_t count() const { return experts * rows * columns; }
     int32_t lead() const { return ndim - 2; } // axes before rows and columns
     cpu::ScaleKind scale_kind() const { return spec.scale_kind == MOEQ_SCALE_FACTOR ? cpu::kFactor : cpu::kAbsmax; }
+    // What is stored for an amax.
+    float statistic(float amax) const { return scale_kind() == cpu::kFactor ? format->factor(amax) : amax; }
     bool scale_per_column() const
     {
         return !packed() && spec.granularity == MOEQ_GRANULARITY_ROW && spec.scale_axis == -2;

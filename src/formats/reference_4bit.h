@@ -66,12 +66,21 @@ struct Reference4Bit {
 
     static constexpr cpu::FormatKernels kernels()
     {
-        return {{},
-                {},
-                {},
-                {},
-                {encode_blocks<kFp32>, encode_blocks<kFp16>, encode_blocks<kBf16>},
-                {decode_blocks<kFp32>, decode_blocks<kFp16>, decode_blocks<kBf16>}};
+        cpu::FormatKernels table{};
+        for (int32_t stores = 0; stores < cpu::kStoreKinds; ++stores) {
+            fill<kFp32>(table, stores);
+            fill<kFp16>(table, stores);
+            fill<kBf16>(table, stores);
+        }
+        return table;
+    }
+
+private:
+    template <FloatType type>
+    static constexpr void fill(cpu::FormatKernels& table, int32_t stores)
+    {
+        table.encode_blocks[stores][type] = encode_blocks<type>;
+        table.decode_blocks[stores][type] = decode_blocks<type>;
     }
 };
 

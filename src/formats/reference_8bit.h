@@ -11,11 +11,13 @@ namespace moeq {
 template <class Code>
 struct Reference8Bit {
     template <FloatType type>
-    static void encode(const void* source, int64_t count, codec::Multiplier multiplier, uint8_t* codes)
+    static uint32_t encode(const void* source, int64_t count, codec::Multiplier multiplier, const void* next,
+                           uint8_t* codes)
     {
         const auto* elements = static_cast<const typename Element<type>::Stored*>(source);
         for (int64_t i = 0; i < count; ++i)
             codes[i] = Code::encode(codec::code_argument(Element<type>::load(elements[i]), multiplier));
+        return next == nullptr ? 0 : largest_magnitude<type>(next, count);
     }
 
     template <FloatType type>
@@ -44,16 +46,25 @@ struct Reference8Bit {
 
     static constexpr cpu::FormatKernels kernels()
     {
-        using cpu::kAbsmax;
-        using cpu::kFactor;
-        return {{encode<kFp32>, encode<kFp16>, encode<kBf16>},
-                {encode_columns<kFp32>, encode_columns<kFp16>, encode_columns<kBf16>},
-                {{decode<kAbsmax, kFp32>, decode<kAbsmax, kFp16>, decode<kAbsmax, kBf16>},
-                 {decode<kFactor, kFp32>, decode<kFactor, kFp16>, decode<kFactor, kBf16>}},
-                {{decode_columns<kAbsmax, kFp32>, decode_columns<kAbsmax, kFp16>, decode_columns<kAbsmax, kBf16>},
-                 {decode_columns<kFactor, kFp32>, decode_columns<kFactor, kFp16>, decode_columns<kFactor, kBf16>}},
-                {},
-                {}};
+        cpu::FormatKernels table{};
+        for (int32_t stores = 0; stores < cpu::kStoreKinds; ++stores) {
+            fill<kFp32>(table, stores);
+            fill<kFp16>(table, stores);
+            fill<kBf16>(table, stores);
+        }
+        return table;
+    }
+
+private:
+    template <FloatType type>
+    static constexpr void fill(cpu::FormatKernels& table, int32_t stores)
+    {
+        table.encode[stores][type] = encode<type>;
+        table.encode_columns[stores][type] = encode_columns<type>;
+        table.decode[stores][cpu::kAbsmax][type] = decode<cpu::kAbsmax, type>;
+        table.decode[stores][cpu::kFactor][type] = decode<cpu::kFactor, type>;
+        table.decode_columns[stores][cpu::kAbsmax][type] = decode_columns<cpu::kAbsmax, type>;
+        table.decode_columns[stores][cpu::kFactor][type] = decode_columns<cpu::kFactor, type>;
     }
 };
 

@@ -21,6 +21,8 @@ public:
     }
 
     FloatType type() const { return to_fp16_ ? kFp16 : static_cast<FloatType>(source_type_); }
+    // Whether reads give the source's own memory.
+    bool direct() const { return direct_; }
     // How many elements a read may have.
     int64_t limit() const { return direct_ ? INT64_MAX : kSegment; }
 

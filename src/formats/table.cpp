@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "formats/elements.h"
+#include "formats/reference_nested.h"
 #include "formats/rows.h"
 
 namespace moeq {
@@ -11,13 +12,16 @@ namespace {
 constexpr const Format* kTable[kFormatCount] = {&kInt8Format, &kNf4Format, &kFp4Format, &kE4m3Format, &kE5m2Format};
 
 template <FloatType type>
-uint32_t amax(const void* source, int64_t count)
+uint32_t amax_blocks(const void* source, int64_t count, int64_t block, float* absmax)
 {
     const auto* elements = static_cast<const typename Element<type>::Stored*>(source);
-    uint32_t bits = 0;
-    for (int64_t i = 0; i < count; ++i)
-        bits = bits > Element<type>::magnitude(elements[i]) ? bits : Element<type>::magnitude(elements[i]);
-    return bits;
+    uint32_t largest = 0;
+    for (int64_t i = 0; i < count; i += block) {
+        const uint32_t bits = largest_magnitude<type>(elements + i, minimum(block, count - i));
+        absmax[i / block] = codec::float_from_bits(bits);
+        largest = bits > largest ? bits : largest;
+    }
+    return largest;
 }
 
 template <FloatType type>
@@ -51,8 +55,12 @@ const Format* find_format(const char* name, int64_t length)
 
 void fill_reference_kernels(cpu::Kernels* kernels)
 {
-    *kernels = {
-        {amax<kFp32>, amax<kFp16>, amax<kBf16>}, {amax_columns<kFp32>, amax_columns<kFp16>, amax_columns<kBf16>}, {}};
+    *kernels = {.amax = {largest_magnitude<kFp32>, largest_magnitude<kFp16>, largest_magnitude<kBf16>},
+                .amax_blocks = {amax_blocks<kFp32>, amax_blocks<kFp16>, amax_blocks<kBf16>},
+                .amax_columns = {amax_columns<kFp32>, amax_columns<kFp16>, amax_columns<kBf16>},
+                .encode_nested = encode_nested_block,
+                .decode_nested = decode_nested_block,
+                .formats = {}};
     for (int32_t i = 0; i < kFormatCount; ++i)
         kernels->formats[i] = *kTable[i]->reference;
 }

@@ -57,6 +57,25 @@ static const struct {
     {"moeq_reduce_shape", (any_function)moeq_reduce_shape},
     {"moeq_reduce_axes", (any_function)moeq_reduce_axes},
     {"moeq_scale_from_amax", (any_function)moeq_scale_from_amax},
+    {"moeq_reader_open", (any_function)moeq_reader_open},
+    {"moeq_reader_destroy", (any_function)moeq_reader_destroy},
+    {"moeq_reader_get_info", (any_function)moeq_reader_get_info},
+    {"moeq_reader_get_tensor", (any_function)moeq_reader_get_tensor},
+    {"moeq_reader_get_stack", (any_function)moeq_reader_get_stack},
+    {"moeq_reader_get_stack_spec", (any_function)moeq_reader_get_stack_spec},
+    {"moeq_reader_find", (any_function)moeq_reader_find},
+    {"moeq_reader_read", (any_function)moeq_reader_read},
+    {"moeq_reader_load", (any_function)moeq_reader_load},
+    {"moeq_reader_metadata", (any_function)moeq_reader_metadata},
+    {"moeq_reader_verify", (any_function)moeq_reader_verify},
+    {"moeq_writer_create", (any_function)moeq_writer_create},
+    {"moeq_writer_declare", (any_function)moeq_writer_declare},
+    {"moeq_writer_put", (any_function)moeq_writer_put},
+    {"moeq_writer_put_qtensor", (any_function)moeq_writer_put_qtensor},
+    {"moeq_writer_commit", (any_function)moeq_writer_commit},
+    {"moeq_writer_destroy", (any_function)moeq_writer_destroy},
+    {"moeq_convert_plan", (any_function)moeq_convert_plan},
+    {"moeq_convert", (any_function)moeq_convert},
 };
 
 static moeq_error err;
@@ -129,6 +148,25 @@ int main(void)
     refused("moeq_reduce_shape", moeq_reduce_shape(0, NULL, NULL, NULL, NULL, fresh()), moeq_reduce_shape(0, NULL, NULL, NULL, NULL, NULL));
     refused("moeq_reduce_axes", moeq_reduce_axes(0, NULL, 0, NULL, NULL, fresh()), moeq_reduce_axes(0, NULL, 0, NULL, NULL, NULL));
     refused("moeq_scale_from_amax", moeq_scale_from_amax(NULL, NULL, NULL, NULL, NULL, fresh()), moeq_scale_from_amax(NULL, NULL, NULL, NULL, NULL, NULL));
+    refused("moeq_reader_open", moeq_reader_open(NULL, NULL, NULL, NULL, fresh()), moeq_reader_open(NULL, NULL, NULL, NULL, NULL));
+    moeq_reader_destroy(NULL);
+    refused("moeq_reader_get_info", moeq_reader_get_info(NULL, NULL, fresh()), moeq_reader_get_info(NULL, NULL, NULL));
+    refused("moeq_reader_get_tensor", moeq_reader_get_tensor(NULL, 0, NULL, fresh()), moeq_reader_get_tensor(NULL, 0, NULL, NULL));
+    refused("moeq_reader_get_stack", moeq_reader_get_stack(NULL, 0, NULL, fresh()), moeq_reader_get_stack(NULL, 0, NULL, NULL));
+    refused("moeq_reader_get_stack_spec", moeq_reader_get_stack_spec(NULL, 0, NULL, fresh()), moeq_reader_get_stack_spec(NULL, 0, NULL, NULL));
+    refused("moeq_reader_find", moeq_reader_find(NULL, NULL, NULL, NULL, fresh()), moeq_reader_find(NULL, NULL, NULL, NULL, NULL));
+    refused("moeq_reader_read", moeq_reader_read(NULL, 0, 0, NULL, fresh()), moeq_reader_read(NULL, 0, 0, NULL, NULL));
+    refused("moeq_reader_load", moeq_reader_load(NULL, 0, NULL, NULL, NULL, fresh()), moeq_reader_load(NULL, 0, NULL, NULL, NULL, NULL));
+    refused("moeq_reader_metadata", moeq_reader_metadata(NULL, NULL, fresh()), moeq_reader_metadata(NULL, NULL, NULL));
+    refused("moeq_reader_verify", moeq_reader_verify(NULL, 0, NULL, NULL, fresh()), moeq_reader_verify(NULL, 0, NULL, NULL, NULL));
+    refused("moeq_writer_create", moeq_writer_create(NULL, NULL, NULL, NULL, fresh()), moeq_writer_create(NULL, NULL, NULL, NULL, NULL));
+    refused("moeq_writer_declare", moeq_writer_declare(NULL, NULL, NULL, 0, 0, NULL, fresh()), moeq_writer_declare(NULL, NULL, NULL, 0, 0, NULL, NULL));
+    refused("moeq_writer_put", moeq_writer_put(NULL, NULL, NULL, NULL, fresh()), moeq_writer_put(NULL, NULL, NULL, NULL, NULL));
+    refused("moeq_writer_put_qtensor", moeq_writer_put_qtensor(NULL, NULL, NULL, NULL, fresh()), moeq_writer_put_qtensor(NULL, NULL, NULL, NULL, NULL));
+    refused("moeq_writer_commit", moeq_writer_commit(NULL, fresh()), moeq_writer_commit(NULL, NULL));
+    moeq_writer_destroy(NULL);
+    refused("moeq_convert_plan", moeq_convert_plan(NULL, NULL, NULL, NULL, NULL, fresh()), moeq_convert_plan(NULL, NULL, NULL, NULL, NULL, NULL));
+    refused("moeq_convert", moeq_convert(NULL, NULL, NULL, NULL, fresh()), moeq_convert(NULL, NULL, NULL, NULL, NULL));
     check_context = "moeq_struct_size";
     CHECK_EQUAL(moeq_struct_size("moeq_nothing"), 0);
     CHECK_EQUAL(moeq_struct_size(""), 0);
@@ -144,5 +182,13 @@ int main(void)
     CHECK_EQUAL(moeq_struct_size("moeq_block"), sizeof(moeq_block));
     CHECK_EQUAL(moeq_struct_size("moeq_builder_state"), sizeof(moeq_builder_state));
     CHECK_EQUAL(moeq_struct_size("moeq_reduce_options"), sizeof(moeq_reduce_options));
+    CHECK_EQUAL(moeq_struct_size("moeq_progress"), sizeof(moeq_progress));
+    CHECK_EQUAL(moeq_struct_size("moeq_reader_options"), sizeof(moeq_reader_options));
+    CHECK_EQUAL(moeq_struct_size("moeq_reader_info"), sizeof(moeq_reader_info));
+    CHECK_EQUAL(moeq_struct_size("moeq_tensor_info"), sizeof(moeq_tensor_info));
+    CHECK_EQUAL(moeq_struct_size("moeq_stack_info"), sizeof(moeq_stack_info));
+    CHECK_EQUAL(moeq_struct_size("moeq_load_options"), sizeof(moeq_load_options));
+    CHECK_EQUAL(moeq_struct_size("moeq_writer_options"), sizeof(moeq_writer_options));
+    CHECK_EQUAL(moeq_struct_size("moeq_convert_options"), sizeof(moeq_convert_options));
     return check_report("link_all");
 }

@@ -239,7 +239,7 @@ TEST_F(Reduce, WrongCallsSayWhatIsWrong)
     HostTensor longs(MOEQ_DTYPE_INT64, {2});
     expect_error(reduce(source, over_rows, longs), MOEQ_ERROR_DTYPE, 5, "got int64");
     HostTensor words(0x11001, {2, 3}); // uint16
-    expect_error(reduce(words, over_rows, rows), MOEQ_ERROR_DTYPE, 2, "another type");
+    expect_error(reduce(words, over_rows, rows), MOEQ_ERROR_DTYPE, 2, "uint16");
     rows->flags = 1; // read-only
     expect_error(reduce(source, over_rows, rows), MOEQ_ERROR_READ_ONLY, 5, "read-only");
     rows->flags = 0;

@@ -90,6 +90,9 @@ std::vector<WrongCall> wrong_quantize_calls();
 std::vector<WrongCall> wrong_qtensor_calls();
 std::vector<WrongCall> wrong_builder_calls();
 std::vector<WrongCall> wrong_reduce_calls();
+std::vector<WrongCall> wrong_reader_calls();
+std::vector<WrongCall> wrong_writer_calls();
+std::vector<WrongCall> wrong_convert_calls();
 std::vector<WrongCall> all_wrong_calls();
 
 } // namespace moeq_test

@@ -1,7 +1,7 @@
 # Runs an example and compares what it prints with a file, to the letter: the same source gives the same bytes on every machine.
-#   cmake -DPROGRAM=... -DEXPECTED=... -P run_example.cmake
+#   cmake -DPROGRAM=... [-DARGUMENT=...] -DEXPECTED=... -P run_example.cmake
 
-execute_process(COMMAND "${PROGRAM}" RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE errors)
+execute_process(COMMAND "${PROGRAM}" ${ARGUMENT} RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE errors)
 file(READ "${EXPECTED}" expected)
 if(NOT result EQUAL 0)
     message(FATAL_ERROR "${PROGRAM} ended with ${result}\n${output}${errors}")

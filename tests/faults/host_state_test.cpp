@@ -10,10 +10,7 @@
 #include <thread>
 
 #include "support/calls.h"
-
-#if defined(__SSE__)
-#include <immintrin.h>
-#endif
+#include "support/float_modes.h"
 
 namespace moeq_test {
 namespace {
@@ -66,39 +63,22 @@ TEST_P(HostState, RoundingModeDoesNotMatter)
     }
 }
 
-#if defined(__SSE__)
-
-constexpr unsigned kDefault = 0x1F80;
-constexpr unsigned kFlush = 0x8040; // FTZ and DAZ
-constexpr unsigned kModes[] = {
-    kDefault | kFlush,          kDefault | 0x8000,          kDefault | 0x0040, kDefault | kFlush | 0x2000,
-    kDefault | kFlush | 0x4000, kDefault | kFlush | 0x6000, kDefault | 0x3F /* all sticky flags */};
-
-class Mxcsr {
-public:
-    explicit Mxcsr(unsigned value) : before_(_mm_getcsr()) { _mm_setcsr(value); }
-    ~Mxcsr() { _mm_setcsr(before_); }
-    Mxcsr(const Mxcsr&) = delete;
-    Mxcsr& operator=(const Mxcsr&) = delete;
-
-private:
-    unsigned before_;
-};
+#if defined(MOEQ_TEST_FLOAT_MODES)
 
 TEST_P(HostState, FlushToZeroDoesNotMatter)
 {
     for (const auto threads : {World::Threads::kSerial, World::Threads::kPool}) {
         const Size size = threads == World::Threads::kPool ? kLarge : kSmall;
         const Bytes bytes = wanted(size, threads);
-        for (const unsigned modes : kModes) {
+        for (const FloatModes modes : kHostModes) {
             World world(threads);
             const std::unique_ptr<Call> call = GetParam().in(world, size);
             moeq_status status;
-            unsigned after;
+            FloatModes after;
             {
-                const Mxcsr set(modes);
+                const ScopedFloatModes set(modes);
                 status = call->run(nullptr);
-                after = _mm_getcsr();
+                after = float_modes();
             }
             EXPECT_EQ(status, MOEQ_OK);
             EXPECT_EQ(after, modes) << "not even a sticky flag";
@@ -119,12 +99,12 @@ TEST_P(HostState, ModesOfExecutorThreads)
         std::vector<std::thread> all;
         for (int64_t t = 0; t < 3; ++t)
             all.emplace_back([&, t] {
-                const unsigned modes = kModes[t + 2];
-                const Mxcsr set(modes);
+                const FloatModes modes = kHostModes[t + 2];
+                const ScopedFloatModes set(modes);
                 for (int64_t i = t; i < count; i += 3) {
                     errno = EDOM;
                     run(i, task);
-                    changed += _mm_getcsr() != modes || errno != EDOM ? 1 : 0;
+                    changed += float_modes() != modes || errno != EDOM ? 1 : 0;
                 }
             });
         for (std::thread& thread : all)
@@ -133,9 +113,9 @@ TEST_P(HostState, ModesOfExecutorThreads)
     };
     const std::unique_ptr<Call> call = GetParam().in(world, kLarge);
     {
-        const Mxcsr set(kModes[0]);
+        const ScopedFloatModes set(kHostModes[0]);
         EXPECT_EQ(call->run(nullptr), MOEQ_OK);
-        EXPECT_EQ(_mm_getcsr(), kModes[0]);
+        EXPECT_EQ(float_modes(), kHostModes[0]);
     }
     EXPECT_EQ(call->result(), bytes);
     EXPECT_EQ(changed, 0);

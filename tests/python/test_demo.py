@@ -1,4 +1,4 @@
-"""The demo's pieces on one layer of tiny-moe, against facts that are computed here in another way."""
+"""The demo on one layer of tiny-moe, against facts that are computed here in another way."""
 
 import json
 import os
@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import ml_dtypes
 import numpy as np
 import pytest
 
@@ -16,40 +15,36 @@ ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests/data/tiny-moe"
 sys.path.insert(0, str(ROOT / "examples"))
 
-from demo import DemoError, report  # noqa: E402
+pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed: NumPy itself has no bf16")
+pytest.importorskip("typer", reason="typer is not installed: there is no command line")
+
+from checkpoints import stacked, write_safetensors  # noqa: E402
+from demo import report  # noqa: E402
 from demo.__main__ import FORMATS  # noqa: E402
-from demo.checkpoint import Checkpoint, read_header  # noqa: E402
-from demo.measure import errors, measure_in_child  # noqa: E402
-from demo.model import Config, Model, StoredExperts, agreement, bits_per_byte, divergence  # noqa: E402
-from demo.streaming import QuantizedExperts, dense_stack, stack_shape, stream  # noqa: E402
+from demo.checkpoint import Checkpoint  # noqa: E402
+from demo.experts import QuantizedExperts, StoredExperts  # noqa: E402
+from demo.model import Config, Model, agreement, bits_per_byte, divergence  # noqa: E402
 from demo.text import heldout_text, windows  # noqa: E402
 
-SPECS = list(FORMATS.values())
 MIB = 1024 * 1024
-
-
-def write_safetensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
-    names = {np.dtype(ml_dtypes.bfloat16): "BF16", np.dtype(np.float32): "F32", np.dtype(np.float16): "F16"}
-    header, offset = {"__metadata__": {"format": "pt"}}, 0
-    for name, value in tensors.items():
-        header[name] = {"dtype": names[value.dtype], "shape": list(value.shape),
-                        "data_offsets": [offset, offset + value.nbytes]}
-        offset += value.nbytes
-    text = json.dumps(header).encode()
-    path.write_bytes(len(text).to_bytes(8, "little") + text + b"".join(v.tobytes() for v in tensors.values()))
 
 
 @pytest.fixture(scope="module")
 def cut(tmp_path_factory):
-    """tiny-moe's first layer as a model of its own, its tensors shuffled over two shards."""
+    """tiny-moe's first layer as a model of its own, its tensors shuffled over two files."""
     folder = tmp_path_factory.mktemp("cut")
-    whole = Checkpoint(TINY)
-    names = [n for n in whole.tensors if not n.startswith("model.layers.") or n.startswith("model.layers.0.")]
-    names = [names[i] for i in np.random.default_rng(7).permutation(len(names))]
-    half = len(names) // 2
-    write_safetensors(folder / "model-00001-of-00002.safetensors", {n: whole.read(n) for n in names[:half]})
-    write_safetensors(folder / "model-00002-of-00002.safetensors", {n: whole.read(n) for n in names[half:]})
-    (folder / "config.json").write_text(json.dumps({**whole.config, "num_hidden_layers": 1}))
+    with moeq.open(TINY) as whole:
+        names = [tensor.name for tensor in whole.tensors]
+        names = [name for name in names if not name.startswith("model.layers.") or name.startswith("model.layers.0.")]
+        names = [names[i] for i in np.random.default_rng(7).permutation(len(names))]
+        half = len(names) // 2
+        files = {"model-00001-of-00002.safetensors": names[:half], "model-00002-of-00002.safetensors": names[half:]}
+        for file, chosen in files.items():
+            write_safetensors(folder / file, {name: whole.read(name).numpy() for name in chosen})
+    weight_map = {name: file for file, chosen in files.items() for name in chosen}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    config = json.loads((TINY / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 1}))
     return Checkpoint(folder)
 
 
@@ -58,109 +53,24 @@ def scored(cut):
     return windows(heldout_text(cut.folder)[0], 4 * 256)
 
 
+class Tensors(dict):
+    """Tensors of a checkpoint by name, in its own element type."""
+
+    def __init__(self, checkpoint):
+        super().__init__((t.name, checkpoint.reader.read(t).numpy()) for t in checkpoint.reader.tensors)
+
+
 def fused(checkpoint: Checkpoint, stack: str) -> np.ndarray:
     """A stack of layer 0 put together by name."""
-    def weight(expert: int, projection: str) -> np.ndarray:
-        return checkpoint.read(f"model.layers.0.mlp.experts.{expert}.{projection}_proj.weight")
-
-    experts = range(Config.of(checkpoint).experts)
-    if stack == "down":
-        return np.stack([weight(e, "down") for e in experts])
-    return np.stack([np.concatenate([weight(e, "gate"), weight(e, "up")]) for e in experts])
+    return stacked(Tensors(checkpoint), 0, Config.of(checkpoint).experts, f"{stack}_proj")
 
 
 def decoded(checkpoint: Checkpoint, spec: str, stack: str) -> np.ndarray:
-    """The stack through moeq in one call, without builder or slices, as fp32."""
+    """The stack through moeq in one call, without files, as fp32."""
     dense = fused(checkpoint, stack)
     out = np.empty(dense.shape, np.float32)
     moeq.QTensor.quantize(dense, spec).dequantize(out=out)
     return out
-
-
-# ---- the checkpoint reader
-
-
-def test_reader_agrees_with_safetensors():
-    safetensors = pytest.importorskip("safetensors", reason="safetensors is not installed: no second reader")
-    checkpoint = Checkpoint(TINY)
-    for file in sorted(TINY.glob("*.safetensors")):
-        for name, peer in safetensors.deserialize(file.read_bytes()):
-            mine = checkpoint.tensors[name]
-            assert mine.file == file and list(mine.shape) == list(peer["shape"])
-            assert mine.read().tobytes() == bytes(peer["data"])
-
-
-def with_header(header: dict | bytes, data: bytes = b"\0" * 8) -> bytes:
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return len(text).to_bytes(8, "little") + text + data
-
-
-def entry(begin: int, end: int, dtype: str = "F32", shape: tuple = (1,)) -> dict:
-    return {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
-
-
-@pytest.mark.parametrize("content", [
-    b"", b"\x05\0\0", b"\xff" * 8 + b"{}", with_header(b"{"), with_header(b"[]"), with_header({"a": {}}),
-    with_header({"a": entry(0, 4)}),  # four bytes behind it
-    with_header({"a": entry(0, 4), "b": entry(0, 4)}),  # overlap
-    with_header({"a": entry(4, 8)}),  # a gap
-    with_header({"a": entry(0, 8)}),  # shape says 4 bytes
-    with_header({"a": entry(0, 8, shape=(2.0,))}), with_header({"a": entry(0, 4, shape=(-1, -1)), "b": entry(4, 8)}),
-    with_header(('{"a":%s,"a":%s}' % (json.dumps(entry(0, 4)), json.dumps(entry(4, 8)))).encode()),  # one name twice
-    with_header({"a": entry(0, 4), "b": entry(4, 8)}, b"\0" * 6),  # truncated
-    with_header({"a": entry(0, 8, dtype="I64")}),
-])
-def test_damaged_files_are_refused(tmp_path, content):
-    path = tmp_path / "model.safetensors"
-    path.write_bytes(content)
-    with pytest.raises(DemoError) as refusal:
-        read_header(path)
-    assert "\n" not in str(refusal.value) and "model.safetensors" in str(refusal.value)
-
-
-def test_good_file_is_accepted(tmp_path):
-    path = tmp_path / "model.safetensors"
-    path.write_bytes(with_header({"b": entry(4, 8), "a": entry(0, 4)}))
-    assert [tensor.name for tensor in read_header(path)] == ["a", "b"]
-
-
-# ---- streaming
-
-
-@pytest.mark.parametrize("spec", SPECS)
-def test_streaming_pieces_gives_the_bytes_of_one_call(cut, spec):
-    stacks = stream(cut, spec, moeq.Context())
-    assert set(stacks) == {(0, "gate_up"), (0, "down")}
-    for (_, stack), handle in stacks.items():
-        whole = moeq.QTensor.quantize(fused(cut, stack), spec)
-        assert handle.nbytes == whole.nbytes
-        assert handle.spec.layout == ("gate_up" if stack == "gate_up" else "plain")
-        wanted = whole.components
-        assert set(handle.components) == set(wanted)
-        for name, component in handle.components.items():
-            assert component.numpy().tobytes() == wanted[name].numpy().tobytes(), name
-
-
-def test_dense_stack_puts_gate_before_up(cut):
-    config = Config.of(cut)
-    for stack in ("gate_up", "down"):
-        dense = dense_stack(cut, config, 0, stack)
-        assert dense.shape == stack_shape(config, stack)
-        assert dense.tobytes() == fused(cut, stack).tobytes()
-
-
-def test_a_missing_expert_is_an_error(cut, tmp_path):
-    for file in cut.folder.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    gone = "model.layers.0.mlp.experts.3.up_proj.weight"
-    file = cut.tensors[gone].file
-    kept = {t.name: t.read() for t in cut.tensors.values() if t.file == file and t.name != gone}
-    write_safetensors(tmp_path / file.name, kept)
-    with pytest.raises(moeq.IncompleteError):
-        stream(Checkpoint(tmp_path), "int8", moeq.Context())
-
-
-# ---- what is measured
 
 
 def independent_errors(checkpoint: Checkpoint, spec: str) -> tuple[np.ndarray, np.ndarray]:
@@ -172,19 +82,17 @@ def independent_errors(checkpoint: Checkpoint, spec: str) -> tuple[np.ndarray, n
     return noise, signal
 
 
-@pytest.mark.parametrize("spec", SPECS)
-def test_errors_are_those_of_the_decoded_weights(cut, spec):
-    noise, signal = errors(cut, Config.of(cut), stream(cut, spec, moeq.Context()))
-    wanted_noise, wanted_signal = independent_errors(cut, spec)
-    np.testing.assert_allclose(noise[0], wanted_noise, rtol=1e-9)
-    np.testing.assert_allclose(signal[0], wanted_signal, rtol=1e-9)
-
-
-def test_access_by_expert_decodes_the_right_one(cut):
-    experts = QuantizedExperts(stream(cut, "nf4", moeq.Context()), Config.of(cut))
+@pytest.mark.parametrize("spec, dialect", FORMATS.values())
+def test_access_by_expert_decodes_the_right_one(cut, tmp_path, spec, dialect):
+    moeq.convert(cut.folder, tmp_path / "out", spec=spec, dialect=dialect, durable=False)
+    experts = QuantizedExperts(Checkpoint(tmp_path / "out"))
     for e in (5, 0, 7):
-        np.testing.assert_array_equal(experts.gate_up(0, e), decoded(cut, "nf4", "gate_up")[e])
-        np.testing.assert_array_equal(experts.down(0, e), decoded(cut, "nf4", "down")[e])
+        # A scale that is stored as a factor instead of amax rounds once more.
+        np.testing.assert_allclose(experts.gate_up(0, e), decoded(cut, spec, "gate_up")[e], rtol=2e-7)
+        np.testing.assert_allclose(experts.down(0, e), decoded(cut, spec, "down")[e], rtol=2e-7)
+
+
+# ---- what is measured
 
 
 def test_loss_of_known_predictions():
@@ -219,39 +127,7 @@ class Substituted:
         return self.weights["down"][expert]
 
 
-@pytest.mark.parametrize("spec", ["int8", "nf4:64,nested"])
-def test_measured_facts(cut, scored, tmp_path, spec):
-    reference = Model(cut, StoredExperts(cut)).log_probabilities(scored)
-    np.save(tmp_path / "windows.npy", scored)
-    np.save(tmp_path / "reference.npy", reference)
-    facts = measure_in_child(model=str(cut.folder), spec=spec, windows=str(tmp_path / "windows.npy"),
-                             reference=str(tmp_path / "reference.npy"))
-
-    config = Config.of(cut)
-    rows = config.experts * (2 * config.expert_width + config.hidden)
-    elements = config.experts * 3 * config.expert_width * config.hidden
-    if spec == "int8":
-        assert facts["expert_bytes"] == elements + 4 * rows
-    else:  # two codes a byte, a byte per block, fp32 per 256 blocks; in each of two handles the fp32 map and the mean
-        blocks = elements // 64
-        assert facts["expert_bytes"] == elements // 2 + blocks + 4 * (blocks // 256) + 2 * 4 * (256 + 1)
-
-    noise, signal = independent_errors(cut, spec)
-    assert facts["relative_rms"] == pytest.approx(np.sqrt(noise.sum() / signal.sum()), rel=1e-9)
-    np.testing.assert_allclose(facts["relative_rms_map"], [np.sqrt(noise / signal)], rtol=1e-9)
-
-    other = Model(cut, Substituted(cut, spec)).log_probabilities(scored)
-    assert facts["bits_per_byte"] == pytest.approx(bits_per_byte(other, scored), abs=1e-6)
-    assert facts["divergence_bits"] == pytest.approx(divergence(reference, other), rel=1e-3, abs=1e-8)
-    assert facts["divergence_bits"] > 0
-
-    piece = config.expert_width * config.hidden * 2
-    bound = facts["expert_bytes"] + piece + 64 * MIB
-    assert facts["expert_bytes"] <= facts["context_live_bytes"] <= facts["context_peak_bytes"] <= bound
-    assert facts["process_growth_bytes"] <= bound
-
-
-# ---- what is printed and drawn
+# ---- what is measured, printed and drawn
 
 
 def run_demo(*arguments: str) -> subprocess.CompletedProcess:
@@ -259,12 +135,48 @@ def run_demo(*arguments: str) -> subprocess.CompletedProcess:
                           env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)})
 
 
-def test_the_demo_prints_and_draws_what_it_measured(cut, tmp_path):
-    done = run_demo("--model", str(cut.folder), "--out", str(tmp_path), "--formats", "int8 nf4:64", "--bytes", "1024")
+@pytest.fixture(scope="module")
+def ran(cut, tmp_path_factory):
+    """The demo's output and its facts."""
+    out = tmp_path_factory.mktemp("out")
+    done = run_demo("--model", str(cut.folder), "--out", str(out), "--formats", "int8 nf4:64,nested", "--bytes", "1024")
     assert done.returncode == 0, done.stderr
-    facts = json.loads((tmp_path / "demo.json").read_text())
-    assert [f["name"] for f in facts["formats"]] == ["int8", "nf4:64"]
+    return done, json.loads((out / "demo.json").read_text()), out
+
+
+def test_measured_facts(cut, scored, ran):
+    reference = Model(cut, StoredExperts(cut)).log_probabilities(scored)
+    config = Config.of(cut)
+    rows = config.experts * (2 * config.expert_width + config.hidden)
+    elements = config.experts * 3 * config.expert_width * config.hidden
+    blocks = elements // 64
+    expert_bytes = {
+        "int8": elements + 4 * rows,
+        # two codes a byte, a byte per block, fp32 per 256 blocks; in each of two handles the fp32 map and the mean
+        "nf4:64,nested": elements // 2 + blocks + 4 * (blocks // 256) + 2 * 4 * (256 + 1),
+    }
+    for facts in ran[1]["formats"]:
+        spec = facts["spec"]
+        assert facts["expert_bytes"] == expert_bytes[spec]
+        noise, signal = independent_errors(cut, spec)
+        assert facts["relative_rms"] == pytest.approx(np.sqrt(noise.sum() / signal.sum()), rel=1e-9)
+        np.testing.assert_allclose(facts["relative_rms_map"], [np.sqrt(noise / signal)], rtol=1e-9)
+        other = Model(cut, Substituted(cut, spec)).log_probabilities(scored)
+        assert facts["bits_per_byte"] == pytest.approx(bits_per_byte(other, scored), abs=1e-6)
+        assert facts["divergence_bits"] == pytest.approx(divergence(reference, other), rel=1e-3, abs=1e-8)
+        assert facts["divergence_bits"] > 0
+        assert 0 < facts["context_peak_bytes"] <= facts["expert_bytes"] + 64 * MIB
+        assert facts["process_growth_bytes"] <= facts["expert_bytes"] + 128 * MIB
+        assert facts["seconds"] > 0 and facts["read_bytes"] == ran[1]["stored"]["model_bytes"]
+
+
+def test_the_demo_prints_and_draws_what_it_measured(cut, ran):
+    done, facts, out = ran
+    assert [f["name"] for f in facts["formats"]] == ["int8", "nf4:64,nested"]
     assert report.table(facts) in done.stdout and report.error_maps(facts) in done.stdout
+    assert "1/1 layers, 8/8 experts, 0 skipped" in done.stdout  # of the plan
+    for word in ("plan", "inspect", "quantize", "verify", "report"):
+        assert f"$ moeq {word} " in done.stderr
     for f in facts["formats"]:
         noise, signal = independent_errors(cut, f["spec"])
         line = next(line for line in done.stdout.splitlines() if line.startswith(f"{f['name']} "))
@@ -272,7 +184,7 @@ def test_the_demo_prints_and_draws_what_it_measured(cut, tmp_path):
         assert f"{f['expert_bytes'] / MIB:.2f}" in line
         first = " ".join(f"{value:.5f}" for value in np.sqrt(noise / signal))
         assert f"    0  {first}" in done.stdout
-    picture = (tmp_path / "demo.png").read_bytes()
+    picture = (out / "demo.png").read_bytes()
     assert picture.startswith(b"\x89PNG\r\n\x1a\n") and len(picture) > 20_000
 
 

@@ -1,6 +1,7 @@
 """tests/data/tiny-moe: transformers loads it, it has learned, and the demo's numpy forward pass computes it rightly."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -14,8 +15,15 @@ sys.path.insert(0, str(ROOT / "examples"))
 pytest.importorskip("ml_dtypes")
 
 from demo.checkpoint import Checkpoint  # noqa: E402
-from demo.model import Config, Model, StoredExperts, bits_per_byte  # noqa: E402
+from demo.experts import StoredExperts  # noqa: E402
+from demo.model import Config, Model, bits_per_byte  # noqa: E402
 from demo.text import heldout_text, windows  # noqa: E402
+
+
+def piece_of(name: str) -> tuple[int, int, str]:
+    """Layer, expert and projection of an expert's weight."""
+    match = re.fullmatch(r"model\.layers\.(\d+)\.mlp\.experts\.(\d+)\.(gate|up|down)_proj\.weight", name)
+    return int(match[1]), int(match[2]), match[3]
 
 
 @pytest.fixture(scope="module")
@@ -29,17 +37,15 @@ def text():
 
 
 def test_it_is_small_sharded_and_named_as_on_the_hub(checkpoint):
-    files = {tensor.file for tensor in checkpoint.tensors.values()}
-    assert len(files) >= 2
+    assert checkpoint.reader.file_count >= 2
     assert sum(path.stat().st_size for path in TINY.iterdir()) < 6_000_000
     config = Config.of(checkpoint)
     wanted = {(layer, expert, projection) for layer in range(config.layers) for expert in range(config.experts)
               for projection in ("gate", "up", "down")}
-    pieces = checkpoint.expert_pieces()
-    assert {(p.layer, p.expert, p.projection) for p in pieces} == wanted and len(pieces) == len(wanted)
-    for piece in pieces:
-        rows, columns = piece.tensor.shape
-        narrow, wide = (columns, rows) if piece.projection == "down" else (rows, columns)
+    pieces = {piece_of(tensor.name): tensor.shape for tensor in checkpoint.reader.tensors if tensor.stack is not None}
+    assert set(pieces) == wanted
+    for (_, _, projection), (rows, columns) in pieces.items():
+        narrow, wide = (columns, rows) if projection == "down" else (rows, columns)
         assert (narrow, wide) == (config.expert_width, config.hidden)
 
 
@@ -62,7 +68,8 @@ def test_its_weights_have_outliers(checkpoint):
     def heavy(median: float, largest: float, reach: float) -> bool:
         return median > 3.1 and largest > 3.4 and reach > 7.0
 
-    weights = [piece.tensor.read().astype(np.float64) for piece in checkpoint.expert_pieces()]
+    weights = [checkpoint.read(tensor.name).astype(np.float64) for tensor in checkpoint.reader.tensors
+               if tensor.stack is not None]
     random = np.random.default_rng(1)
     assert heavy(*tails(weights))
     assert not heavy(*tails([random.standard_normal(w.shape) for w in weights]))

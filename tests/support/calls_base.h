@@ -67,6 +67,7 @@ using QtensorOut = Out<moeq_qtensor, release_qtensor>;
 using BuilderOut = Out<moeq_builder, moeq_builder_destroy>;
 using ContextOut = Out<moeq_context, moeq_context_destroy>;
 using BlobOut = Out<moeq_blob, moeq_blob_destroy>;
+using WriterOut = Out<moeq_writer, moeq_writer_destroy>;
 using TensorOut = Out<DLManagedTensorVersioned, delete_tensor>;
 
 #define EXPECT_DONE(expression)                          \
@@ -151,6 +152,9 @@ void add_context_calls(std::vector<CallKind>& calls);
 void add_spec_calls(std::vector<CallKind>& calls);
 void add_qtensor_calls(std::vector<CallKind>& calls);
 void add_builder_calls(std::vector<CallKind>& calls);
+void add_reader_calls(std::vector<CallKind>& calls);
 void add_reduce_calls(std::vector<CallKind>& calls);
+void add_convert_calls(std::vector<CallKind>& calls);
+void add_writer_calls(std::vector<CallKind>& calls);
 
 } // namespace moeq_test

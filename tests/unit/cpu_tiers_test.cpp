@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "codec/dynamic_map.h"
 #include "cpu/dispatch.h"
 #include "formats/elements.h"
 #include "formats/format.h"
@@ -73,17 +74,25 @@ enum class Values { kOrdinary, kAnyBits, kFinite, kSubnormal, kZeros, kSparse };
 constexpr Values kAllValues[] = {Values::kOrdinary,  Values::kAnyBits, Values::kFinite,
                                  Values::kSubnormal, Values::kZeros,   Values::kSparse};
 
-class CpuTiers : public testing::TestWithParam<int32_t> {
+// A tier, and how its kernels store.
+struct Way {
+    int32_t tier;
+    cpu::Stores stores;
+};
+
+class CpuTiers : public testing::TestWithParam<Way> {
 protected:
     void SetUp() override
     {
-        const char* missing = cpu::tier_missing(GetParam());
+        const char* missing = cpu::tier_missing(GetParam().tier);
         if (missing != nullptr)
-            GTEST_SKIP() << cpu::tier_name(GetParam()) << ": " << missing;
+            GTEST_SKIP() << cpu::tier_name(GetParam().tier) << ": " << missing;
         fill_reference_kernels(&reference_);
         fill_reference_kernels(&tier_);
-        cpu::overlay_tier(GetParam(), &tier_);
+        cpu::overlay_tier(GetParam().tier, &tier_);
     }
+
+    static cpu::Stores stores() { return GetParam().stores; }
 
     uint32_t random_bits() { return static_cast<uint32_t>(random_()); }
     int64_t random_below(int64_t n) { return static_cast<int64_t>(random_() % static_cast<uint64_t>(n)); }
@@ -206,8 +215,6 @@ protected:
 // A tier that forgot to put in a kernel would pass everything below.
 TEST_P(CpuTiers, HasKernelsOfItsOwn)
 {
-    if (GetParam() == MOEQ_CPU_TIER_NEON)
-        GTEST_SKIP() << "this tier leaves some kernels to the scalar reference";
     const auto* reference = reinterpret_cast<void* const*>(&reference_);
     const auto* tier = reinterpret_cast<void* const*>(&tier_);
     for (size_t i = 0; i < sizeof(cpu::Kernels) / sizeof(void*); ++i) {
@@ -235,6 +242,27 @@ TEST_P(CpuTiers, Amax)
                 reference_.amax_columns[type](source.data(), count, expected.as<uint32_t>());
                 tier_.amax_columns[type](source.data(), count, got.as<uint32_t>());
                 ASSERT_TRUE(expected.same(got)) << kTypeNames[type] << " columns x " << count;
+            }
+        }
+    }
+}
+
+TEST_P(CpuTiers, AmaxOfBlocks)
+{
+    for (const int32_t type : kTypes) {
+        for (const Values values : kAllValues) {
+            for (const int64_t block : {1, 2, 31, 32, 64, 65, 128, 4096}) {
+                for (const int64_t count : counts()) {
+                    if (random_below(3) != 0)
+                        continue;
+                    const Fenced source(count * float_type_bytes(type));
+                    fill(source, type, values);
+                    const Fenced expected(4 * ((count + block - 1) / block));
+                    const Fenced got(expected);
+                    ASSERT_EQ(tier_.amax_blocks[type](source.data(), count, block, got.as<float>()),
+                              reference_.amax_blocks[type](source.data(), count, block, expected.as<float>()));
+                    ASSERT_TRUE(same_bytes(expected, got, kTypeNames[type])) << count << ", block " << block;
+                }
             }
         }
     }
@@ -282,8 +310,9 @@ TEST_P(CpuTiers, EncodeEightBit)
                     const Fenced expected(count);
                     const Fenced got(count);
                     const codec::Multiplier multiplier = all[next++ % all.size()];
-                    reference_.formats[index].encode[type](source.data(), count, multiplier, expected.data());
-                    tier_.formats[index].encode[type](source.data(), count, multiplier, got.data());
+                    reference_.formats[index].encode[cpu::kCached][type](source.data(), count, multiplier, nullptr,
+                                                                         expected.data());
+                    tier_.formats[index].encode[stores()][type](source.data(), count, multiplier, nullptr, got.data());
                     ASSERT_TRUE(same_bytes(expected, got, std::string(format.name) + " from " + kTypeNames[type]))
                         << "count " << count << ", multiplier " << multiplier.prescale << " * " << multiplier.value;
 
@@ -291,8 +320,9 @@ TEST_P(CpuTiers, EncodeEightBit)
                     for (int64_t i = 0; i < count; ++i)
                         columns.as<codec::Multiplier>()[i] = all[static_cast<size_t>(random_bits()) % all.size()];
                     const auto* each = columns.as<codec::Multiplier>();
-                    reference_.formats[index].encode_columns[type](source.data(), count, each, expected.data());
-                    tier_.formats[index].encode_columns[type](source.data(), count, each, got.data());
+                    reference_.formats[index].encode_columns[cpu::kCached][type](source.data(), count, each,
+                                                                                 expected.data());
+                    tier_.formats[index].encode_columns[stores()][type](source.data(), count, each, got.data());
                     ASSERT_TRUE(
                         same_bytes(expected, got, std::string(format.name) + " columns from " + kTypeNames[type]))
                         << "count " << count;
@@ -314,10 +344,89 @@ TEST_P(CpuTiers, EncodeEightBitOfEvery16BitInput)
             for (const int32_t type : {kFp16, kBf16}) {
                 const Fenced expected(count);
                 const Fenced got(count);
-                reference_.formats[index].encode[type](source.data(), count, multiplier, expected.data());
-                tier_.formats[index].encode[type](source.data(), count, multiplier, got.data());
+                reference_.formats[index].encode[cpu::kCached][type](source.data(), count, multiplier, nullptr,
+                                                                     expected.data());
+                tier_.formats[index].encode[stores()][type](source.data(), count, multiplier, nullptr, got.data());
                 ASSERT_TRUE(same_bytes(expected, got, std::string(format.name) + " from " + kTypeNames[type]))
                     << multiplier.prescale << " * " << multiplier.value;
+            }
+        }
+    }
+}
+
+// What comes after a run is looked at, and only that.
+TEST_P(CpuTiers, EncodeEightBitFindsTheNextAmax)
+{
+    for (const int32_t index : kEightBit) {
+        const std::vector<codec::Multiplier> all = multipliers(format_at(index));
+        for (const int32_t type : kTypes) {
+            for (const Values values : kAllValues) {
+                for (const int64_t count : counts()) {
+                    const Fenced source(count * float_type_bytes(type));
+                    const Fenced next(count * float_type_bytes(type));
+                    fill(source, type, Values::kOrdinary);
+                    fill(next, type, values);
+                    const Fenced expected(count);
+                    const Fenced got(count);
+                    const codec::Multiplier multiplier = all[static_cast<size_t>(random_bits()) % all.size()];
+                    const uint32_t largest = reference_.formats[index].encode[cpu::kCached][type](
+                        source.data(), count, multiplier, next.data(), expected.data());
+                    ASSERT_EQ(largest, reference_.amax[type](next.data(), count));
+                    ASSERT_EQ(tier_.formats[index].encode[stores()][type](source.data(), count, multiplier, next.data(),
+                                                                          got.data()),
+                              largest)
+                        << kTypeNames[type] << " x " << count;
+                    ASSERT_TRUE(same_bytes(expected, got, format_at(index).name)) << kTypeNames[type] << " x " << count;
+                }
+            }
+        }
+    }
+}
+
+// Destinations at every distance from a border of cache lines, runs of many lines.
+TEST_P(CpuTiers, EveryAlignment)
+{
+    const int64_t count = 3000;
+    for (int64_t shift = 0; shift < 64; ++shift) {
+        for (const int32_t type : kTypes) {
+            const int64_t bytes = float_type_bytes(type);
+            const Fenced source(count * bytes);
+            fill(source, type, Values::kOrdinary);
+            for (const int32_t index : kEightBit) {
+                const Fenced expected(count + shift);
+                const Fenced got(count + shift);
+                const codec::Multiplier multiplier = format_at(index).multiplier(4.0f, MOEQ_PROFILE_MOEQ);
+                reference_.formats[index].encode[cpu::kCached][type](source.data(), count, multiplier, nullptr,
+                                                                     expected.data());
+                tier_.formats[index].encode[stores()][type](source.data(), count, multiplier, nullptr, got.data());
+                ASSERT_TRUE(same_bytes(expected, got, format_at(index).name)) << shift;
+                const Fenced dense((count + shift) * bytes);
+                const Fenced got_dense((count + shift) * bytes);
+                reference_.formats[index].decode[cpu::kCached][cpu::kAbsmax][type](expected.data(), count, 0.125f,
+                                                                                   dense.data());
+                tier_.formats[index].decode[stores()][cpu::kAbsmax][type](expected.data(), count, 0.125f,
+                                                                          got_dense.data());
+                ASSERT_TRUE(same_bytes(dense, got_dense, format_at(index).name)) << shift;
+            }
+            for (const int32_t index : kFourBit) {
+                const Fenced expected(count + shift);
+                const Fenced got(count + shift);
+                const Fenced absmax(4 * count);
+                const int64_t block = shift % 2 == 0 ? 64 : 128;
+                reference_.formats[index].encode_blocks[cpu::kCached][type](source.data(), count, block,
+                                                                            absmax.as<float>(), expected.data());
+                tier_.formats[index].encode_blocks[stores()][type](source.data(), count, block, absmax.as<float>(),
+                                                                   got.data());
+                ASSERT_TRUE(same_bytes(expected, got, format_at(index).name)) << shift;
+                const Fenced dense((count + shift) * bytes);
+                const Fenced got_dense((count + shift) * bytes);
+                for (const int64_t begin : {int64_t{0}, shift, 32 * shift}) {
+                    reference_.formats[index].decode_blocks[cpu::kCached][type](expected.data(), begin, count,
+                                                                                absmax.as<float>(), 64, dense.data());
+                    tier_.formats[index].decode_blocks[stores()][type](expected.data(), begin, count,
+                                                                       absmax.as<float>(), 64, got_dense.data());
+                    ASSERT_TRUE(same_bytes(dense, got_dense, format_at(index).name)) << shift << ", from " << begin;
+                }
             }
         }
     }
@@ -349,8 +458,9 @@ TEST_P(CpuTiers, EncodeEightBitAtEveryBorder)
         const int64_t count = static_cast<int64_t>(arguments.size());
         const Fenced expected(count);
         const Fenced got(count);
-        reference_.formats[index].encode[kFp32](arguments.data(), count, {1.0f, 1.0f}, expected.data());
-        tier_.formats[index].encode[kFp32](arguments.data(), count, {1.0f, 1.0f}, got.data());
+        reference_.formats[index].encode[cpu::kCached][kFp32](arguments.data(), count, {1.0f, 1.0f}, nullptr,
+                                                              expected.data());
+        tier_.formats[index].encode[stores()][kFp32](arguments.data(), count, {1.0f, 1.0f}, nullptr, got.data());
         ASSERT_TRUE(same_bytes(expected, got, format.name));
     }
 }
@@ -369,8 +479,9 @@ TEST_P(CpuTiers, DecodeEightBit)
                     const Fenced expected(count * float_type_bytes(type));
                     const Fenced got(count * float_type_bytes(type));
                     const float scale = all[next++ % all.size()];
-                    reference_.formats[index].decode[kind][type](codes.data(), count, scale, expected.data());
-                    tier_.formats[index].decode[kind][type](codes.data(), count, scale, got.data());
+                    reference_.formats[index].decode[cpu::kCached][kind][type](codes.data(), count, scale,
+                                                                               expected.data());
+                    tier_.formats[index].decode[stores()][kind][type](codes.data(), count, scale, got.data());
                     ASSERT_TRUE(same_or_two_nans(expected, got, type, &scale, 0, format_at(index).name))
                         << kTypeNames[type] << " x " << count << ", scale " << scale << ", kind " << kind;
 
@@ -378,8 +489,9 @@ TEST_P(CpuTiers, DecodeEightBit)
                     for (int64_t i = 0; i < count; ++i)
                         columns.as<float>()[i] = all[static_cast<size_t>(random_bits()) % all.size()];
                     const float* each = columns.as<float>();
-                    reference_.formats[index].decode_columns[kind][type](codes.data(), count, each, expected.data());
-                    tier_.formats[index].decode_columns[kind][type](codes.data(), count, each, got.data());
+                    reference_.formats[index].decode_columns[cpu::kCached][kind][type](codes.data(), count, each,
+                                                                                       expected.data());
+                    tier_.formats[index].decode_columns[stores()][kind][type](codes.data(), count, each, got.data());
                     ASSERT_TRUE(same_or_two_nans(expected, got, type, each, 1, format_at(index).name))
                         << kTypeNames[type] << " columns x " << count << ", kind " << kind;
                 }
@@ -405,8 +517,9 @@ TEST_P(CpuTiers, DecodeEightBitOfEveryCode)
             for (const int32_t index : kEightBit) {
                 for (const float scale : all) {
                     for (const int32_t kind : {cpu::kAbsmax, cpu::kFactor}) {
-                        reference_.formats[index].decode[kind][type](codes.data(), count, scale, expected.data());
-                        tier_.formats[index].decode[kind][type](codes.data(), count, scale, got.data());
+                        reference_.formats[index].decode[cpu::kCached][kind][type](codes.data(), count, scale,
+                                                                                   expected.data());
+                        tier_.formats[index].decode[stores()][kind][type](codes.data(), count, scale, got.data());
                         ASSERT_TRUE(same_or_two_nans(expected, got, type, &scale, 0, format_at(index).name))
                             << kTypeNames[type] << ", scale bits " << to_bits(scale) << ", kind " << kind;
                     }
@@ -426,13 +539,14 @@ TEST_P(CpuTiers, DecodeEightBitOfOwnCodes)
                 const Fenced source(count * 4);
                 fill(source, kFp32, Values::kOrdinary);
                 const Fenced codes(count);
-                reference_.formats[index].encode[kFp32](
-                    source.data(), count, format_at(index).multiplier(4.0f, MOEQ_PROFILE_MOEQ), codes.data());
+                reference_.formats[index].encode[cpu::kCached][kFp32](
+                    source.data(), count, format_at(index).multiplier(4.0f, MOEQ_PROFILE_MOEQ), nullptr, codes.data());
                 const Fenced expected(count * float_type_bytes(type));
                 const Fenced got(count * float_type_bytes(type));
                 for (const int32_t kind : {cpu::kAbsmax, cpu::kFactor}) {
-                    reference_.formats[index].decode[kind][type](codes.data(), count, scale, expected.data());
-                    tier_.formats[index].decode[kind][type](codes.data(), count, scale, got.data());
+                    reference_.formats[index].decode[cpu::kCached][kind][type](codes.data(), count, scale,
+                                                                               expected.data());
+                    tier_.formats[index].decode[stores()][kind][type](codes.data(), count, scale, got.data());
                     ASSERT_TRUE(same_bytes(expected, got, format_at(index).name)) << scale;
                 }
             }
@@ -459,9 +573,9 @@ TEST_P(CpuTiers, EncodeFourBit)
                         const Fenced got((count + 1) / 2);
                         const Fenced expected_absmax(4 * blocks);
                         const Fenced got_absmax(4 * blocks);
-                        const uint32_t largest = reference_.formats[index].encode_blocks[type](
+                        const uint32_t largest = reference_.formats[index].encode_blocks[cpu::kCached][type](
                             source.data(), count, block, expected_absmax.as<float>(), expected.data());
-                        const uint32_t got_largest = tier_.formats[index].encode_blocks[type](
+                        const uint32_t got_largest = tier_.formats[index].encode_blocks[stores()][type](
                             source.data(), count, block, got_absmax.as<float>(), got.data());
                         ASSERT_EQ(largest, got_largest) << kTypeNames[type] << " x " << count << ", block " << block;
                         if (largest >= codec::kNonfiniteBits)
@@ -498,8 +612,9 @@ TEST_P(CpuTiers, EncodeFourBitOfEvery16BitInput)
                 const Fenced expected((count + 1) / 2);
                 const Fenced got((count + 1) / 2);
                 std::vector<float> absmax(static_cast<size_t>(count / 64 + 1));
-                reference_.formats[index].encode_blocks[type](source.data(), count, 64, absmax.data(), expected.data());
-                tier_.formats[index].encode_blocks[type](source.data(), count, 64, absmax.data(), got.data());
+                reference_.formats[index].encode_blocks[cpu::kCached][type](source.data(), count, 64, absmax.data(),
+                                                                            expected.data());
+                tier_.formats[index].encode_blocks[stores()][type](source.data(), count, 64, absmax.data(), got.data());
                 ASSERT_TRUE(same_bytes(expected, got, format_at(index).name))
                     << kTypeNames[type] << ", largest " << largest;
             }
@@ -534,8 +649,9 @@ TEST_P(CpuTiers, EncodeFourBitAtEveryBorder)
             const Fenced expected(block / 2);
             const Fenced got(block / 2);
             float absmax[2];
-            reference_.formats[index].encode_blocks[kFp32](source.data(), block, block, &absmax[0], expected.data());
-            tier_.formats[index].encode_blocks[kFp32](source.data(), block, block, &absmax[1], got.data());
+            reference_.formats[index].encode_blocks[cpu::kCached][kFp32](source.data(), block, block, &absmax[0],
+                                                                         expected.data());
+            tier_.formats[index].encode_blocks[stores()][kFp32](source.data(), block, block, &absmax[1], got.data());
             ASSERT_TRUE(same_bytes(expected, got, format.name)) << "amax bits " << amax_bits;
             ASSERT_EQ(to_bits(absmax[0]), to_bits(absmax[1]));
         }
@@ -561,10 +677,10 @@ TEST_P(CpuTiers, DecodeFourBit)
                                                     : random_value(Values::kOrdinary);
                     const Fenced expected(length * float_type_bytes(type));
                     const Fenced got(length * float_type_bytes(type));
-                    reference_.formats[index].decode_blocks[type](codes.data(), begin, end, absmax.as<float>(), block,
-                                                                  expected.data());
-                    tier_.formats[index].decode_blocks[type](codes.data(), begin, end, absmax.as<float>(), block,
-                                                             got.data());
+                    reference_.formats[index].decode_blocks[cpu::kCached][type](
+                        codes.data(), begin, end, absmax.as<float>(), block, expected.data());
+                    tier_.formats[index].decode_blocks[stores()][type](codes.data(), begin, end, absmax.as<float>(),
+                                                                       block, got.data());
                     ASSERT_TRUE(same_bytes(expected, got, format_at(index).name))
                         << kTypeNames[type] << ", [" << begin << ", " << end << "), block " << block;
                 }
@@ -587,36 +703,121 @@ TEST_P(CpuTiers, DecodeFourBitOfEveryByte)
         for (const int32_t type : kTypes) {
             const Fenced expected(count * float_type_bytes(type));
             const Fenced got(count * float_type_bytes(type));
-            reference_.formats[index].decode_blocks[type](codes.data(), 0, count, all.data(), block, expected.data());
-            tier_.formats[index].decode_blocks[type](codes.data(), 0, count, all.data(), block, got.data());
+            reference_.formats[index].decode_blocks[cpu::kCached][type](codes.data(), 0, count, all.data(), block,
+                                                                        expected.data());
+            tier_.formats[index].decode_blocks[stores()][type](codes.data(), 0, count, all.data(), block, got.data());
             ASSERT_TRUE(same_bytes(expected, got, format_at(index).name)) << kTypeNames[type];
         }
+    }
+}
+
+// Statistics of all sizes, on and next to the points where a code of the dynamic map changes.
+TEST_P(CpuTiers, EncodeNested)
+{
+    for (int64_t count = 0; count <= 256; ++count) {
+        for (int round = 0; round < 20; ++round) {
+            const float offset = round == 0 ? 0.0f : std::abs(normal_(random_)) * (round % 5 == 0 ? 1e-39f : 0.01f);
+            const float amax = std::abs(normal_(random_)) * (round % 4 == 0 ? 1e-36f : 1.0f);
+            const Fenced absmax(4 * count);
+            for (int64_t i = 0; i < count; ++i) {
+                const int64_t code = random_below(255);
+                const double middle = (double{codec::dynamic_map_value(static_cast<int>(code))} +
+                                       double{codec::dynamic_map_value(static_cast<int>(code + 1))}) /
+                                      2;
+                const uint32_t bits = to_bits(static_cast<float>(middle) * amax + offset);
+                absmax.as<float>()[i] = round % 3 == 0   ? random_value(Values::kOrdinary)
+                                        : round % 7 == 0 ? 0.0f
+                                                         : from_bits(bits + static_cast<uint32_t>(random_below(5)));
+                if (i == 0)
+                    absmax.as<float>()[0] = amax + offset;
+            }
+            const Fenced expected(count);
+            const Fenced got(count);
+            const float scale = reference_.encode_nested(absmax.as<float>(), count, offset, expected.data());
+            const float got_scale = tier_.encode_nested(absmax.as<float>(), count, offset, got.data());
+            ASSERT_EQ(to_bits(scale), to_bits(got_scale));
+            ASSERT_TRUE(same_bytes(expected, got, "nested")) << count << ", round " << round;
+        }
+    }
+}
+
+// Without an offset, and with the largest 1, a statistic is the argument itself: every border and its neighbours.
+TEST_P(CpuTiers, EncodeNestedAtEveryBorder)
+{
+    std::vector<float> arguments;
+    for (int code = 0; code < 255; ++code) {
+        const float value = codec::dynamic_map_value(code);
+        const float middle = (value + codec::dynamic_map_value(code + 1)) * 0.5f;
+        for (const float at : {value, middle})
+            for (uint32_t d = 0; d < 7; ++d)
+                arguments.push_back(from_bits(to_bits(at) + d - 3));
+    }
+    for (size_t i = 0; i < arguments.size(); i += 255) {
+        std::vector<float> some = {1.0f};
+        for (size_t j = i; j < std::min(i + 255, arguments.size()); ++j)
+            if (std::abs(arguments[j]) <= 1.0f)
+                some.push_back(arguments[j]);
+        uint8_t expected[256];
+        uint8_t got[256];
+        const int64_t count = static_cast<int64_t>(some.size());
+        reference_.encode_nested(some.data(), count, 0.0f, expected);
+        tier_.encode_nested(some.data(), count, 0.0f, got);
+        for (size_t j = 0; j < some.size(); ++j)
+            ASSERT_EQ(int{expected[j]}, int{got[j]}) << "argument bits " << to_bits(some[j]);
+    }
+}
+
+TEST_P(CpuTiers, DecodeNested)
+{
+    for (int64_t count = 0; count <= 256; ++count) {
+        const Fenced codes(count);
+        const Fenced map(4 * 256);
+        fill(map, kFp32, count % 3 == 0 ? Values::kFinite : Values::kOrdinary);
+        for (int64_t i = 0; i < count; ++i)
+            codes.data()[i] = static_cast<uint8_t>(random_bits());
+        const Fenced expected(4 * count);
+        const Fenced got(4 * count);
+        const float scale = random_value(Values::kOrdinary);
+        const float offset = random_value(Values::kOrdinary);
+        reference_.decode_nested(codes.data(), count, map.as<float>(), scale, offset, expected.as<float>());
+        tier_.decode_nested(codes.data(), count, map.as<float>(), scale, offset, got.as<float>());
+        ASSERT_TRUE(same_bytes(expected, got, "nested")) << count;
     }
 }
 
 // A limit is kept, and what the CPU lacks is never chosen.
 TEST(CpuDispatch, AtMostTheLimit)
 {
-    for (const int32_t tier : {MOEQ_CPU_TIER_SCALAR, MOEQ_CPU_TIER_AVX2, MOEQ_CPU_TIER_AVX512}) {
+    for (const int32_t tier : {MOEQ_CPU_TIER_SCALAR, MOEQ_CPU_TIER_AVX2, MOEQ_CPU_TIER_AVX512, MOEQ_CPU_TIER_NEON}) {
         EXPECT_TRUE(cpu::tier_available(cpu::best_tier(tier)));
         if (cpu::tier_available(tier)) {
             EXPECT_EQ(cpu::best_tier(tier), tier);
         }
     }
+    // A tier of another kind of processor allows none of this one's.
+    const int32_t other = cpu::tier_available(MOEQ_CPU_TIER_NEON) ? MOEQ_CPU_TIER_AVX512 : MOEQ_CPU_TIER_NEON;
+    EXPECT_EQ(cpu::best_tier(other), MOEQ_CPU_TIER_SCALAR);
 }
 
 TEST(CpuDispatch, ANameIsATierOrWrong)
 {
-    for (const int32_t tier : {MOEQ_CPU_TIER_BEST, MOEQ_CPU_TIER_SCALAR, MOEQ_CPU_TIER_AVX2, MOEQ_CPU_TIER_AVX512})
+    for (const int32_t tier :
+         {MOEQ_CPU_TIER_BEST, MOEQ_CPU_TIER_SCALAR, MOEQ_CPU_TIER_AVX2, MOEQ_CPU_TIER_AVX512, MOEQ_CPU_TIER_NEON})
         EXPECT_EQ(cpu::parse_tier(cpu::tier_name(tier)), tier);
     EXPECT_EQ(cpu::parse_tier("sse9"), -1);
     EXPECT_EQ(cpu::parse_tier(""), MOEQ_CPU_TIER_BEST);
     EXPECT_EQ(cpu::parse_tier(nullptr), MOEQ_CPU_TIER_BEST);
 }
 
-INSTANTIATE_TEST_SUITE_P(Tiers, CpuTiers, testing::Values(MOEQ_CPU_TIER_AVX2, MOEQ_CPU_TIER_AVX512, MOEQ_CPU_TIER_NEON),
-                         [](const testing::TestParamInfo<int32_t>& tier) {
-                             return std::string(cpu::tier_name(tier.param));
+INSTANTIATE_TEST_SUITE_P(Tiers, CpuTiers,
+                         testing::Values(Way{MOEQ_CPU_TIER_AVX2, cpu::kCached}, Way{MOEQ_CPU_TIER_AVX2, cpu::kStreamed},
+                                         Way{MOEQ_CPU_TIER_AVX512, cpu::kCached},
+                                         Way{MOEQ_CPU_TIER_AVX512, cpu::kStreamed},
+                                         Way{MOEQ_CPU_TIER_NEON, cpu::kCached},
+                                         Way{MOEQ_CPU_TIER_NEON, cpu::kStreamed}),
+                         [](const testing::TestParamInfo<Way>& way) {
+                             return std::string(cpu::tier_name(way.param.tier)) +
+                                    (way.param.stores == cpu::kStreamed ? "_streamed" : "_cached");
                          });
 
 } // namespace

@@ -17,10 +17,7 @@
 #include <vector>
 
 #include "core/parallel.h"
-
-#if defined(__SSE__)
-#include <immintrin.h>
-#endif
+#include "support/float_modes.h"
 
 #if defined(__SANITIZE_THREAD__)
 #define MOEQ_UNDER_TSAN 1
@@ -472,36 +469,31 @@ TEST_F(PoolTest, FewerThreadsThanWanted)
     pthread_attr_destroy(&huge);
 }
 
-#if defined(__SSE__)
+#if defined(MOEQ_TEST_FLOAT_MODES)
 
-constexpr unsigned kFlushToZero = 0x8040; // FTZ and DAZ
-constexpr unsigned kModes = 0xFFC0;       // all but the sticky flags
+using namespace moeq_test;
 
-class HostModes : public PoolTest, public testing::WithParamInterface<unsigned> {};
+class HostModes : public PoolTest, public testing::WithParamInterface<FloatModes> {};
 
 TEST_P(HostModes, TasksSeeTheDefault)
 {
-    const unsigned before = _mm_getcsr();
-    _mm_setcsr((before & ~0xE040u) | GetParam()); // workers inherit the modes of the thread that starts them
-    const unsigned set = _mm_getcsr();
-    {
-        PoolPointer pool = make(3);
-        Executor executor(nullptr, nullptr, pool.get());
-        Report report("test", nullptr);
-        std::vector<unsigned> seen(200);
-        auto body = [&](int64_t i) { seen[static_cast<size_t>(i)] = _mm_getcsr() & kModes; };
-        for (const int64_t count : {1, 200}) {
-            EXPECT_EQ(executor.for_each(count, body, report), MOEQ_OK);
-            EXPECT_EQ(_mm_getcsr(), set);
-        }
-        for (const unsigned modes : seen)
-            EXPECT_EQ(modes, 0x1F80u);
+    const FloatModes set = kDefaultModes | GetParam();
+    const ScopedFloatModes scope(set); // workers inherit the modes of the thread that starts them
+    PoolPointer pool = make(3);
+    Executor executor(nullptr, nullptr, pool.get());
+    Report report("test", nullptr);
+    std::vector<FloatModes> seen(200);
+    auto body = [&](int64_t i) { seen[static_cast<size_t>(i)] = float_modes() & kControl; };
+    for (const int64_t count : {1, 200}) {
+        EXPECT_EQ(executor.for_each(count, body, report), MOEQ_OK);
+        EXPECT_EQ(float_modes(), set);
     }
-    _mm_setcsr(before);
+    for (const FloatModes modes : seen)
+        EXPECT_EQ(modes, kDefaultModes);
 }
 
 INSTANTIATE_TEST_SUITE_P(Pool, HostModes,
-                         testing::Values(0u, kFlushToZero, 0x2000u, 0x4000u, 0x6000u, 0x6000u | kFlushToZero));
+                         testing::Values(FloatModes{0}, kFlush, kDownward, kUpward, kTowardZero, kTowardZero | kFlush));
 
 #endif
 

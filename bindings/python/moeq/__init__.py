@@ -12,6 +12,7 @@ through `__dlpack__` or into `out=`. Shapes are [experts, rows, columns].
 from ._builder import Block, Builder, BuilderState
 from ._cdef import ffi as _ffi
 from ._context import Context, Memory, default_context
+from ._convert import convert, plan
 from ._errors import (
     ArgumentError,
     BackendError,
@@ -50,9 +51,11 @@ from ._library import LibraryNotFoundError
 from ._library import lib as _lib
 from ._library import path as library_path
 from ._qtensor import QTensor, quantize, quantize_into
+from ._reader import Found, Reader, StackInfo, TensorInfo, open
 from ._reduce import reduce_amax, reduce_axes, reduce_many, reduce_sum, scale_from_amax
 from ._spec import ComponentInfo, Spec
 from ._tensor import Tensor, empty
+from ._writer import Writer, save
 
 __version__: str = ".".join(str(_ffi.integer_const(f"MOEQ_VERSION_{part}")) for part in ("MAJOR", "MINOR", "PATCH"))
 
@@ -85,6 +88,7 @@ __all__ = [
     "FileError",
     "ForkedError",
     "FormatError",
+    "Found",
     "IncompleteError",
     "InternalError",
     "LayoutError",
@@ -98,23 +102,31 @@ __all__ = [
     "QTensor",
     "RangeError",
     "ReadOnlyError",
+    "Reader",
     "ShapeError",
     "Spec",
+    "StackInfo",
     "StateError",
     "Tensor",
+    "TensorInfo",
     "TruncatedError",
     "UnsupportedError",
     "VersionError",
+    "Writer",
     "__version__",
+    "convert",
     "default_context",
     "empty",
     "library_path",
     "library_version",
+    "open",
+    "plan",
     "quantize",
     "quantize_into",
     "reduce_amax",
     "reduce_axes",
     "reduce_many",
     "reduce_sum",
+    "save",
     "scale_from_amax",
 ]

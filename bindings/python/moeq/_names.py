@@ -20,12 +20,14 @@ SPEC_WORDS = {
 PREFIX_OF_FIELD = {"scale_kind": "SCALE"}
 COMPONENTS = ("codes", "scale", "nested_scale", "nested_map", "nested_offset", "code_map", "global_scale")
 CPU_TIERS = ("best", "scalar", "avx2", "avx512", "neon")
+DIALECTS = ("native", "bitsandbytes", "compressed-tensors", "hf-fp8", "none")
+STAGES = ("read", "quantize", "write", "verify")
 METRICS = ("max_error", "rmse", "rmse_over_scale", "sqnr_db", "saturated", "zero", "amax")
 REDUCTIONS = ("amax", "sum")
 
 
 def _numbers(prefix: str, words: tuple[str, ...]) -> dict[str, int]:
-    return {word: ffi.integer_const(f"MOEQ_{prefix}_{word.upper()}") for word in words}
+    return {word: ffi.integer_const(f"MOEQ_{prefix}_{word.upper().replace('-', '_')}") for word in words}
 
 
 NUMBERS: dict[str, dict[str, int]] = {
@@ -34,6 +36,8 @@ NUMBERS: dict[str, dict[str, int]] = {
     "cpu_tier": _numbers("CPU_TIER", CPU_TIERS),
     "metric": _numbers("METRIC", METRICS),
     "operation": _numbers("REDUCE", REDUCTIONS),
+    "dialect": _numbers("DIALECT", DIALECTS),
+    "stage": _numbers("STAGE", STAGES),
 }
 WORDS: dict[str, dict[int, str]] = {
     kind: {number: word for word, number in table.items()} for kind, table in NUMBERS.items()
@@ -89,11 +93,24 @@ NUMPY_CODES = {
 }
 NUMPY_NAMES = {code: name for name, code in NUMPY_CODES.items()}
 
-# moeq's own words for the types of moeq.h, in the header's order.
-SHORT_NAMES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64"} | {
-    name: name.replace("float8", "fp8") for name in ("float8_e4m3fn", "float8_e5m2")
-}
+# moeq's own words for the types of moeq.h, in the header's order; the second half is only read from files and copied.
+SHORT_NAMES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64"}
+SHORT_NAMES |= {
+    name: name.replace("float", "fp", 1)
+    for name in (
+        "float8_e4m3fn", "float8_e5m2", "float8_e8m0", "float8_e4m3fnuz", "float8_e5m2fnuz", "float6_e2m3",
+        "float6_e3m2", "float4_e2m1",
+    )
+}  # fmt: skip
+SHORT_NAMES["float8_e8m0fnu"] = "fp8_e8m0"
 DTYPES = {SHORT_NAMES.get(name, name): NUMPY_CODES[name] for name in list(NUMPY_CODES)[:10]}
+DTYPES |= {
+    word: ffi.integer_const(f"MOEQ_DTYPE_{word.upper()}")
+    for word in (
+        "bool", "int16", "uint16", "uint32", "uint64", "fp8_e8m0", "fp8_e4m3fnuz", "fp8_e5m2fnuz", "fp6_e2m3",
+        "fp6_e3m2", "fp4_e2m1", "complex64",
+    )
+}  # fmt: skip
 DTYPE_WORDS = {code: word for word, code in DTYPES.items()}
 
 

@@ -11,11 +11,12 @@ from typing import Any
 from ._adopt import Adoption
 from ._cdef import ffi
 from ._context import Context, default_context, sized
-from ._dlpack import borrow, borrow_components, describe
+from ._dlpack import borrow, borrow_components, describe, exchange_into
 from ._errors import ArgumentError, NotFoundError, RangeError, StateError, check, new_error
 from ._library import lib
 from ._names import COMPONENTS, DTYPES, METRICS, NUMBERS, dtype_code, number_of
 from ._region import Region, parse_device
+from ._scratch import take
 from ._spec import Spec, as_spec, shape_array
 from ._tensor import Tensor, empty
 
@@ -51,10 +52,11 @@ class QTensor:
     may read it at the same time; the interpreter lock is released during the work.
     """
 
-    __slots__ = ("_handle", "_context", "_spec", "__weakref__")
+    __slots__ = ("_handle", "_context", "_spec", "_extents", "__weakref__")
     _handle: Any
     _context: Context
     _spec: Spec | None
+    _extents: tuple[tuple[int, ...], tuple[int, int, int]] | None
 
     def __init__(self) -> None:
         raise TypeError("moeq.QTensor: use QTensor.quantize, QTensor.adopt or Builder")
@@ -66,6 +68,7 @@ class QTensor:
         self._handle = ffi.gc(handle, lib.moeq_qtensor_release)
         self._context = context
         self._spec = None
+        self._extents = None
         return self
 
     @property
@@ -145,21 +148,26 @@ class QTensor:
             self._spec = Spec._of(struct)
         return self._spec
 
+    def _get_extents(self) -> tuple[tuple[int, ...], tuple[int, int, int]]:
+        """shape and folded_shape: they never change, so they are asked for once."""
+        if self._handle is None or self._extents is None:
+            info = self._get_info()
+            self._extents = tuple(info.shape[0 : info.ndim]), tuple(info.folded)
+        return self._extents
+
     @property
     def shape(self) -> tuple[int, ...]:
         """The dense weight's shape, as it was given."""
-        info = self._get_info()
-        return tuple(info.shape[0 : info.ndim])
+        return self._get_extents()[0]
 
     @property
     def ndim(self) -> int:
-        return self._get_info().ndim
+        return len(self.shape)
 
     @property
     def folded_shape(self) -> tuple[int, int, int]:
         """(experts, rows, columns)."""
-        experts, rows, columns = self._get_info().folded
-        return experts, rows, columns
+        return self._get_extents()[1]
 
     @property
     def nbytes(self) -> int:
@@ -221,19 +229,26 @@ class QTensor:
         out: a tensor to write into, [n, rows, C], any strides, fp32, fp16 or bf16; it is also what is returned.
         Without it a new moeq.Tensor is made and returned, of dtype or else of the weight's logical type.
         """
-        info, handle = self._get_info(), self._pointer
-        region = Region(tuple(info.shape[0 : info.ndim]), tuple(info.folded[0:3]), experts, rows)
-        if out is None:
-            code = dtype_code(dtype) if dtype is not None else self.spec._struct.logical_dtype
-            result = empty(region.result_shape, code or "fp32", context=self._context)
-            destination = result._reshaped(region.folded_shape)
-        else:
-            result, destination = out, borrow(out, "out", writable=True)
-            if dtype is not None and dtype_code(dtype) != destination.dtype:
-                raise ArgumentError("moeq.QTensor.dequantize: dtype: got one that is not out's; give out= or dtype=")
-        err = new_error()
-        check(lib.moeq_qtensor_dequantize(handle, region.struct, ffi.NULL, destination.pointer, err), err)
-        return result
+        handle, scratch = self._pointer, take()
+        try:
+            region = Region(*self._get_extents(), experts, rows, scratch)
+            if out is None:
+                code = dtype_code(dtype) if dtype is not None else self.spec._struct.logical_dtype
+                result = empty(region.result_shape, code or "fp32", context=self._context)
+                borrowed = result._reshaped(region.folded_shape)
+                destination = borrowed.pointer
+            elif dtype is None and exchange_into(out, scratch.tensor_address, True):
+                result, destination = out, scratch.managed
+            else:
+                result, borrowed = out, borrow(out, "out", writable=True)
+                if dtype is not None and dtype_code(dtype) != borrowed.dtype:
+                    raise ArgumentError("moeq.QTensor.dequantize: dtype: got one that is not out's; give out= or dtype=")
+                destination = borrowed.pointer
+            status = lib.moeq_qtensor_dequantize(handle, region.struct, ffi.NULL, destination, scratch.error)
+            check(status, scratch.error)
+            return result
+        finally:
+            scratch.give_back()
 
     def compare(self, source: Any) -> dict[str, array[float]]:
         """Error of each expert against the dense source, as columns: name -> array.array("d") of length E.

@@ -7,36 +7,44 @@ import operator
 from typing import Any
 
 from ._cdef import ffi
-from ._context import sized
 from ._dlpack import Capsule, borrow
 from ._errors import ArgumentError, RangeError, ShapeError
 from ._names import numpy_module
+from ._scratch import Scratch
 
 
 class Region:
-    """A moeq_region from `experts=` and `rows=`, and the shapes of what it selects.
+    """A moeq_region, in a scratch, from `experts=` and `rows=`, and the shapes of what it selects.
 
     folded_shape: [n, rows, C], as the library sees it. result_shape: for Python: one expert by its index loses its
     axis, a selection of experts has one, and everything keeps the weight's own leading axes.
     """
 
-    def __init__(self, shape: tuple[int, ...], folded: tuple[int, int, int], experts: Any, rows: Any) -> None:
-        self.struct = sized("moeq_region")
-        self._keep: Any = None
+    __slots__ = ("struct", "folded_shape", "_keep", "_leading")
+
+    def __init__(
+        self, shape: tuple[int, ...], folded: tuple[int, int, int], experts: Any, rows: Any, scratch: Scratch
+    ) -> None:
         count, height, width = folded
+        leading: tuple[int, ...] | None
+        if type(experts) is int:
+            self._set_one(experts, count, scratch)
+            leading, chosen = (), 1
+        else:
+            self.struct = scratch.whole_region()
+            leading = self._set_experts(experts, count, scratch)
+            chosen = count if leading is None else math.prod(leading)
         begin, end = row_range(rows, height)
-        self._set_rows(begin, end, height)
-        leading = self._set_experts(experts, count)
-        chosen = count if leading is None else math.prod(leading)
+        # 0 means "to the last", so an empty range at the top is given at the bottom.
+        self.struct.row_begin, self.struct.row_end = (begin, end) if end or not height else (height, height)
+        self._leading = shape[:-2] if leading is None else leading
         self.folded_shape = (chosen, end - begin, width)
-        self.result_shape = (*(shape[:-2] if leading is None else leading), end - begin, width)
 
-    def _set_rows(self, begin: int, end: int, height: int) -> None:
-        if end == 0 and height:  # 0 means "to the last", so an empty range at the top is given at the bottom
-            begin = end = height
-        self.struct.row_begin, self.struct.row_end = begin, end
+    @property
+    def result_shape(self) -> tuple[int, ...]:
+        return (*self._leading, *self.folded_shape[1:])
 
-    def _set_experts(self, experts: Any, count: int) -> tuple[int, ...] | None:
+    def _set_experts(self, experts: Any, count: int, scratch: Scratch) -> tuple[int, ...] | None:
         """Fills in the selection; returns the leading axes of the result, None for the weight's own."""
         if experts is None:
             return None
@@ -59,8 +67,12 @@ class Region:
                 raise ArgumentError(
                     f"moeq.QTensor: experts: got {experts!r}; wanted an index, indices or a slice, or a tensor [n]"
                 ) from None
-        self._set_list([wrapped(index, count)])
+        self._set_one(index, count, scratch)
         return ()
+
+    def _set_one(self, index: int, count: int, scratch: Scratch) -> None:
+        self.struct = scratch.one_expert
+        scratch.expert[0] = wrapped(index, count)
 
     def _set_list(self, indices: list[int]) -> tuple[int, ...]:
         self._keep = ffi.new("int64_t[]", indices or 1)
@@ -85,6 +97,10 @@ def row_range(rows: Any, height: int) -> tuple[int, int]:
     """[begin, end) from None, a slice, a range or a pair; unlike a slice, a pair must be inside the weight."""
     if rows is None:
         return 0, height
+    if type(rows) is tuple and len(rows) == 2:
+        begin, end = rows
+        if type(begin) is type(end) is int and 0 <= begin <= end <= height:
+            return begin, end
     if isinstance(rows, slice):
         begin, end, step = rows.indices(height)
         if step != 1:

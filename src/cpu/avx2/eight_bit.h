@@ -5,9 +5,12 @@
 //   is_special(codes)          whether any of 32 codes is
 //   values16<plain>(codes, ..) the values of 16 codes
 //   apply<kind, plain>(v, s)   the decoded values
-//   encode32(t, ..)            the codes of 32 arguments, in the order of load32 (kSplitOrder) or one after another
+//   kMagnitudes                the values that codes have but for their sign, and zeros up to a multiple of 8
+//   encode32(t)                the codes of 32 arguments, in the order of load32 (kSplitOrder) or one after another
+//   kSigns, encode32(t, signs) whether it wants to be told the signs, which are cheaper to have before elements are widened
 #pragma once
 
+#include "cpu/avx2/amax.h"
 #include "cpu/avx2/elements.h"
 #include "cpu/kernels.h"
 
@@ -17,118 +20,192 @@ namespace {
 
 // ---- Decode ----
 
-template <class Code, ScaleKind kind, FloatType type, bool kPlain>
+// kNumbers and kHalfUp go with the plain forms.
+template <class Code, ScaleKind kind, FloatType type, Rounding rounding, Stores stores = kCached>
 MOEQ_TIER_INLINE void decode16(const void* codes, const typename Code::Scales& first,
                                const typename Code::Scales& second, void* destination)
 {
+    constexpr bool kPlain = rounding != Rounding::kWithNan;
     __m256 low;
     __m256 high;
-    Code::template values16<kPlain>(load128(codes), &low, &high);
-    store16<type, !kPlain>(destination, Code::template apply<kind, kPlain>(low, first),
-                           Code::template apply<kind, kPlain>(high, second));
+    Code::template values16<kPlain>(codes, &low, &high);
+    store16<type, rounding, stores>(destination, Code::template apply<kind, kPlain>(low, first),
+                                    Code::template apply<kind, kPlain>(high, second));
 }
 
-template <class Code, ScaleKind kind, FloatType type, bool kPlain>
+template <class Code, ScaleKind kind, FloatType type, Rounding rounding, Stores stores = kCached>
 MOEQ_TIER_INLINE void decode32(const uint8_t* codes, const typename Code::Scales& scales, void* destination)
 {
-    decode16<Code, kind, type, kPlain>(codes, scales, scales, destination);
-    decode16<Code, kind, type, kPlain>(codes + 16, scales, scales, element_at<type>(destination, 16));
+    decode16<Code, kind, type, rounding, stores>(codes, scales, scales, destination);
+    decode16<Code, kind, type, rounding, stores>(codes + 16, scales, scales, element_at<type>(destination, 16));
 }
 
-template <class Code, ScaleKind kind, FloatType type, bool kPlain>
+// Fewer than 32 elements.
+template <class Code, ScaleKind kind, FloatType type>
+MOEQ_TIER_INLINE void decode_some(const uint8_t* codes, int64_t count, const typename Code::Scales& scales,
+                                  void* destination)
+{
+    Padded<1> rest;
+    Padded<kElementBytes<type>> results;
+    rest.fill(codes, count);
+    decode32<Code, kind, type, Rounding::kWithNan>(rest.at, scales, results.at);
+    results.drain(destination, count);
+}
+
+template <class Code, ScaleKind kind, FloatType type, Rounding rounding, Stores stores>
 MOEQ_TIER_INLINE void decode_run(const uint8_t* codes, int64_t count, const typename Code::Scales& scales,
                                  void* destination)
 {
-    int64_t i = 0;
+    int64_t i = unaligned_head<stores, kElementBytes<type>>(destination, count);
+    if (i != 0)
+        decode_some<Code, kind, type>(codes, i, scales, destination);
     for (; i + kGroup <= count; i += kGroup) {
         void* at = element_at<type>(destination, i);
-        if (kPlain && !Code::is_special(load256(codes + i))) [[likely]]
-            decode32<Code, kind, type, true>(codes + i, scales, at);
+        if (rounding == Rounding::kWithNan || Code::is_special(load256(codes + i))) [[unlikely]]
+            decode32<Code, kind, type, Rounding::kWithNan, stores>(codes + i, scales, at);
         else
-            decode32<Code, kind, type, false>(codes + i, scales, at);
+            decode32<Code, kind, type, rounding, stores>(codes + i, scales, at);
     }
-    if (i < count) {
-        Padded<1> rest;
-        Padded<kElementBytes<type>> results;
-        rest.fill(codes + i, count - i);
-        decode32<Code, kind, type, false>(rest.at, scales, results.at);
-        results.drain(element_at<type>(destination, i), count - i);
-    }
+    if (i < count)
+        decode_some<Code, kind, type>(codes + i, count - i, scales, element_at<type>(destination, i));
 }
 
-template <class Code, ScaleKind kind, FloatType type>
+// Whether some code's value lies in the middle between two numbers of bf16.
+template <class Code, ScaleKind kind>
+MOEQ_TIER_INLINE bool has_ties(const typename Code::Scales& scales)
+{
+    const __m256i low_half = _mm256_set1_epi32(0xFFFF);
+    const __m256i middle = _mm256_set1_epi32(0x8000);
+    __m256i ties = _mm256_setzero_si256();
+    for (uint64_t i = 0; i < sizeof Code::kMagnitudes.at / sizeof(float); i += 8) {
+        const __m256 values = Code::template apply<kind, true>(_mm256_loadu_ps(Code::kMagnitudes.at + i), scales);
+        const __m256i rest = _mm256_and_si256(_mm256_castps_si256(values), low_half);
+        ties = _mm256_or_si256(ties, _mm256_cmpeq_epi32(rest, middle));
+    }
+    return _mm256_testz_si256(ties, ties) == 0;
+}
+
+// Below this looking for ties costs more than it saves.
+constexpr int64_t kTieCount = 512;
+
+template <class Code, ScaleKind kind, FloatType type, Stores stores>
 void decode(const uint8_t* codes, int64_t count, float scale, void* destination)
 {
     const auto scales = Code::template prepare<kind>(_mm256_set1_ps(scale));
-    if (Code::is_plain(scales))
-        decode_run<Code, kind, type, true>(codes, count, scales, destination);
-    else
-        decode_run<Code, kind, type, false>(codes, count, scales, destination);
+    if (!Code::is_plain(scales)) [[unlikely]] {
+        decode_run<Code, kind, type, Rounding::kWithNan, kCached>(codes, count, scales, destination);
+        return;
+    }
+    if constexpr (type == kBf16) {
+        if (count >= kTieCount && !has_ties<Code, kind>(scales)) {
+            decode_run<Code, kind, type, Rounding::kHalfUp, stores>(codes, count, scales, destination);
+            return;
+        }
+    }
+    decode_run<Code, kind, type, Rounding::kNumbers, stores>(codes, count, scales, destination);
 }
 
-template <class Code, ScaleKind kind, FloatType type>
+template <class Code, ScaleKind kind, FloatType type, Stores stores = kCached>
 MOEQ_TIER_INLINE void decode_columns16(const void* codes, const void* scales, void* destination)
 {
     const float* at = static_cast<const float*>(scales);
-    decode16<Code, kind, type, false>(codes, Code::template prepare<kind>(_mm256_loadu_ps(at)),
-                                      Code::template prepare<kind>(_mm256_loadu_ps(at + 8)), destination);
+    decode16<Code, kind, type, Rounding::kWithNan, stores>(codes, Code::template prepare<kind>(_mm256_loadu_ps(at)),
+                                                           Code::template prepare<kind>(_mm256_loadu_ps(at + 8)),
+                                                           destination);
 }
 
+// At most 32 elements.
 template <class Code, ScaleKind kind, FloatType type>
+MOEQ_TIER_INLINE void decode_some_columns(const uint8_t* codes, int64_t count, const float* scales, void* destination)
+{
+    Padded<1> rest;
+    Padded<4> rest_scales;
+    Padded<kElementBytes<type>> results;
+    rest.fill(codes, count);
+    rest_scales.fill(scales, count);
+    decode_columns16<Code, kind, type>(rest.at, rest_scales.at, results.at);
+    decode_columns16<Code, kind, type>(rest.at + 16, rest_scales.at + 64, element_at<type>(results.at, 16));
+    results.drain(destination, count);
+}
+
+template <class Code, ScaleKind kind, FloatType type, Stores stores>
 void decode_columns(const uint8_t* codes, int64_t count, const float* scales, void* destination)
 {
-    int64_t i = 0;
+    int64_t i = unaligned_head<stores, kElementBytes<type>>(destination, count);
+    if (i != 0)
+        decode_some_columns<Code, kind, type>(codes, i, scales, destination);
     for (; i + 16 <= count; i += 16)
-        decode_columns16<Code, kind, type>(codes + i, scales + i, element_at<type>(destination, i));
-    if (i < count) {
-        Padded<1> rest;
-        Padded<4> rest_scales;
-        Padded<kElementBytes<type>> results;
-        rest.fill(codes + i, count - i);
-        rest_scales.fill(scales + i, count - i);
-        decode_columns16<Code, kind, type>(rest.at, rest_scales.at, results.at);
-        results.drain(element_at<type>(destination, i), count - i);
-    }
+        decode_columns16<Code, kind, type, stores>(codes + i, scales + i, element_at<type>(destination, i));
+    if (i < count)
+        decode_some_columns<Code, kind, type>(codes + i, count - i, scales + i, element_at<type>(destination, i));
 }
 
 // ---- Encode ----
 
+// What one run is encoded with.
+struct RunScale {
+    __m256 prescale;
+    __m256 value;
+};
+
 template <class Code, FloatType type, bool kPrescale>
-MOEQ_TIER_INLINE __m256i encode32(const void* source, __m256 prescale, __m256 value)
+MOEQ_TIER_INLINE __m256i encode32(const void* source, const RunScale& scale)
 {
     __m256 t[4];
     load32<type>(source, t);
     for (int part = 0; part < 4; ++part)
-        t[part] = scaled<kPrescale>(t[part], prescale, value);
-    return Code::template encode32<kSplit<type>>(t);
+        t[part] = scaled<kPrescale>(t[part], scale.prescale, scale.value);
+    if constexpr (Code::kSigns && type != kFp32 && !kPrescale)
+        return Code::template encode32<kSplit<type>>(t, high_bytes(source));
+    else
+        return Code::template encode32<kSplit<type>>(t);
 }
 
+// At most 64 elements.
 template <class Code, FloatType type, bool kPrescale>
-MOEQ_TIER_INLINE void encode_scaled(const void* source, int64_t count, codec::Multiplier multiplier, uint8_t* codes)
+MOEQ_TIER_INLINE void encode_some(const void* source, int64_t count, const RunScale& scale, uint8_t* codes)
 {
-    const __m256 prescale = _mm256_set1_ps(multiplier.prescale);
-    const __m256 value = _mm256_set1_ps(multiplier.value);
-    int64_t i = 0;
-    for (; i + kGroup <= count; i += kGroup)
-        store256(codes + i, encode32<Code, type, kPrescale>(element_at<type>(source, i), prescale, value));
-    if (i < count) {
+    for (int64_t i = 0; i < count; i += kGroup) {
+        const int64_t some = count - i < kGroup ? count - i : kGroup;
         Padded<kElementBytes<type>> rest;
         Padded<1> results;
-        rest.fill(element_at<type>(source, i), count - i);
-        store256(results.at, encode32<Code, type, kPrescale>(rest.at, prescale, value));
-        results.drain(codes + i, count - i);
+        rest.fill(element_at<type>(source, i), some);
+        store256(results.at, encode32<Code, type, kPrescale>(rest.at, scale));
+        results.drain(codes + i, some);
     }
 }
 
-template <class Code, FloatType type>
-void encode(const void* source, int64_t count, codec::Multiplier multiplier, uint8_t* codes)
+// kFetch: what comes after is asked for, so that its amax and then its codes find it in the first-level cache.
+template <class Code, FloatType type, bool kPrescale, bool kFetch, Stores stores>
+MOEQ_TIER_INLINE void encode_scaled(const void* source, int64_t count, codec::Multiplier multiplier, const void* next,
+                                    uint8_t* codes)
+{
+    const RunScale scale{_mm256_set1_ps(multiplier.prescale), _mm256_set1_ps(multiplier.value)};
+    int64_t i = unaligned_head<stores, 1>(codes, count);
+    if (i != 0)
+        encode_some<Code, type, kPrescale>(source, i, scale, codes);
+    for (; i + kGroup <= count; i += kGroup) {
+        if constexpr (kFetch)
+            prefetch32<type>(next, i);
+        put256<stores>(codes + i, encode32<Code, type, kPrescale>(element_at<type>(source, i), scale));
+    }
+    if (i < count)
+        encode_some<Code, type, kPrescale>(element_at<type>(source, i), count - i, scale, codes + i);
+}
+
+template <class Code, FloatType type, Stores stores>
+uint32_t encode(const void* source, int64_t count, codec::Multiplier multiplier, const void* next, uint8_t* codes)
 {
     if (multiplier.value == 0.0f)
         __builtin_memset(codes, 0, static_cast<uint64_t>(count));
-    else if (multiplier.prescale == 1.0f)
-        encode_scaled<Code, type, false>(source, count, multiplier, codes);
+    else if (multiplier.prescale != 1.0f || !(multiplier.value > 0.0f)) // else arguments have the signs of elements
+        encode_scaled<Code, type, true, false, kCached>(source, count, multiplier, nullptr, codes);
+    else if (next != nullptr)
+        encode_scaled<Code, type, false, true, stores>(source, count, multiplier, ahead_of<type>(source, next, count),
+                                                       codes);
     else
-        encode_scaled<Code, type, true>(source, count, multiplier, codes);
+        encode_scaled<Code, type, false, false, stores>(source, count, multiplier, nullptr, codes);
+    return next != nullptr ? amax_run<type>(next, count) : 0;
 }
 
 template <class Code, FloatType type>
@@ -141,32 +218,51 @@ MOEQ_TIER_INLINE __m256i encode_columns32(const void* source, const void* multip
     return Code::template encode32<false>(t);
 }
 
+// At most 64 elements.
 template <class Code, FloatType type>
-void encode_columns(const void* source, int64_t count, const codec::Multiplier* multipliers, uint8_t* codes)
+MOEQ_TIER_INLINE void encode_some_columns(const void* source, int64_t count, const codec::Multiplier* multipliers,
+                                          uint8_t* codes)
 {
-    int64_t i = 0;
-    for (; i + kGroup <= count; i += kGroup)
-        store256(codes + i, encode_columns32<Code, type>(element_at<type>(source, i), multipliers + i));
-    if (i < count) {
+    for (int64_t i = 0; i < count; i += kGroup) {
+        const int64_t some = count - i < kGroup ? count - i : kGroup;
         Padded<kElementBytes<type>> rest;
         Padded<8> rest_multipliers;
         Padded<1> results;
-        rest.fill(element_at<type>(source, i), count - i);
-        rest_multipliers.fill(multipliers + i, count - i);
+        rest.fill(element_at<type>(source, i), some);
+        rest_multipliers.fill(multipliers + i, some);
         store256(results.at, encode_columns32<Code, type>(rest.at, rest_multipliers.at));
-        results.drain(codes + i, count - i);
+        results.drain(codes + i, some);
     }
+}
+
+template <class Code, FloatType type, Stores stores>
+void encode_columns(const void* source, int64_t count, const codec::Multiplier* multipliers, uint8_t* codes)
+{
+    int64_t i = unaligned_head<stores, 1>(codes, count);
+    if (i != 0)
+        encode_some_columns<Code, type>(source, i, multipliers, codes);
+    for (; i + kGroup <= count; i += kGroup)
+        put256<stores>(codes + i, encode_columns32<Code, type>(element_at<type>(source, i), multipliers + i));
+    if (i < count)
+        encode_some_columns<Code, type>(element_at<type>(source, i), count - i, multipliers + i, codes + i);
+}
+
+template <class Code, FloatType type, Stores stores>
+void overlay_stores(FormatKernels* kernels)
+{
+    kernels->encode[stores][type] = encode<Code, type, stores>;
+    kernels->encode_columns[stores][type] = encode_columns<Code, type, stores>;
+    kernels->decode[stores][kAbsmax][type] = decode<Code, kAbsmax, type, stores>;
+    kernels->decode[stores][kFactor][type] = decode<Code, kFactor, type, stores>;
+    kernels->decode_columns[stores][kAbsmax][type] = decode_columns<Code, kAbsmax, type, stores>;
+    kernels->decode_columns[stores][kFactor][type] = decode_columns<Code, kFactor, type, stores>;
 }
 
 template <class Code, FloatType type>
 void overlay_type(FormatKernels* kernels)
 {
-    kernels->encode[type] = encode<Code, type>;
-    kernels->encode_columns[type] = encode_columns<Code, type>;
-    kernels->decode[kAbsmax][type] = decode<Code, kAbsmax, type>;
-    kernels->decode[kFactor][type] = decode<Code, kFactor, type>;
-    kernels->decode_columns[kAbsmax][type] = decode_columns<Code, kAbsmax, type>;
-    kernels->decode_columns[kFactor][type] = decode_columns<Code, kFactor, type>;
+    overlay_stores<Code, type, kCached>(kernels);
+    overlay_stores<Code, type, kStreamed>(kernels);
 }
 
 template <class Code>

@@ -11,6 +11,7 @@
 #include "codec/float16.h"
 #include "codec/statistic.h"
 #include "core/dtype.h"
+#include "cpu/kernels.h"
 
 namespace moeq::cpu::avx2 {
 
@@ -40,6 +41,27 @@ MOEQ_TIER_INLINE __m128i load128(const void* at) { return _mm_loadu_si128(static
 MOEQ_TIER_INLINE void store256(void* at, __m256i bits) { _mm256_storeu_si256(static_cast<__m256i*>(at), bits); }
 MOEQ_TIER_INLINE void store128(void* at, __m128i bits) { _mm_storeu_si128(static_cast<__m128i*>(at), bits); }
 
+// Streamed: `at` is aligned to 32 bytes; the other half of its cache line follows at once.
+template <Stores stores>
+MOEQ_TIER_INLINE void put256(void* at, __m256i bits)
+{
+    if constexpr (stores == kStreamed)
+        _mm256_stream_si256(static_cast<__m256i*>(at), bits);
+    else
+        store256(at, bits);
+}
+
+// How many of `count` elements of `bytes` bytes lie in front of the first cache line border: what a kernel that streams
+// the rest stores through the cache.
+template <Stores stores, int64_t bytes>
+MOEQ_TIER_INLINE int64_t unaligned_head(const void* at, int64_t count)
+{
+    if constexpr (stores == kCached)
+        return 0;
+    const int64_t head = static_cast<int64_t>(-reinterpret_cast<uintptr_t>(at) & 63) / bytes;
+    return head < count ? head : count;
+}
+
 // `count` elements of `bytes` bytes, zeros behind them: the last group of a run.
 template <int64_t bytes>
 struct alignas(32) Padded {
@@ -53,6 +75,37 @@ struct alignas(32) Padded {
     {
         __builtin_memcpy(destination, at, static_cast<uint64_t>(count * bytes));
     }
+};
+
+// Bytes that are made in the first-level cache, in the lines' own order, and streamed from there.
+template <int64_t bytes>
+class Staged {
+public:
+    // As far behind a cache line's border as the destination is.
+    explicit Staged(const void* destination)
+        : phase_(static_cast<int64_t>(reinterpret_cast<uintptr_t>(destination) & 63))
+    {
+    }
+    uint8_t* data() { return buffer_ + phase_; }
+    int64_t capacity() const { return bytes - phase_; }
+
+    void stream(void* destination, int64_t count) const
+    {
+        const uint8_t* from = buffer_ + phase_;
+        auto* to = static_cast<uint8_t*>(destination);
+        const int64_t head = unaligned_head<kStreamed, 1>(to, count);
+        __builtin_memcpy(to, from, static_cast<uint64_t>(head));
+        int64_t i = head;
+        for (; i + 64 <= count; i += 64) {
+            put256<kStreamed>(to + i, load256(from + i));
+            put256<kStreamed>(to + i + 32, load256(from + i + 32));
+        }
+        __builtin_memcpy(to + i, from + i, static_cast<uint64_t>(count - i));
+    }
+
+private:
+    int64_t phase_;
+    alignas(64) uint8_t buffer_[static_cast<uint64_t>(bytes)];
 };
 
 // ---- Loads ----
@@ -89,19 +142,62 @@ MOEQ_TIER_INLINE void load32(const void* at, __m256 x[4])
     }
 }
 
+// So far ahead of what is worked on the source is asked for at least, in bytes.
+constexpr int64_t kAhead = 4096;
+
+// Asks for the lines of 32 elements.
+template <FloatType type>
+MOEQ_TIER_INLINE void prefetch32(const void* source, int64_t i)
+{
+    const char* at = static_cast<const char*>(element_at<type>(source, i));
+    for (int64_t line = 0; line < kGroup * kElementBytes<type>; line += 64)
+        _mm_prefetch(at + line, _MM_HINT_T0);
+}
+
+// Where to ask while a run is worked on that `next` follows: short runs look further ahead, as if the next one followed
+// them in memory, which it mostly does.
+template <FloatType type>
+MOEQ_TIER_INLINE const void* ahead_of(const void* source, const void* next, int64_t count)
+{
+    return count * kElementBytes<type> >= kAhead ? next : static_cast<const char*>(source) + kAhead;
+}
+
 // ---- Packing ----
 
-// 4 x 8 dwords, ordered as load32 leaves them, saturated to int8 and in element order.
+// What two rounds of packs leave, put in element order.
 template <bool kSplitOrder>
-MOEQ_TIER_INLINE __m256i pack_saturated(const __m256i v[4])
+MOEQ_TIER_INLINE __m256i ordered_bytes(__m256i packed)
 {
-    const __m256i packed = _mm256_packs_epi16(_mm256_packs_epi32(v[0], v[1]), _mm256_packs_epi32(v[2], v[3]));
     if constexpr (kSplitOrder) {
         const __m256i zip = _mm256_setr_epi8(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15, //
                                              0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
         return _mm256_permute4x64_epi64(_mm256_shuffle_epi8(packed, zip), 0xD8);
     }
     return _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
+
+// 4 x 8 dwords, ordered as load32 leaves them, saturated to int8 and in element order.
+template <bool kSplitOrder>
+MOEQ_TIER_INLINE __m256i pack_saturated(const __m256i v[4])
+{
+    return ordered_bytes<kSplitOrder>(
+        _mm256_packs_epi16(_mm256_packs_epi32(v[0], v[1]), _mm256_packs_epi32(v[2], v[3])));
+}
+
+// The same of dwords from 0 to 255.
+template <bool kSplitOrder>
+MOEQ_TIER_INLINE __m256i pack_unsigned(const __m256i v[4])
+{
+    return ordered_bytes<kSplitOrder>(
+        _mm256_packus_epi16(_mm256_packus_epi32(v[0], v[1]), _mm256_packus_epi32(v[2], v[3])));
+}
+
+// The high bytes of 32 words in memory: their signs, and the upper bits of their exponents.
+MOEQ_TIER_INLINE __m256i high_bytes(const void* at)
+{
+    const __m256i first = _mm256_srli_epi16(load256(at), 8);
+    const __m256i second = _mm256_srli_epi16(load256(static_cast<const char*>(at) + 32), 8);
+    return _mm256_permute4x64_epi64(_mm256_packus_epi16(first, second), 0xD8);
 }
 
 // The signs of 32 numbers as bytes of -128 or 0: what -2^31 and 0 saturate to.
@@ -117,19 +213,26 @@ MOEQ_TIER_INLINE __m256i pack_signs(const __m256 t[4])
 
 // ---- Rounding and stores ----
 
-// bf16 to nearest even in the lower half of each dword, the upper one 0; as codec::bf16_from_float_bits.
-template <bool kWithNan>
+// How numbers are rounded to bf16. To nearest even, with or without NaN among them; or half up, which is the same where no
+// number lies in the middle between two, and costs half as much.
+enum class Rounding { kWithNan, kNumbers, kHalfUp };
+
+// bf16 in the lower half of each dword, the upper one 0; as codec::bf16_from_float_bits. With a shift of 0: in the upper half,
+// and leftovers in the lower one.
+template <Rounding rounding, int shift = 16>
 MOEQ_TIER_INLINE __m256i round_bf16(__m256 value)
 {
     const __m256i bits = _mm256_castps_si256(value);
+    if constexpr (rounding == Rounding::kHalfUp)
+        return _mm256_srli_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x8000)), shift);
     const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
     __m256i rounded = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7FFF)), odd);
-    if constexpr (kWithNan) {
+    if constexpr (rounding == Rounding::kWithNan) {
         const __m256 quiet = _mm256_or_ps(value, _mm256_castsi256_ps(_mm256_set1_epi32(0x400000)));
         const __m256 nan = _mm256_cmp_ps(value, value, _CMP_UNORD_Q);
         rounded = _mm256_castps_si256(_mm256_blendv_ps(_mm256_castsi256_ps(rounded), quiet, nan));
     }
-    return _mm256_srli_epi32(rounded, 16);
+    return _mm256_srli_epi32(rounded, shift);
 }
 
 MOEQ_TIER_INLINE __m128i round_fp16(__m256 value)
@@ -138,18 +241,17 @@ MOEQ_TIER_INLINE __m128i round_fp16(__m256 value)
 }
 
 // 16 elements.
-template <FloatType type, bool kWithNan>
+template <FloatType type, Rounding rounding, Stores stores = kCached>
 MOEQ_TIER_INLINE void store16(void* at, __m256 first, __m256 second)
 {
     if constexpr (type == kFp32) {
-        _mm256_storeu_ps(static_cast<float*>(at), first);
-        _mm256_storeu_ps(static_cast<float*>(at) + 8, second);
+        put256<stores>(at, _mm256_castps_si256(first));
+        put256<stores>(static_cast<float*>(at) + 8, _mm256_castps_si256(second));
     } else if constexpr (type == kFp16) {
-        store128(at, round_fp16(first));
-        store128(static_cast<char*>(at) + 16, round_fp16(second));
+        put256<stores>(at, _mm256_set_m128i(round_fp16(second), round_fp16(first)));
     } else {
-        const __m256i words = _mm256_packus_epi32(round_bf16<kWithNan>(first), round_bf16<kWithNan>(second));
-        store256(at, _mm256_permute4x64_epi64(words, 0xD8));
+        const __m256i words = _mm256_packus_epi32(round_bf16<rounding>(first), round_bf16<rounding>(second));
+        put256<stores>(at, _mm256_permute4x64_epi64(words, 0xD8));
     }
 }
 

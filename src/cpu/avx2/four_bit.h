@@ -35,20 +35,28 @@ MOEQ_TIER_INLINE BlockTable make_table(__m256 first_values, __m256 last_values, 
     const __m256 last = _mm256_mul_ps(last_values, scale);
     if constexpr (type == kFp32)
         return {{_mm256_castps_si256(first), _mm256_castps_si256(last)}};
-    __m256i words;
-    if constexpr (type == kFp16)
-        words = _mm256_set_m128i(round_fp16(last), round_fp16(first));
-    else
-        words = _mm256_permute4x64_epi64(_mm256_packus_epi32(round_bf16<true>(first), round_bf16<true>(last)), 0xD8);
-    const __m256i low = _mm256_and_si256(words, _mm256_set1_epi16(0xFF));
-    const __m256i high = _mm256_srli_epi16(words, 8);
-    // Lanes: 8 low bytes and 8 high bytes of the first 8 results, then of the last 8.
-    const __m256i bytes = _mm256_packus_epi16(low, high);
-    return {{_mm256_permute4x64_epi64(bytes, 0x88), _mm256_permute4x64_epi64(bytes, 0xDD)}};
+    __m256i words; // of the first 8 in the lower halves of dwords, of the last 8 in the upper ones
+    if constexpr (type == kFp16) {
+        const __m256i lower = _mm256_cvtepu16_epi32(round_fp16(first));
+        const __m256i upper = _mm256_cvtepu16_epi32(round_fp16(last));
+        words = _mm256_or_si256(lower, _mm256_slli_epi32(upper, 16));
+    } else if (codec::magnitude_bits_fp32(absmax) < codec::kNonfiniteBits) [[likely]] {
+        const __m256i upper = round_bf16<Rounding::kNumbers, 0>(last);
+        words = _mm256_blend_epi16(round_bf16<Rounding::kNumbers>(first), upper, 0xAA);
+    } else {
+        const __m256i upper = _mm256_slli_epi32(round_bf16<Rounding::kWithNan>(last), 16);
+        words = _mm256_or_si256(round_bf16<Rounding::kWithNan>(first), upper);
+    }
+    // Lanes: 4 low and 4 high bytes of the first results, then of the last ones.
+    const __m256i order = _mm256_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15, //
+                                           0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m256i bytes = _mm256_shuffle_epi8(words, order);
+    return {{_mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 2, 6, 0, 4, 2, 6)),
+             _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(1, 5, 3, 7, 1, 5, 3, 7))}};
 }
 
 // 32 elements from 16 bytes of codes.
-template <FloatType type>
+template <FloatType type, Stores stores = kCached>
 MOEQ_TIER_INLINE void decode32(const void* codes, const BlockTable& table, void* destination)
 {
     const char* from = static_cast<const char*>(codes);
@@ -63,7 +71,7 @@ MOEQ_TIER_INLINE void decode32(const void* codes, const BlockTable& table, void*
             const __m256 first = _mm256_permutevar8x32_ps(_mm256_castsi256_ps(table.parts[0]), index);
             const __m256 last = _mm256_permutevar8x32_ps(_mm256_castsi256_ps(table.parts[1]), index);
             const __m256 upper = _mm256_castsi256_ps(_mm256_slli_epi32(index, 28));
-            _mm256_storeu_ps(static_cast<float*>(destination) + 8 * part, _mm256_blendv_ps(first, last, upper));
+            put256<stores>(at + 32 * part, _mm256_castps_si256(_mm256_blendv_ps(first, last, upper)));
         }
     } else {
         // Unpacking works in 128-bit lanes: with the bytes in this order each step below leaves elements in order.
@@ -74,18 +82,18 @@ MOEQ_TIER_INLINE void decode32(const void* codes, const BlockTable& table, void*
         const __m256i index = _mm256_and_si256(pairs, _mm256_set1_epi8(15));
         const __m256i low = _mm256_shuffle_epi8(table.parts[0], index);
         const __m256i high = _mm256_shuffle_epi8(table.parts[1], index);
-        store256(at, _mm256_unpacklo_epi8(low, high));
-        store256(at + 32, _mm256_unpackhi_epi8(low, high));
+        put256<stores>(at, _mm256_unpacklo_epi8(low, high));
+        put256<stores>(at + 32, _mm256_unpackhi_epi8(low, high));
     }
 }
 
-template <class Code, FloatType type>
-void decode_blocks(const uint8_t* codes, int64_t begin, int64_t end, const float* absmax, int64_t block,
-                   void* destination)
+// Streamed: every whole group of 32 elements goes to a border of 64 bytes.
+template <class Code, FloatType type, Stores stores>
+MOEQ_TIER_INLINE void decode_range(const uint8_t* codes, int64_t begin, int64_t end, const float* absmax, int64_t block,
+                                   char* at)
 {
     const __m256 first_values = opaque_values(Code::kValues.bits);
     const __m256 last_values = opaque_values(Code::kValues.bits + 8);
-    char* at = static_cast<char*>(destination);
     int64_t i = begin;
     int64_t left = begin < end ? block - begin % block : 0; // of the block
     absmax += begin / block;
@@ -105,7 +113,7 @@ void decode_blocks(const uint8_t* codes, int64_t begin, int64_t end, const float
             --count;
         }
         for (; count >= 32; count -= 32, i += 32, at += 32 * kElementBytes<type>)
-            decode32<type>(codes + i / 2, table, at);
+            decode32<type, stores>(codes + i / 2, table, at);
         if (count > 0) {
             Padded<1> last;
             Padded<kElementBytes<type>> results;
@@ -114,6 +122,29 @@ void decode_blocks(const uint8_t* codes, int64_t begin, int64_t end, const float
             results.drain(at, count);
             at += count * kElementBytes<type>;
             i += count;
+        }
+    }
+}
+
+template <class Code, FloatType type, Stores stores>
+void decode_blocks(const uint8_t* codes, int64_t begin, int64_t end, const float* absmax, int64_t block,
+                   void* destination)
+{
+    char* at = static_cast<char*>(destination);
+    if constexpr (stores == kCached) {
+        decode_range<Code, type, kCached>(codes, begin, end, absmax, block, at);
+    } else if (reinterpret_cast<uintptr_t>(at) % 64 == 0 && begin % 32 == 0 && block % 32 == 0) {
+        decode_range<Code, type, kStreamed>(codes, begin, end, absmax, block, at);
+    } else {
+        while (begin < end) {
+            Staged<4096> staged(at);
+            const int64_t most = staged.capacity() / kElementBytes<type>;
+            const int64_t count = end - begin < most ? end - begin : most;
+            void* const made = staged.data();
+            decode_range<Code, type, kCached>(codes, begin, begin + count, absmax, block, static_cast<char*>(made));
+            staged.stream(at, count * kElementBytes<type>);
+            begin += count;
+            at += count * kElementBytes<type>;
         }
     }
 }
@@ -139,8 +170,11 @@ MOEQ_TIER_INLINE void encode_block(const void* source, int64_t count, float pres
     const __m256 prescales = _mm256_set1_ps(prescale);
     const __m256 values = _mm256_set1_ps(value);
     int64_t i = 0;
-    for (; i + kGroup <= count; i += kGroup)
-        store128(codes + i / 2, encode32<Code, type, kPrescale>(element_at<type>(source, i), prescales, values));
+    for (; i + kGroup <= count; i += kGroup) {
+        const void* at = element_at<type>(source, i);
+        prefetch32<type>(at, kAhead / kElementBytes<type>);
+        store128(codes + i / 2, encode32<Code, type, kPrescale>(at, prescales, values));
+    }
     if (i < count) {
         Padded<kElementBytes<type>> rest;
         Padded<1> results;
@@ -166,32 +200,47 @@ MOEQ_TIER_INLINE void store_multipliers(const uint32_t* bits, float* prescales, 
     _mm256_storeu_ps(values, _mm256_andnot_ps(_mm256_castsi256_ps(zero), value));
 }
 
-template <class Code, FloatType type>
+constexpr int64_t kMostElements = 4096; // at least one block, whose statistics are taken before they are encoded
+
+template <class Code, FloatType type, Stores stores>
 uint32_t encode_blocks(const void* source, int64_t count, int64_t block, float* absmax, uint8_t* codes)
 {
+    if constexpr (stores == kStreamed) {
+        if (block > kMostElements)
+            return encode_blocks<Code, type, kCached>(source, count, block, absmax, codes);
+    }
     constexpr int kBlocks = 8;
+    const int most_blocks = block > kMostElements / 2         ? 1
+                            : block > kMostElements / kBlocks ? static_cast<int>(kMostElements / block)
+                                                              : kBlocks;
     uint32_t largest = 0;
-    // 8 blocks at a time: first their statistics, then their codes.
     for (int64_t begin = 0; begin < count;) {
         uint32_t bits[kBlocks] = {};
         float prescales[kBlocks];
         float values[kBlocks];
         int blocks = 0;
-        for (int64_t i = begin; blocks < kBlocks && i < count; i += block, ++blocks) {
+        for (int64_t i = begin; blocks < most_blocks && i < count; i += block, ++blocks) {
             bits[blocks] = amax_run<type>(element_at<type>(source, i), count - i < block ? count - i : block);
             largest = largest > bits[blocks] ? largest : bits[blocks];
             *absmax++ = codec::float_from_bits(bits[blocks]);
         }
         store_multipliers(bits, prescales, values);
+        uint8_t* const destination = codes + begin / 2;
+        Staged<kMostElements / 2 + 64> staged(destination);
+        uint8_t* at = stores == kStreamed ? staged.data() : destination;
+        const int64_t first = begin;
         for (int b = 0; b < blocks; ++b) {
             const int64_t size = count - begin < block ? count - begin : block;
             const void* elements = element_at<type>(source, begin);
+            uint8_t* const block_codes = at + (begin - first) / 2;
             if (prescales[b] == 1.0f) [[likely]]
-                encode_block<Code, type, false>(elements, size, 1.0f, values[b], codes + begin / 2);
+                encode_block<Code, type, false>(elements, size, 1.0f, values[b], block_codes);
             else
-                encode_block<Code, type, true>(elements, size, prescales[b], values[b], codes + begin / 2);
+                encode_block<Code, type, true>(elements, size, prescales[b], values[b], block_codes);
             begin += size;
         }
+        if constexpr (stores == kStreamed)
+            staged.stream(destination, (begin - first + 1) / 2);
     }
     return largest;
 }
@@ -199,8 +248,10 @@ uint32_t encode_blocks(const void* source, int64_t count, int64_t block, float* 
 template <class Code, FloatType type>
 void overlay_type(FormatKernels* kernels)
 {
-    kernels->encode_blocks[type] = encode_blocks<Code, type>;
-    kernels->decode_blocks[type] = decode_blocks<Code, type>;
+    kernels->encode_blocks[kCached][type] = encode_blocks<Code, type, kCached>;
+    kernels->encode_blocks[kStreamed][type] = encode_blocks<Code, type, kStreamed>;
+    kernels->decode_blocks[kCached][type] = decode_blocks<Code, type, kCached>;
+    kernels->decode_blocks[kStreamed][type] = decode_blocks<Code, type, kStreamed>;
 }
 
 template <class Code>

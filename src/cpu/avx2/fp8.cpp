@@ -8,6 +8,20 @@ namespace moeq::cpu::avx2 {
 
 namespace {
 
+struct Magnitudes {
+    float at[128];
+};
+
+// What halves() gives of the codes 0 to 127.
+template <uint32_t (*to_float_bits)(uint8_t)>
+constexpr Magnitudes make_magnitudes(float half_scale)
+{
+    Magnitudes magnitudes{};
+    for (int i = 0; i < 128; ++i)
+        magnitudes.at[i] = codec::float_from_bits(to_float_bits(static_cast<uint8_t>(i))) / half_scale;
+    return magnitudes;
+}
+
 // What the two formats differ in.
 struct E4m3 {
     static constexpr int kMantissaBits = 3;
@@ -15,6 +29,7 @@ struct E4m3 {
     static constexpr float kMax = codec::kE4m3Max;
     // The numbers of halves() are too small by this.
     static constexpr float kHalfScale = 256.0f;
+    static constexpr Magnitudes kMagnitudes = make_magnitudes<codec::e4m3_to_float_bits>(kHalfScale);
 
     // Codes moved into the layout of fp16; without kPlain NaN to its quiet NaN.
     template <bool kPlain>
@@ -42,6 +57,7 @@ struct E5m2 {
     static constexpr int kBias = 15;
     static constexpr float kMax = codec::kE5m2Max;
     static constexpr float kHalfScale = 1.0f;
+    static constexpr Magnitudes kMagnitudes = make_magnitudes<codec::e5m2_to_float_bits>(kHalfScale);
 
     template <bool>
     MOEQ_TIER_INLINE static __m256i halves(__m128i codes)
@@ -54,6 +70,9 @@ struct E5m2 {
 
 template <class Layout>
 struct Code {
+    static constexpr Magnitudes kMagnitudes = Layout::kMagnitudes;
+    static constexpr bool kSigns = true;
+
     // `plain` is what the numbers of halves() are multiplied by: the same product, as scaling by a power of two is exact.
     struct Scales {
         __m256 scale;
@@ -75,9 +94,9 @@ struct Code {
     MOEQ_TIER_INLINE static bool is_special(__m256i codes) { return Layout::is_special(codes); }
 
     template <bool kPlain>
-    MOEQ_TIER_INLINE static void values16(__m128i codes, __m256* low, __m256* high)
+    MOEQ_TIER_INLINE static void values16(const void* codes, __m256* low, __m256* high)
     {
-        const __m256i halves = Layout::template halves<kPlain>(codes);
+        const __m256i halves = Layout::template halves<kPlain>(load128(codes));
         *low = _mm256_cvtph_ps(_mm256_castsi256_si128(halves));
         *high = _mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1));
         if constexpr (!kPlain && Layout::kHalfScale != 1.0f) {
@@ -99,36 +118,52 @@ struct Code {
     static constexpr int kShift = 23 - Layout::kMantissaBits;
     static constexpr int kExcess = (127 + kShift + 1 - Layout::kBias) << Layout::kMantissaBits;
 
-    // t is no NaN.
-    MOEQ_TIER_INLINE static __m256i round(__m256 t)
+    // Of a magnitude that is at most kMax: the code and kExcess, modulo 2^8. Positive floats are ordered like their bits.
+    MOEQ_TIER_INLINE static __m256i round(__m256i magnitude)
     {
-        const __m256 unsigned_t = _mm256_and_ps(t, _mm256_castsi256_ps(_mm256_set1_epi32(0x7FFFFFFF)));
-        const __m256 magnitude = _mm256_min_ps(unsigned_t, _mm256_set1_ps(Layout::kMax));
-        const __m256 exponent = _mm256_and_ps(magnitude, _mm256_castsi256_ps(_mm256_set1_epi32(0x7F800000)));
-        constexpr float kSmallestNormal = codec::float_from_bits(static_cast<uint32_t>(128 - Layout::kBias) << 23);
-        const __m256 power = _mm256_max_ps(exponent, _mm256_set1_ps(kSmallestNormal));
+        const __m256i exponent = _mm256_and_si256(magnitude, _mm256_set1_epi32(0x7F800000));
+        const __m256i power = _mm256_max_epi32(exponent, _mm256_set1_epi32((128 - Layout::kBias) << 23));
         // The product is exact.
-        const __m256 sum = _mm256_fmadd_ps(power, _mm256_set1_ps(static_cast<float>(1 << kShift)), magnitude);
+        const __m256 sum = _mm256_fmadd_ps(_mm256_castsi256_ps(power), _mm256_set1_ps(static_cast<float>(1 << kShift)),
+                                           _mm256_castsi256_ps(magnitude));
         const __m256i bits = _mm256_castps_si256(sum);
         const __m256i both = _mm256_add_epi32(bits, _mm256_srli_epi32(bits, kShift));
-        // Modulo 2^8; without the excess the code has 7 bits, which pass through saturation.
-        return _mm256_and_si256(_mm256_sub_epi32(both, _mm256_set1_epi32(kExcess)), _mm256_set1_epi32(0x7F));
+        return _mm256_and_si256(both, _mm256_set1_epi32(0xFF));
     }
 
+    // signs: where bit 7 of each byte is the sign of its argument.
     template <bool kSplitOrder>
-    MOEQ_TIER_INLINE static __m256i encode32(const __m256 arguments[4])
+    MOEQ_TIER_INLINE static __m256i encode32(const __m256 t[4], __m256i signs)
     {
-        __m256 t[4] = {arguments[0], arguments[1], arguments[2], arguments[3]};
-        const __m256 nan =
-            _mm256_or_ps(_mm256_cmp_ps(t[0], t[1], _CMP_UNORD_Q), _mm256_cmp_ps(t[2], t[3], _CMP_UNORD_Q));
-        if (_mm256_movemask_ps(nan) != 0) [[unlikely]] {
-            for (int part = 0; part < 4; ++part)
-                t[part] = _mm256_and_ps(t[part], _mm256_cmp_ps(t[part], t[part], _CMP_ORD_Q));
+        __m256i magnitude[4];
+        for (int part = 0; part < 4; ++part)
+            magnitude[part] = _mm256_and_si256(_mm256_castps_si256(t[part]), _mm256_set1_epi32(0x7FFFFFFF));
+        const __m256i largest = _mm256_max_epi32(_mm256_max_epi32(magnitude[0], magnitude[1]),
+                                                 _mm256_max_epi32(magnitude[2], magnitude[3]));
+        const __m256i most = _mm256_set1_epi32(static_cast<int>(codec::float_bits(Layout::kMax)));
+        // Beyond the largest number, or NaN: only where the scale is not that of these elements, or through rounding.
+        if (_mm256_movemask_epi8(_mm256_cmpgt_epi32(largest, most)) != 0) [[unlikely]] {
+            __m256 numbers[4];
+            for (int part = 0; part < 4; ++part) {
+                const __m256 number = _mm256_cmp_ps(t[part], t[part], _CMP_ORD_Q);
+                const __m256i clamped = _mm256_min_epi32(magnitude[part], most);
+                magnitude[part] = _mm256_and_si256(clamped, _mm256_castps_si256(number));
+                numbers[part] = _mm256_and_ps(t[part], number);
+            }
+            signs = pack_signs<kSplitOrder>(numbers);
         }
         __m256i rounded[4];
         for (int part = 0; part < 4; ++part)
-            rounded[part] = round(t[part]);
-        return _mm256_or_si256(pack_saturated<kSplitOrder>(rounded), pack_signs<kSplitOrder>(t));
+            rounded[part] = round(magnitude[part]);
+        const __m256i excess = _mm256_set1_epi8(static_cast<char>(kExcess & 0xFF));
+        const __m256i codes = _mm256_sub_epi8(pack_unsigned<kSplitOrder>(rounded), excess);
+        return _mm256_or_si256(codes, _mm256_and_si256(signs, _mm256_set1_epi8(static_cast<char>(0x80))));
+    }
+
+    template <bool kSplitOrder>
+    MOEQ_TIER_INLINE static __m256i encode32(const __m256 t[4])
+    {
+        return encode32<kSplitOrder>(t, pack_signs<kSplitOrder>(t));
     }
 };
 

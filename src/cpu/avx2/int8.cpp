@@ -8,7 +8,19 @@ namespace moeq::cpu::avx2 {
 
 namespace {
 
+struct Magnitudes {
+    float at[136];
+};
+
 struct Code {
+    static constexpr bool kSigns = false;
+    static constexpr Magnitudes kMagnitudes = [] {
+        Magnitudes magnitudes{};
+        for (int i = 0; i <= 128; ++i)
+            magnitudes.at[i] = static_cast<float>(i);
+        return magnitudes;
+    }();
+
     // Where the absmax is so large that code * absmax could overflow, `scale` holds absmax * 2^-8 and `last` is 2^8.
     struct Scales {
         __m256 scale;
@@ -18,10 +30,12 @@ struct Code {
     MOEQ_TIER_INLINE static bool is_special(__m256i) { return false; }
 
     template <bool>
-    MOEQ_TIER_INLINE static void values16(__m128i codes, __m256* low, __m256* high)
+    MOEQ_TIER_INLINE static void values16(const void* codes, __m256* low, __m256* high)
     {
-        *low = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(codes));
-        *high = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(codes, 8)));
+        const auto* at = static_cast<const __m128i*>(codes);
+        const auto* behind = static_cast<const __m128i*>(static_cast<const void*>(static_cast<const char*>(codes) + 8));
+        *low = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(at)));
+        *high = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(behind)));
     }
 
     template <ScaleKind kind>

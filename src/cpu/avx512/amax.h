@@ -92,6 +92,76 @@ MOEQ_TIER_INLINE uint32_t amax_run(const void* source, int64_t count)
     return widened<type>(type == kFp32 ? largest_dword(most) : largest_word(most), source, count);
 }
 
+// ---- Of each of up to 16 blocks ----
+
+template <FloatType type, bool kFull>
+MOEQ_TIER_INLINE __m512i chunk_magnitude(const void* source, int64_t i, uint64_t mask)
+{
+    constexpr int kRegisters = 64 / kLanes<type>;
+    __m512i most = _mm512_setzero_si512();
+    for (int r = 0; r < kRegisters; ++r) {
+        const void* at = element_at<type>(source, i + r * kLanes<type>);
+        const __m512i elements = kFull ? _mm512_loadu_si512(at) : load_masked<type>(at, mask >> (r * kLanes<type>));
+        most = larger<type>(most, magnitudes<type>(elements));
+    }
+    return most;
+}
+
+// The magnitudes of a block, folded into one register.
+template <FloatType type>
+MOEQ_TIER_INLINE __m512i block_magnitudes(const void* source, int64_t begin, int64_t count)
+{
+    __m512i most = _mm512_setzero_si512();
+    int64_t i = 0;
+    for (; i + 64 <= count; i += 64)
+        most = larger<type>(most, chunk_magnitude<type, true>(source, begin + i, 0));
+    if (i < count)
+        most = larger<type>(most, chunk_magnitude<type, false>(source, begin + i, low_bits(count - i)));
+    return most;
+}
+
+// The largest of each of 16 registers, as dwords in their order: a tree whose steps halve what is left of two registers and
+// put it into one.
+template <FloatType type>
+MOEQ_TIER_INLINE __m512i largest_of_each(const __m512i v[16])
+{
+    __m512i fours[4]; // dwords of four registers, in each 128-bit lane
+    for (int i = 0; i < 4; ++i) {
+        const __m512i* four = v + 4 * i;
+        const __m512i first =
+            larger<type>(_mm512_unpacklo_epi32(four[0], four[1]), _mm512_unpackhi_epi32(four[0], four[1]));
+        const __m512i last =
+            larger<type>(_mm512_unpacklo_epi32(four[2], four[3]), _mm512_unpackhi_epi32(four[2], four[3]));
+        fours[i] = larger<type>(_mm512_unpacklo_epi64(first, last), _mm512_unpackhi_epi64(first, last));
+    }
+    __m512i eights[2];
+    for (int i = 0; i < 2; ++i)
+        eights[i] = larger<type>(_mm512_shuffle_i64x2(fours[2 * i], fours[2 * i + 1], 0x44),
+                                 _mm512_shuffle_i64x2(fours[2 * i], fours[2 * i + 1], 0xEE));
+    const __m512i all = larger<type>(_mm512_shuffle_i64x2(eights[0], eights[1], 0x88),
+                                     _mm512_shuffle_i64x2(eights[0], eights[1], 0xDD));
+    if constexpr (type == kFp32)
+        return all;
+    return _mm512_and_si512(_mm512_max_epu16(all, _mm512_srli_epi32(all, 16)), _mm512_set1_epi32(0xFFFF));
+}
+
+// The widened magnitude bits of `blocks` blocks, the first at element `begin`; `stored` are their magnitudes.
+template <FloatType type>
+MOEQ_TIER_INLINE __m512i widened_blocks(__m512i stored, const void* source, int64_t begin, const int64_t* counts,
+                                        int blocks)
+{
+    if constexpr (type == kFp32)
+        return stored;
+    if constexpr (type == kBf16)
+        return _mm512_slli_epi32(stored, 16);
+    if (_mm512_cmpgt_epu32_mask(stored, _mm512_set1_epi32(0x7C00)) == 0) [[likely]]
+        return _mm512_castps_si512(_mm512_cvtph_ps(_mm512_cvtepi32_epi16(stored)));
+    alignas(64) uint32_t bits[16] = {};
+    for (int b = 0; b < blocks; begin += counts[b++])
+        bits[b] = amax_fp16_one_by_one(static_cast<const uint16_t*>(element_at<type>(source, begin)), counts[b]);
+    return _mm512_load_si512(bits);
+}
+
 } // namespace
 
 } // namespace moeq::cpu::avx512

@@ -5,9 +5,11 @@
 //   is_plain(s)                a scale for which the plain form of apply is right; a NaN that comes out of it has no bits
 //                              that bf16 would round
 //   apply<kind, plain>(v, s)   the decoded values
-//   encode64(t, ..)            the codes of 64 arguments, in the order of load64 (kSplitOrder) or one after another
+//   encode64(t)                the codes of 64 arguments, in the order of load64 (kSplitOrder) or one after another
+//   kSigns, encode64(t, signs) whether it wants to be told the signs, which are cheaper to have before elements are widened
 #pragma once
 
+#include "cpu/avx512/amax.h"
 #include "cpu/avx512/elements.h"
 #include "cpu/kernels.h"
 
@@ -64,7 +66,7 @@ MOEQ_TIER_INLINE MagnitudeTable make_table(const typename Code::Scales& scales)
     return table;
 }
 
-template <class Code, ScaleKind kind, FloatType type, bool kFull, bool kPlain>
+template <class Code, ScaleKind kind, FloatType type, bool kFull, bool kPlain, Stores stores = kCached>
 MOEQ_TIER_INLINE void decode32(const uint8_t* codes, uint32_t mask, const typename Code::Scales& first,
                                const typename Code::Scales& second, void* destination)
 {
@@ -73,131 +75,173 @@ MOEQ_TIER_INLINE void decode32(const uint8_t* codes, uint32_t mask, const typena
     __m512 low;
     __m512 high;
     Code::values32(bytes, &low, &high);
-    store32<type, kFull, !kPlain>(destination, mask, Code::template apply<kind, kPlain>(low, first),
-                                  Code::template apply<kind, kPlain>(high, second));
+    store32<type, kFull, !kPlain, stores>(destination, mask, Code::template apply<kind, kPlain>(low, first),
+                                          Code::template apply<kind, kPlain>(high, second));
 }
 
 // Below this the table costs more than it saves.
 constexpr int64_t kTableCount = 512;
+constexpr int64_t kTableChunk = 4096; // codes that are decoded before it is known whether one has no entry
 
-// As many elements as there are whole groups of 64; returns their number. The scale must be plain and not 0: then a result
-// with the code's sign turned is the negated result.
-template <class Code, ScaleKind kind, FloatType type>
-MOEQ_TIER_INLINE int64_t decode_by_table(const uint8_t* codes, int64_t count, const typename Code::Scales& scales,
-                                         void* destination)
+// `count` codes, a multiple of 64. Returns the lowest of them as signed numbers.
+template <class Code, FloatType type, Stores stores>
+MOEQ_TIER_INLINE __m512i look_up(const uint8_t* codes, int64_t count, const MagnitudeTable& table, char* at)
 {
-    const MagnitudeTable table = make_table<Code, kind, type>(scales);
     // Unpacking works in 128-bit lanes: with the quadwords in this order its two results are in element order.
     const __m512i order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
     const __m512i sign = _mm512_set1_epi8(static_cast<char>(0x80));
-    int64_t i = 0;
-    for (; i + 64 <= count; i += 64) {
+    __m512i lowest = _mm512_setzero_si512();
+#pragma GCC unroll 4
+    for (int64_t i = 0; i < count; i += 64, at += 128) {
         const __m512i bytes = _mm512_permutexvar_epi64(order, _mm512_loadu_si512(codes + i));
-        char* at = static_cast<char*>(element_at<type>(destination, i));
-        if constexpr (Code::kTwosComplement) {
-            // -128 has no magnitude of 7 bits.
-            if (_mm512_cmpeq_epi8_mask(bytes, sign) != 0) [[unlikely]] {
-                decode32<Code, kind, type, true, true>(codes + i, 0, scales, scales, at);
-                decode32<Code, kind, type, true, true>(codes + i + 32, 0, scales, scales, at + 64);
-                continue;
-            }
-        }
+        if constexpr (Code::kTwosComplement)
+            lowest = _mm512_min_epi8(lowest, bytes);
         const __m512i index = Code::kTwosComplement ? _mm512_abs_epi8(bytes) : bytes;
         const __m512i low = _mm512_permutex2var_epi8(table.low[0], index, table.low[1]);
         const __m512i magnitude = _mm512_permutex2var_epi8(table.high[0], index, table.high[1]);
         constexpr int kXorOfAnd = 0x78; // a ^ (b & c)
         const __m512i high = _mm512_ternarylogic_epi32(magnitude, bytes, sign, kXorOfAnd);
-        _mm512_storeu_si512(at, _mm512_unpacklo_epi8(low, high));
-        _mm512_storeu_si512(at + 64, _mm512_unpackhi_epi8(low, high));
+        store512<stores>(at, _mm512_unpacklo_epi8(low, high));
+        store512<stores>(at + 64, _mm512_unpackhi_epi8(low, high));
     }
-    return i;
+    return lowest;
 }
 
-template <class Code, ScaleKind kind, FloatType type, bool kPlain>
+// As many elements as there are whole groups of 64; returns their number. The scale must be plain and not 0: then a result
+// with the code's sign turned is the negated result.
+template <class Code, ScaleKind kind, FloatType type, Stores stores>
+MOEQ_TIER_INLINE int64_t decode_by_table(const uint8_t* codes, int64_t count, const typename Code::Scales& scales,
+                                         void* destination)
+{
+    const MagnitudeTable table = make_table<Code, kind, type>(scales);
+    const int64_t whole = count & ~int64_t{63};
+    for (int64_t i = 0; i < whole; i += kTableChunk) {
+        const int64_t some = whole - i < kTableChunk ? whole - i : kTableChunk;
+        char* at = static_cast<char*>(element_at<type>(destination, i));
+        const __m512i lowest = look_up<Code, type, stores>(codes + i, some, table, at);
+        if constexpr (Code::kTwosComplement) {
+            // -128 has no magnitude of 7 bits.
+            if (_mm512_cmpeq_epi8_mask(lowest, _mm512_set1_epi8(-128)) != 0) [[unlikely]]
+                for (int64_t j = 0; j < some; j += 32)
+                    decode32<Code, kind, type, true, true>(codes + i + j, 0, scales, scales, at + 2 * j);
+        }
+    }
+    return whole;
+}
+
+template <class Code, ScaleKind kind, FloatType type, bool kPlain, Stores stores>
 MOEQ_TIER_INLINE void decode_run(const uint8_t* codes, int64_t count, const typename Code::Scales& scales,
                                  void* destination)
 {
-    int64_t i = 0;
+    int64_t i = unaligned_head<stores, kElementBytes<type>>(destination, count);
+    if (i != 0)
+        decode32<Code, kind, type, false, kPlain>(codes, static_cast<uint32_t>(low_bits(i)), scales, scales,
+                                                  destination);
     if constexpr (type != kFp32 && kPlain) {
-        if (count >= kTableCount && !Code::is_zero(scales))
-            i = decode_by_table<Code, kind, type>(codes, count, scales, destination);
+        if (count - i >= kTableCount && !Code::is_zero(scales))
+            i += decode_by_table<Code, kind, type, stores>(codes + i, count - i, scales,
+                                                           element_at<type>(destination, i));
     }
     for (; i + 32 <= count; i += 32)
-        decode32<Code, kind, type, true, kPlain>(codes + i, 0, scales, scales, element_at<type>(destination, i));
+        decode32<Code, kind, type, true, kPlain, stores>(codes + i, 0, scales, scales,
+                                                         element_at<type>(destination, i));
     if (i < count)
         decode32<Code, kind, type, false, kPlain>(codes + i, static_cast<uint32_t>(low_bits(count - i)), scales, scales,
                                                   element_at<type>(destination, i));
 }
 
-template <class Code, ScaleKind kind, FloatType type>
+template <class Code, ScaleKind kind, FloatType type, Stores stores>
 void decode(const uint8_t* codes, int64_t count, float scale, void* destination)
 {
     const auto scales = Code::template prepare<kind>(_mm512_set1_ps(scale));
     if (Code::is_plain(scales)) [[likely]]
-        decode_run<Code, kind, type, true>(codes, count, scales, destination);
+        decode_run<Code, kind, type, true, stores>(codes, count, scales, destination);
     else
-        decode_run<Code, kind, type, false>(codes, count, scales, destination);
+        decode_run<Code, kind, type, false, kCached>(codes, count, scales, destination);
 }
 
 template <class Code, ScaleKind kind, FloatType type>
+MOEQ_TIER_INLINE void decode_some_columns(const uint8_t* codes, int64_t count, const float* scales, void* destination)
+{
+    const uint32_t mask = static_cast<uint32_t>(low_bits(count));
+    const __m512 first = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask), scales);
+    const __m512 second = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask >> 16), scales + 16);
+    decode32<Code, kind, type, false, false>(codes, mask, Code::template prepare<kind>(first),
+                                             Code::template prepare<kind>(second), destination);
+}
+
+template <class Code, ScaleKind kind, FloatType type, Stores stores>
 void decode_columns(const uint8_t* codes, int64_t count, const float* scales, void* destination)
 {
-    int64_t i = 0;
+    int64_t i = unaligned_head<stores, kElementBytes<type>>(destination, count);
+    if (i != 0)
+        decode_some_columns<Code, kind, type>(codes, i, scales, destination);
     for (; i + 32 <= count; i += 32)
-        decode32<Code, kind, type, true, false>(codes + i, 0, Code::template prepare<kind>(_mm512_loadu_ps(scales + i)),
-                                                Code::template prepare<kind>(_mm512_loadu_ps(scales + i + 16)),
-                                                element_at<type>(destination, i));
-    if (i < count) {
-        const uint32_t mask = static_cast<uint32_t>(low_bits(count - i));
-        const __m512 first = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask), scales + i);
-        const __m512 second = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask >> 16), scales + i + 16);
-        decode32<Code, kind, type, false, false>(codes + i, mask, Code::template prepare<kind>(first),
-                                                 Code::template prepare<kind>(second),
-                                                 element_at<type>(destination, i));
-    }
+        decode32<Code, kind, type, true, false, stores>(
+            codes + i, 0, Code::template prepare<kind>(_mm512_loadu_ps(scales + i)),
+            Code::template prepare<kind>(_mm512_loadu_ps(scales + i + 16)), element_at<type>(destination, i));
+    if (i < count)
+        decode_some_columns<Code, kind, type>(codes + i, count - i, scales + i, element_at<type>(destination, i));
 }
 
 // ---- Encode ----
 
-template <class Code, FloatType type, bool kPrescale, bool kFull>
-MOEQ_TIER_INLINE void encode64(const void* source, int64_t i, uint64_t mask, __m512 prescale, __m512 value,
-                               uint8_t* codes)
+// What one run is encoded with.
+struct RunScale {
+    __m512 prescale;
+    __m512 value;
+};
+
+template <class Code, FloatType type, bool kPrescale, bool kFull, Stores stores = kCached>
+MOEQ_TIER_INLINE void encode64(const void* source, int64_t i, uint64_t mask, const RunScale& scale, uint8_t* codes)
 {
     __m512 t[4];
     load64<type, kFull>(source, i, mask, t);
     for (int part = 0; part < 4; ++part)
-        t[part] = scaled<kPrescale>(t[part], prescale, value);
-    store_bytes<kFull>(codes + i, mask, Code::template encode64<kSplit<type>>(t));
+        t[part] = scaled<kPrescale>(t[part], scale.prescale, scale.value);
+    __m512i bytes;
+    if constexpr (Code::kSigns && type != kFp32 && !kPrescale)
+        bytes = Code::template encode64<kSplit<type>>(t, high_bytes<kFull>(element_at<type>(source, i), mask));
+    else
+        bytes = Code::template encode64<kSplit<type>>(t);
+    store_bytes<kFull, stores>(codes + i, mask, bytes);
 }
 
-template <class Code, FloatType type, bool kPrescale>
-MOEQ_TIER_INLINE void encode_scaled(const void* source, int64_t count, codec::Multiplier multiplier, uint8_t* codes)
+// kFetch: what comes after is asked for, so that its amax and then its codes find it in the first-level cache. Loading it
+// here already would be slower: those loads wait, and what is done here waits behind them.
+template <class Code, FloatType type, bool kPrescale, bool kFetch, Stores stores>
+MOEQ_TIER_INLINE void encode_scaled(const void* source, int64_t count, codec::Multiplier multiplier, const void* next,
+                                    uint8_t* codes)
 {
-    const __m512 prescale = _mm512_set1_ps(multiplier.prescale);
-    const __m512 value = _mm512_set1_ps(multiplier.value);
-    int64_t i = 0;
-    for (; i + 64 <= count; i += 64)
-        encode64<Code, type, kPrescale, true>(source, i, 0, prescale, value, codes);
-    if (i < count)
-        encode64<Code, type, kPrescale, false>(source, i, low_bits(count - i), prescale, value, codes);
-}
-
-template <class Code, FloatType type>
-void encode(const void* source, int64_t count, codec::Multiplier multiplier, uint8_t* codes)
-{
-    if (multiplier.value == 0.0f) {
-        int64_t i = 0;
-        for (; i + 64 <= count; i += 64)
-            _mm512_storeu_si512(codes + i, _mm512_setzero_si512());
-        _mm512_mask_storeu_epi8(codes + i, low_bits(count - i), _mm512_setzero_si512());
-    } else if (multiplier.prescale == 1.0f) {
-        encode_scaled<Code, type, false>(source, count, multiplier, codes);
-    } else {
-        encode_scaled<Code, type, true>(source, count, multiplier, codes);
+    const RunScale scale{_mm512_set1_ps(multiplier.prescale), _mm512_set1_ps(multiplier.value)};
+    int64_t i = unaligned_head<stores, 1>(codes, count);
+    if (i != 0)
+        encode64<Code, type, kPrescale, false>(source, 0, low_bits(i), scale, codes);
+    for (; i + 64 <= count; i += 64) {
+        if constexpr (kFetch)
+            prefetch64<type>(next, i);
+        encode64<Code, type, kPrescale, true, stores>(source, i, 0, scale, codes);
     }
+    if (i < count)
+        encode64<Code, type, kPrescale, false>(source, i, low_bits(count - i), scale, codes);
 }
 
-template <class Code, FloatType type, bool kFull>
+template <class Code, FloatType type, Stores stores>
+uint32_t encode(const void* source, int64_t count, codec::Multiplier multiplier, const void* next, uint8_t* codes)
+{
+    if (multiplier.value == 0.0f)
+        __builtin_memset(codes, 0, static_cast<uint64_t>(count));
+    else if (multiplier.prescale != 1.0f || !(multiplier.value > 0.0f)) // else arguments have the signs of elements
+        encode_scaled<Code, type, true, false, kCached>(source, count, multiplier, nullptr, codes);
+    else if (next != nullptr)
+        encode_scaled<Code, type, false, true, stores>(source, count, multiplier, ahead_of<type>(source, next, count),
+                                                       codes);
+    else
+        encode_scaled<Code, type, false, false, stores>(source, count, multiplier, nullptr, codes);
+    return next != nullptr ? amax_run<type>(next, count) : 0;
+}
+
+template <class Code, FloatType type, bool kFull, Stores stores = kCached>
 MOEQ_TIER_INLINE void encode_columns64(const void* source, int64_t i, uint64_t mask,
                                        const codec::Multiplier* multipliers, uint8_t* codes)
 {
@@ -207,28 +251,37 @@ MOEQ_TIER_INLINE void encode_columns64(const void* source, int64_t i, uint64_t m
         const __m512 x = load16<type, kFull>(source, i + 16 * part, lanes);
         t[part] = code_arguments<kFull>(x, multipliers + i + 16 * part, lanes);
     }
-    store_bytes<kFull>(codes + i, mask, Code::template encode64<false>(t));
+    store_bytes<kFull, stores>(codes + i, mask, Code::template encode64<false>(t));
 }
 
-template <class Code, FloatType type>
+template <class Code, FloatType type, Stores stores>
 void encode_columns(const void* source, int64_t count, const codec::Multiplier* multipliers, uint8_t* codes)
 {
-    int64_t i = 0;
+    int64_t i = unaligned_head<stores, 1>(codes, count);
+    if (i != 0)
+        encode_columns64<Code, type, false>(source, 0, low_bits(i), multipliers, codes);
     for (; i + 64 <= count; i += 64)
-        encode_columns64<Code, type, true>(source, i, 0, multipliers, codes);
+        encode_columns64<Code, type, true, stores>(source, i, 0, multipliers, codes);
     if (i < count)
         encode_columns64<Code, type, false>(source, i, low_bits(count - i), multipliers, codes);
+}
+
+template <class Code, FloatType type, Stores stores>
+void overlay_stores(FormatKernels* kernels)
+{
+    kernels->encode[stores][type] = encode<Code, type, stores>;
+    kernels->encode_columns[stores][type] = encode_columns<Code, type, stores>;
+    kernels->decode[stores][kAbsmax][type] = decode<Code, kAbsmax, type, stores>;
+    kernels->decode[stores][kFactor][type] = decode<Code, kFactor, type, stores>;
+    kernels->decode_columns[stores][kAbsmax][type] = decode_columns<Code, kAbsmax, type, stores>;
+    kernels->decode_columns[stores][kFactor][type] = decode_columns<Code, kFactor, type, stores>;
 }
 
 template <class Code, FloatType type>
 void overlay_type(FormatKernels* kernels)
 {
-    kernels->encode[type] = encode<Code, type>;
-    kernels->encode_columns[type] = encode_columns<Code, type>;
-    kernels->decode[kAbsmax][type] = decode<Code, kAbsmax, type>;
-    kernels->decode[kFactor][type] = decode<Code, kFactor, type>;
-    kernels->decode_columns[kAbsmax][type] = decode_columns<Code, kAbsmax, type>;
-    kernels->decode_columns[kFactor][type] = decode_columns<Code, kFactor, type>;
+    overlay_stores<Code, type, kCached>(kernels);
+    overlay_stores<Code, type, kStreamed>(kernels);
 }
 
 template <class Code>

@@ -19,6 +19,7 @@
 #include "codec/float16.h"
 #include "codec/statistic.h"
 #include "core/dtype.h"
+#include "cpu/kernels.h"
 
 namespace moeq::cpu::avx512 {
 
@@ -99,6 +100,26 @@ MOEQ_TIER_INLINE void load64(const void* source, int64_t i, uint64_t mask, __m51
     }
 }
 
+// So far ahead of what is worked on the source is asked for at least, in bytes.
+constexpr int64_t kAhead = 4096;
+
+// Asks for the lines of 64 elements.
+template <FloatType type>
+MOEQ_TIER_INLINE void prefetch64(const void* source, int64_t i)
+{
+    const char* at = static_cast<const char*>(element_at<type>(source, i));
+    for (int64_t line = 0; line < 64 * kElementBytes<type>; line += 64)
+        _mm_prefetch(at + line, _MM_HINT_T0);
+}
+
+// Where to ask while a run is worked on that `next` follows: short runs look further ahead, as if the next one followed
+// them in memory, which it mostly does.
+template <FloatType type>
+MOEQ_TIER_INLINE const void* ahead_of(const void* source, const void* next, int64_t count)
+{
+    return count * kElementBytes<type> >= kAhead ? next : static_cast<const char*>(source) + kAhead;
+}
+
 // ---- Packing of 4 x 16 dwords, ordered as load64 leaves them, into 64 bytes in element order ----
 
 // Byte `byte` of each dword of two registers, in element order, in the lower half of the result.
@@ -121,6 +142,21 @@ MOEQ_TIER_INLINE __m512i pack_byte(const __m512i v[4])
     return _mm512_inserti64x4(first, _mm512_castsi512_si256(second), 1);
 }
 
+// The high bytes of 64 words in memory: their signs, and the upper bits of their exponents.
+template <bool kFull>
+MOEQ_TIER_INLINE __m512i high_bytes(const void* at, uint64_t mask)
+{
+    static constexpr Bytes64 kOdd = [] {
+        Bytes64 index{};
+        for (int i = 0; i < 64; ++i)
+            index.at[i] = static_cast<uint8_t>(2 * i + 1);
+        return index;
+    }();
+    const __m512i first = load_words<kFull>(at, static_cast<__mmask32>(mask));
+    const __m512i second = load_words<kFull>(static_cast<const char*>(at) + 64, static_cast<__mmask32>(mask >> 32));
+    return _mm512_permutex2var_epi8(first, load_constant(kOdd), second);
+}
+
 // What two rounds of saturating packs leave in each 128-bit lane, put in element order.
 template <bool kSplitOrder>
 constexpr Bytes64 kPackedOrder = [] {
@@ -141,11 +177,32 @@ MOEQ_TIER_INLINE __m512i pack_saturated(const __m512i v[4])
     return _mm512_permutexvar_epi8(load_constant(kPackedOrder<kSplitOrder>), packed);
 }
 
-template <bool kFull>
+// Streamed: `at` is aligned to 64 bytes.
+template <Stores stores>
+MOEQ_TIER_INLINE void store512(void* at, __m512i bits)
+{
+    if constexpr (stores == kStreamed)
+        _mm512_stream_si512(static_cast<__m512i*>(at), bits);
+    else
+        _mm512_storeu_si512(at, bits);
+}
+
+// How many of `count` elements of `bytes` bytes lie in front of the first cache line border: what a kernel that streams
+// the rest stores through the cache.
+template <Stores stores, int64_t bytes>
+MOEQ_TIER_INLINE int64_t unaligned_head(const void* at, int64_t count)
+{
+    if constexpr (stores == kCached)
+        return 0;
+    const int64_t head = static_cast<int64_t>(-reinterpret_cast<uintptr_t>(at) & 63) / bytes;
+    return head < count ? head : count;
+}
+
+template <bool kFull, Stores stores = kCached>
 MOEQ_TIER_INLINE void store_bytes(uint8_t* at, uint64_t mask, __m512i bytes)
 {
     if constexpr (kFull)
-        _mm512_storeu_si512(at, bytes);
+        store512<stores>(at, bytes);
     else
         _mm512_mask_storeu_epi8(at, mask, bytes);
 }
@@ -186,15 +243,15 @@ constexpr Words32 kUpperWords = [] {
     return index;
 }();
 
-// 32 elements from `destination` on; without kFull those of the mask.
-template <FloatType type, bool kFull, bool kWithNan>
+// 32 elements from `destination` on; without kFull those of the mask, never streamed.
+template <FloatType type, bool kFull, bool kWithNan, Stores stores = kCached>
 MOEQ_TIER_INLINE void store32(void* destination, uint32_t mask, __m512 first, __m512 second)
 {
     if constexpr (type == kFp32) {
         float* at = static_cast<float*>(destination);
         if constexpr (kFull) {
-            _mm512_storeu_ps(at, first);
-            _mm512_storeu_ps(at + 16, second);
+            store512<stores>(at, _mm512_castps_si512(first));
+            store512<stores>(at + 16, _mm512_castps_si512(second));
         } else {
             _mm512_mask_storeu_ps(at, static_cast<__mmask16>(mask), first);
             _mm512_mask_storeu_ps(at + 16, static_cast<__mmask16>(mask >> 16), second);
@@ -207,7 +264,7 @@ MOEQ_TIER_INLINE void store32(void* destination, uint32_t mask, __m512 first, __
         else
             words = _mm512_inserti64x4(_mm512_castsi256_si512(round_fp16(first)), round_fp16(second), 1);
         if constexpr (kFull)
-            _mm512_storeu_si512(destination, words);
+            store512<stores>(destination, words);
         else
             _mm512_mask_storeu_epi16(destination, mask, words);
     }

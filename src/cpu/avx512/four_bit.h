@@ -31,8 +31,8 @@ MOEQ_TIER_INLINE __m512i block_table(__m512 values, float absmax)
                                      _mm512_set1_epi32(static_cast<int>(0xFFFF0000u)), kSelect);
 }
 
-// 64 elements from 32 bytes of codes; without kFull the first `count` of them.
-template <FloatType type, bool kFull>
+// 64 elements from 32 bytes of codes; without kFull the first `count` of them, never streamed.
+template <FloatType type, bool kFull, Stores stores = kCached>
 MOEQ_TIER_INLINE void decode64(const uint8_t* codes, int64_t count, __m512i table, void* destination)
 {
     if constexpr (type == kFp32) {
@@ -50,7 +50,7 @@ MOEQ_TIER_INLINE void decode64(const uint8_t* codes, int64_t count, __m512i tabl
             const __m512 results = _mm512_permutexvar_ps(index, _mm512_castsi512_ps(table));
             float* at = static_cast<float*>(destination) + 16 * part;
             if constexpr (kFull)
-                _mm512_storeu_ps(at, results);
+                store512<stores>(at, _mm512_castps_si512(results));
             else
                 _mm512_mask_storeu_ps(at, static_cast<__mmask16>(low_bits(rest)), results);
         }
@@ -65,8 +65,8 @@ MOEQ_TIER_INLINE void decode64(const uint8_t* codes, int64_t count, __m512i tabl
         const __m512i odd = _mm512_permutexvar_epi16(_mm512_add_epi16(words, words), table);
         char* at = static_cast<char*>(destination);
         if constexpr (kFull) {
-            _mm512_storeu_si512(at, _mm512_unpacklo_epi16(even, odd));
-            _mm512_storeu_si512(at + 64, _mm512_unpackhi_epi16(even, odd));
+            store512<stores>(at, _mm512_unpacklo_epi16(even, odd));
+            store512<stores>(at + 64, _mm512_unpackhi_epi16(even, odd));
         } else {
             const uint64_t mask = low_bits(count);
             _mm512_mask_storeu_epi16(at, static_cast<__mmask32>(mask), _mm512_unpacklo_epi16(even, odd));
@@ -87,7 +87,7 @@ MOEQ_TIER_INLINE __m512i pair_table(__m512 values, const float* absmax)
                                      round_finite_bf16(second));
 }
 
-// Bytes to words, for each block of a pair, such that unpacking in 128-bit lanes leaves elements in order.
+// Bytes to words, such that unpacking in 128-bit lanes leaves elements in order: 32 bytes from `first` on.
 template <int first>
 constexpr Bytes64 kBlockWords = [] {
     Bytes64 index{};
@@ -96,32 +96,55 @@ constexpr Bytes64 kBlockWords = [] {
     return index;
 }();
 
-// Pairs of blocks of 64 elements, finite absmax.
-template <FloatType type>
-MOEQ_TIER_INLINE void decode_pairs(const uint8_t* codes, int64_t pairs, const float* absmax, __m512 values, char* at)
+// What is put above the 64 codes of a group, words 0xHL, so that shifting by 4 brings the number of their block in the
+// pair to the bit of the index that chooses it; and that bit alone, for the low nibbles.
+enum class Of { kFirstBlock, kSecondBlock, kHalfEach };
+
+template <Of blocks>
+constexpr Bytes64 kBlockNumber = [] {
+    Bytes64 bytes{};
+    for (int word = 0; word < 32; ++word)
+        bytes.at[2 * word + 1] = blocks == Of::kSecondBlock || (blocks == Of::kHalfEach && word % 8 >= 4) ? 1 : 0;
+    return bytes;
+}();
+template <Of blocks>
+constexpr Bytes64 kBlockBit = [] {
+    Bytes64 bytes{};
+    for (int word = 0; word < 32; ++word)
+        bytes.at[2 * word] = static_cast<uint8_t>(16 * kBlockNumber<blocks>.at[2 * word + 1]);
+    return bytes;
+}();
+
+// 64 elements from the 32 bytes of codes at `first`.
+template <int first, Of blocks, Stores stores>
+MOEQ_TIER_INLINE void decode_group(__m512i bytes, __m512i table, char* at)
 {
     constexpr __mmask64 kLowBytes = 0x5555555555555555u;
-    const __m512i first_words = load_constant(kBlockWords<0>);
-    const __m512i second_words = load_constant(kBlockWords<32>);
-    const __m512i ones = _mm512_set1_epi8(1);
-    const __m512i low_nibble = _mm512_set1_epi16(15);
-    const __m512i block_bit = _mm512_set1_epi16(16);
     constexpr int kAndOr = 0xEA; // (a & b) | c
-    for (int64_t pair = 0; pair < pairs; ++pair, codes += 64, absmax += 2, at += 256) {
+    const __m512i words = _mm512_mask_permutexvar_epi8(load_constant(kBlockNumber<blocks>), kLowBytes,
+                                                       load_constant(kBlockWords<first>), bytes);
+    const __m512i low =
+        _mm512_ternarylogic_epi32(words, _mm512_set1_epi16(15), load_constant(kBlockBit<blocks>), kAndOr);
+    const __m512i even = _mm512_permutexvar_epi16(_mm512_srli_epi16(words, 4), table);
+    const __m512i odd = _mm512_permutexvar_epi16(low, table);
+    store512<stores>(at, _mm512_unpacklo_epi16(even, odd));
+    store512<stores>(at + 64, _mm512_unpackhi_epi16(even, odd));
+}
+
+// Pairs of blocks of 64 or of 32 elements, finite absmax.
+template <FloatType type, int block, Stores stores>
+MOEQ_TIER_INLINE void decode_pairs(const uint8_t* codes, int64_t pairs, const float* absmax, __m512 values, char* at)
+{
+    for (int64_t pair = 0; pair < pairs; ++pair, codes += block, absmax += 2, at += 4 * block) {
         const __m512i table = pair_table<type>(values, absmax);
-        const __m512i bytes = _mm512_loadu_si512(codes);
-        const __m512i first = _mm512_maskz_permutexvar_epi8(kLowBytes, first_words, bytes);
-        // 0x1HL: the one is the upper byte, which the shift brings to the bit that chooses the second block.
-        const __m512i second = _mm512_mask_permutexvar_epi8(ones, kLowBytes, second_words, bytes);
-        const __m512i even = _mm512_permutexvar_epi16(_mm512_srli_epi16(first, 4), table);
-        const __m512i odd = _mm512_permutexvar_epi16(_mm512_and_si512(first, low_nibble), table);
-        _mm512_storeu_si512(at, _mm512_unpacklo_epi16(even, odd));
-        _mm512_storeu_si512(at + 64, _mm512_unpackhi_epi16(even, odd));
-        const __m512i second_odd = _mm512_ternarylogic_epi32(second, low_nibble, block_bit, kAndOr);
-        const __m512i even2 = _mm512_permutexvar_epi16(_mm512_srli_epi16(second, 4), table);
-        const __m512i odd2 = _mm512_permutexvar_epi16(second_odd, table);
-        _mm512_storeu_si512(at + 128, _mm512_unpacklo_epi16(even2, odd2));
-        _mm512_storeu_si512(at + 192, _mm512_unpackhi_epi16(even2, odd2));
+        if constexpr (block == 64) {
+            const __m512i bytes = _mm512_loadu_si512(codes);
+            decode_group<0, Of::kFirstBlock, stores>(bytes, table, at);
+            decode_group<32, Of::kSecondBlock, stores>(bytes, table, at + 128);
+        } else {
+            const __m256i half = _mm256_loadu_si256(static_cast<const __m256i*>(static_cast<const void*>(codes)));
+            decode_group<0, Of::kHalfEach, stores>(_mm512_castsi256_si512(half), table, at);
+        }
     }
 }
 
@@ -134,23 +157,27 @@ MOEQ_TIER_INLINE int64_t finite_blocks(const float* absmax, int64_t blocks)
     return _mm512_cmpeq_epi32_mask(_mm512_and_si512(bits, exponent), exponent) == 0 ? most : 0;
 }
 
-template <class Code, FloatType type>
-void decode_blocks(const uint8_t* codes, int64_t begin, int64_t end, const float* absmax, int64_t block,
-                   void* destination)
+// Streamed: every whole group of 64 elements goes to a border of cache lines.
+template <class Code, FloatType type, Stores stores>
+MOEQ_TIER_INLINE void decode_range(const uint8_t* codes, int64_t begin, int64_t end, const float* absmax, int64_t block,
+                                   char* at)
 {
     const __m512 values = _mm512_castsi512_ps(_mm512_loadu_si512(Code::kValues.bits));
-    char* at = static_cast<char*>(destination);
     int64_t i = begin;
     int64_t left = begin < end ? block - begin % block : 0; // of the block
     absmax += begin / block;
     while (i < end) {
         const int64_t rest = end - i;
         if constexpr (type != kFp32) {
-            const int64_t blocks = block == 64 && left == 64 ? finite_blocks(absmax, rest / 64) : 0;
+            const bool pairs = left == block && (block == 64 || block == 32);
+            const int64_t blocks = pairs ? finite_blocks(absmax, rest / block) : 0;
             if (blocks != 0) {
-                decode_pairs<type>(codes + i / 2, blocks / 2, absmax, values, at);
-                i += 64 * blocks;
-                at += 64 * kElementBytes<type> * blocks;
+                if (block == 64)
+                    decode_pairs<type, 64, stores>(codes + i / 2, blocks / 2, absmax, values, at);
+                else
+                    decode_pairs<type, 32, stores>(codes + i / 2, blocks / 2, absmax, values, at);
+                i += block * blocks;
+                at += block * kElementBytes<type> * blocks;
                 absmax += blocks;
                 continue;
             }
@@ -167,7 +194,7 @@ void decode_blocks(const uint8_t* codes, int64_t begin, int64_t end, const float
             --count;
         }
         for (; count >= 64; count -= 64, i += 64, at += 64 * kElementBytes<type>)
-            decode64<type, true>(codes + i / 2, 64, table, at);
+            decode64<type, true, stores>(codes + i / 2, 64, table, at);
         if (count > 0) {
             decode64<type, false>(codes + i / 2, count, table, at);
             at += count * kElementBytes<type>;
@@ -176,33 +203,59 @@ void decode_blocks(const uint8_t* codes, int64_t begin, int64_t end, const float
     }
 }
 
-// ---- Encode ----
-
-template <FloatType type, bool kFull>
-MOEQ_TIER_INLINE __m512i chunk_magnitude(const void* source, int64_t i, uint64_t mask)
-{
-    constexpr int kRegisters = 64 / kLanes<type>;
-    __m512i most = _mm512_setzero_si512();
-    for (int r = 0; r < kRegisters; ++r) {
-        const void* at = element_at<type>(source, i + r * kLanes<type>);
-        const __m512i elements = kFull ? _mm512_loadu_si512(at) : load_masked<type>(at, mask >> (r * kLanes<type>));
-        most = larger<type>(most, magnitudes<type>(elements));
+// Bytes that are made in the first-level cache, in the lines' own order, and streamed from there.
+template <int64_t bytes>
+class Staged {
+public:
+    // As far behind a cache line's border as the destination is.
+    explicit Staged(const void* destination)
+        : phase_(static_cast<int64_t>(reinterpret_cast<uintptr_t>(destination) & 63))
+    {
     }
-    return most;
+    void* data() { return buffer_ + phase_; }
+    int64_t capacity() const { return bytes - phase_; }
+
+    void stream(void* destination, int64_t count) const
+    {
+        const uint8_t* from = buffer_ + phase_;
+        auto* to = static_cast<uint8_t*>(destination);
+        const int64_t head = unaligned_head<kStreamed, 1>(to, count);
+        __builtin_memcpy(to, from, static_cast<uint64_t>(head));
+        int64_t i = head;
+        for (; i + 64 <= count; i += 64)
+            store512<kStreamed>(to + i, _mm512_load_si512(from + i));
+        __builtin_memcpy(to + i, from + i, static_cast<uint64_t>(count - i));
+    }
+
+private:
+    int64_t phase_;
+    alignas(64) uint8_t buffer_[static_cast<uint64_t>(bytes)];
+};
+
+template <class Code, FloatType type, Stores stores>
+void decode_blocks(const uint8_t* codes, int64_t begin, int64_t end, const float* absmax, int64_t block,
+                   void* destination)
+{
+    char* at = static_cast<char*>(destination);
+    if constexpr (stores == kCached) {
+        decode_range<Code, type, kCached>(codes, begin, end, absmax, block, at);
+    } else if (reinterpret_cast<uintptr_t>(at) % 64 == 0 && begin % 32 == 0 && block % 32 == 0) {
+        decode_range<Code, type, kStreamed>(codes, begin, end, absmax, block, at);
+    } else {
+        while (begin < end) {
+            Staged<4096> staged(at);
+            const int64_t most = staged.capacity() / kElementBytes<type>;
+            const int64_t count = end - begin < most ? end - begin : most;
+            decode_range<Code, type, kCached>(codes, begin, begin + count, absmax, block,
+                                              static_cast<char*>(staged.data()));
+            staged.stream(at, count * kElementBytes<type>);
+            begin += count;
+            at += count * kElementBytes<type>;
+        }
+    }
 }
 
-template <FloatType type>
-MOEQ_TIER_INLINE uint32_t block_amax(const void* source, int64_t begin, int64_t count)
-{
-    __m512i most = _mm512_setzero_si512();
-    int64_t i = 0;
-    for (; i + 64 <= count; i += 64)
-        most = larger<type>(most, chunk_magnitude<type, true>(source, begin + i, 0));
-    if (i < count)
-        most = larger<type>(most, chunk_magnitude<type, false>(source, begin + i, low_bits(count - i)));
-    return widened<type>(type == kFp32 ? largest_dword(most) : largest_word(most), element_at<type>(source, begin),
-                         count);
-}
+// ---- Encode ----
 
 template <class Code, FloatType type, bool kPrescale, bool kFull>
 MOEQ_TIER_INLINE void encode_chunk(const void* source, int64_t i, int64_t count, const typename Code::Search& search,
@@ -218,9 +271,9 @@ MOEQ_TIER_INLINE void encode_chunk(const void* source, int64_t i, int64_t count,
     const __m512i words = _mm512_maddubs_epi16(nibbles, _mm512_set1_epi16(0x0110));
     const __m256i bytes = _mm512_cvtepi16_epi8(words);
     if constexpr (kFull)
-        _mm256_storeu_si256(static_cast<__m256i*>(static_cast<void*>(codes + i / 2)), bytes);
+        _mm256_storeu_si256(static_cast<__m256i*>(static_cast<void*>(codes)), bytes);
     else
-        _mm256_mask_storeu_epi8(codes + i / 2, static_cast<__mmask32>(low_bits((count + 1) / 2)), bytes);
+        _mm256_mask_storeu_epi8(codes, static_cast<__mmask32>(low_bits((count + 1) / 2)), bytes);
 }
 
 template <class Code, FloatType type, bool kPrescale>
@@ -230,10 +283,13 @@ MOEQ_TIER_INLINE void encode_block(const void* source, int64_t begin, int64_t co
     const __m512 prescales = _mm512_set1_ps(prescale);
     const __m512 values = _mm512_set1_ps(value);
     int64_t i = 0;
-    for (; i + 64 <= count; i += 64)
-        encode_chunk<Code, type, kPrescale, true>(source, begin + i, 64, search, prescales, values, codes);
+    for (; i + 64 <= count; i += 64) {
+        prefetch64<type>(element_at<type>(source, begin + i), kAhead / kElementBytes<type>);
+        encode_chunk<Code, type, kPrescale, true>(source, begin + i, 64, search, prescales, values, codes + i / 2);
+    }
     if (i < count)
-        encode_chunk<Code, type, kPrescale, false>(source, begin + i, count - i, search, prescales, values, codes);
+        encode_chunk<Code, type, kPrescale, false>(source, begin + i, count - i, search, prescales, values,
+                                                   codes + i / 2);
 }
 
 // codec::unit_multiplier for 16 blocks, whose absmax it stores. Returns the lanes that have a prescale.
@@ -248,26 +304,42 @@ MOEQ_TIER_INLINE __mmask16 store_multipliers(__m512i bits, float* values)
     return tiny & nonzero;
 }
 
+constexpr int64_t kGroup = 4096; // elements, at least one block, whose statistics are taken before they are encoded
+
+// Some blocks on their way, at most 16: their statistics first, then their codes.
 template <class Code, FloatType type>
-uint32_t encode_blocks(const void* source, int64_t count, int64_t block, float* absmax, uint8_t* codes)
-{
-    const typename Code::Search search = Code::make_search();
-    __m512i most = _mm512_setzero_si512();
-    // 16 blocks at a time: first their statistics, then their codes.
-    for (int64_t first = 0; first < count;) {
-        alignas(64) uint32_t bits[16] = {};
-        alignas(64) float values[16];
-        int64_t counts[16];
-        int blocks = 0;
-        for (int64_t i = first; blocks < 16 && i < count; i += block, ++blocks) {
+struct BlockGroup {
+    int blocks = 0;
+    int64_t counts[16];
+    alignas(64) float values[16];
+    __mmask16 tiny; // blocks whose elements are scaled by 2^100 first
+
+    // Returns the magnitudes. The first block begins at element `first` of `count`.
+    MOEQ_TIER_INLINE __m512i measure(const void* source, int64_t first, int64_t count, int64_t block, int most_blocks)
+    {
+        __m512i folded[16] = {};
+        for (int64_t i = first; blocks < most_blocks && i < count; i += block, ++blocks) {
             counts[blocks] = count - i < block ? count - i : block;
-            bits[blocks] = block_amax<type>(source, i, counts[blocks]);
+            folded[blocks] = block_magnitudes<type>(source, i, counts[blocks]);
         }
-        const __m512i statistics = _mm512_load_si512(bits);
-        most = _mm512_max_epu32(most, statistics);
-        _mm512_mask_storeu_epi32(absmax, static_cast<__mmask16>(low_bits(blocks)), statistics);
-        absmax += blocks;
-        const __mmask16 tiny = store_multipliers(statistics, values);
+        return settle(largest_of_each<type>(folded), source, first);
+    }
+
+    // 16 blocks of 64.
+    MOEQ_TIER_INLINE __m512i measure_full(const void* source, int64_t first)
+    {
+        __m512i folded[16];
+        for (int b = 0; b < 16; ++b) {
+            counts[b] = 64;
+            folded[b] = chunk_magnitude<type, true>(source, first + 64 * b, 0);
+        }
+        blocks = 16;
+        return settle(largest_of_each<type>(folded), source, first);
+    }
+
+    MOEQ_TIER_INLINE void encode(const void* source, int64_t first, const typename Code::Search& search,
+                                 uint8_t* codes) const
+    {
         for (int b = 0; b < blocks; ++b) {
             const float prescale = codec::float_from_bits(codec::kTinyPrescaleBits);
             if ((tiny >> b & 1) != 0) [[unlikely]]
@@ -275,7 +347,61 @@ uint32_t encode_blocks(const void* source, int64_t count, int64_t block, float* 
             else
                 encode_block<Code, type, false>(source, first, counts[b], search, 1.0f, values[b], codes);
             first += counts[b];
+            codes += counts[b] / 2;
         }
+    }
+
+    // 16 blocks of 64, none of them tiny.
+    MOEQ_TIER_INLINE void encode_full(const void* source, int64_t first, const typename Code::Search& search,
+                                      uint8_t* codes) const
+    {
+        const __m512 one = _mm512_set1_ps(1.0f);
+#pragma GCC unroll 2
+        for (int b = 0; b < 16; ++b) {
+            prefetch64<type>(element_at<type>(source, first + 64 * b), kAhead / kElementBytes<type>);
+            encode_chunk<Code, type, false, true>(source, first + 64 * b, 64, search, one, _mm512_set1_ps(values[b]),
+                                                  codes + 32 * b);
+        }
+    }
+
+private:
+    MOEQ_TIER_INLINE __m512i settle(__m512i stored, const void* source, int64_t first)
+    {
+        const __m512i statistics = widened_blocks<type>(stored, source, first, counts, blocks);
+        tiny = store_multipliers(statistics, values);
+        return statistics;
+    }
+};
+
+template <class Code, FloatType type, Stores stores>
+uint32_t encode_blocks(const void* source, int64_t count, int64_t block, float* absmax, uint8_t* codes)
+{
+    if constexpr (stores == kStreamed) {
+        if (block > kGroup)
+            return encode_blocks<Code, type, kCached>(source, count, block, absmax, codes);
+    }
+    const typename Code::Search search = Code::make_search();
+    const int most_blocks = block >= kGroup ? 1 : block > kGroup / 16 ? static_cast<int>(kGroup / block) : 16;
+    __m512i most = _mm512_setzero_si512();
+    for (int64_t first = 0; first < count;) {
+        const bool full = block == 64 && count - first >= 16 * 64;
+        BlockGroup<Code, type> group;
+        const __m512i statistics =
+            full ? group.measure_full(source, first) : group.measure(source, first, count, block, most_blocks);
+        most = _mm512_max_epu32(most, statistics);
+        _mm512_mask_storeu_epi32(absmax, static_cast<__mmask16>(low_bits(group.blocks)), statistics);
+        absmax += group.blocks;
+        uint8_t* const destination = codes + first / 2;
+        Staged<kGroup / 2 + 64> staged(destination);
+        auto* at = stores == kStreamed ? static_cast<uint8_t*>(staged.data()) : destination;
+        if (full && group.tiny == 0) [[likely]]
+            group.encode_full(source, first, search, at);
+        else
+            group.encode(source, first, search, at);
+        const int64_t elements = block * group.blocks < count - first ? block * group.blocks : count - first;
+        if constexpr (stores == kStreamed)
+            staged.stream(destination, (elements + 1) / 2);
+        first += elements;
     }
     return largest_dword(most);
 }
@@ -283,8 +409,10 @@ uint32_t encode_blocks(const void* source, int64_t count, int64_t block, float* 
 template <class Code, FloatType type>
 void overlay_type(FormatKernels* kernels)
 {
-    kernels->encode_blocks[type] = encode_blocks<Code, type>;
-    kernels->decode_blocks[type] = decode_blocks<Code, type>;
+    kernels->encode_blocks[kCached][type] = encode_blocks<Code, type, kCached>;
+    kernels->encode_blocks[kStreamed][type] = encode_blocks<Code, type, kStreamed>;
+    kernels->decode_blocks[kCached][type] = decode_blocks<Code, type, kCached>;
+    kernels->decode_blocks[kStreamed][type] = decode_blocks<Code, type, kStreamed>;
 }
 
 template <class Code>

@@ -57,6 +57,7 @@ struct E5m2 {
 template <class Layout>
 struct Code {
     static constexpr bool kTwosComplement = false;
+    static constexpr bool kSigns = true;
 
     struct Scales {
         __m512 scale;
@@ -97,39 +98,59 @@ struct Code {
     static constexpr int kShift = 23 - Layout::kMantissaBits;
     static constexpr int kExcess = (127 + kShift + 1 - Layout::kBias) << Layout::kMantissaBits;
 
-    MOEQ_TIER_INLINE static __m512i round(__m512 t)
+    // Of a magnitude that is at most kMax. Positive floats are ordered like their bits, and integers cost less.
+    MOEQ_TIER_INLINE static __m512i round(__m512i magnitude)
     {
-        const __m512 magnitude = _mm512_min_ps(_mm512_abs_ps(t), _mm512_set1_ps(Layout::kMax));
-        const __m512 exponent = _mm512_and_ps(magnitude, _mm512_castsi512_ps(_mm512_set1_epi32(0x7F800000)));
-        constexpr float kSmallestNormal = codec::float_from_bits(static_cast<uint32_t>(128 - Layout::kBias) << 23);
-        const __m512 power = _mm512_max_ps(exponent, _mm512_set1_ps(kSmallestNormal));
+        const __m512i exponent = _mm512_and_si512(magnitude, _mm512_set1_epi32(0x7F800000));
+        const __m512i power = _mm512_max_epi32(
+            exponent, _mm512_set1_epi32(static_cast<int>(static_cast<uint32_t>(128 - Layout::kBias) << 23)));
         // The product is exact.
-        const __m512 sum = _mm512_fmadd_ps(power, _mm512_set1_ps(static_cast<float>(1 << kShift)), magnitude);
+        const __m512 sum = _mm512_fmadd_ps(_mm512_castsi512_ps(power), _mm512_set1_ps(static_cast<float>(1 << kShift)),
+                                           _mm512_castsi512_ps(magnitude));
         const __m512i bits = _mm512_castps_si512(sum);
         return _mm512_add_epi32(bits, _mm512_srli_epi32(bits, kShift));
     }
 
+    // signs: where bit 7 of each byte is the sign of its argument.
     template <bool kSplitOrder>
-    MOEQ_TIER_INLINE static __m512i encode64(const __m512 arguments[4])
+    MOEQ_TIER_INLINE static __m512i encode64(const __m512 t[4], __m512i signs)
     {
-        __m512 t[4] = {arguments[0], arguments[1], arguments[2], arguments[3]};
-        const __mmask16 nan =
-            _mm512_cmp_ps_mask(t[0], t[1], _CMP_UNORD_Q) | _mm512_cmp_ps_mask(t[2], t[3], _CMP_UNORD_Q);
-        if (nan != 0) [[unlikely]] {
+        __m512i magnitude[4];
+        for (int part = 0; part < 4; ++part)
+            magnitude[part] = _mm512_and_si512(_mm512_castps_si512(t[part]), _mm512_set1_epi32(0x7FFFFFFF));
+        const __m512i largest = _mm512_max_epi32(_mm512_max_epi32(magnitude[0], magnitude[1]),
+                                                 _mm512_max_epi32(magnitude[2], magnitude[3]));
+        constexpr int kMaxBits = static_cast<int>(codec::float_bits(Layout::kMax));
+        // Beyond the largest number, or NaN: only where the scale is not that of these elements, or through rounding.
+        if (_mm512_cmpgt_epi32_mask(largest, _mm512_set1_epi32(kMaxBits)) != 0) [[unlikely]] {
+            for (int part = 0; part < 4; ++part) {
+                const __mmask16 nan = _mm512_cmpgt_epi32_mask(
+                    magnitude[part], _mm512_set1_epi32(static_cast<int>(codec::kNonfiniteBits)));
+                magnitude[part] = _mm512_min_epi32(magnitude[part], _mm512_set1_epi32(kMaxBits));
+                magnitude[part] = _mm512_mask_mov_epi32(magnitude[part], nan, _mm512_setzero_si512());
+            }
+            __m512i ordered[4];
             for (int part = 0; part < 4; ++part)
-                t[part] = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(t[part], t[part], _CMP_ORD_Q), t[part]);
+                ordered[part] = _mm512_maskz_mov_epi32(_mm512_cmp_ps_mask(t[part], t[part], _CMP_ORD_Q),
+                                                       _mm512_castps_si512(t[part]));
+            signs = pack_byte<kSplitOrder, 3>(ordered);
         }
         __m512i rounded[4];
-        __m512i bits[4];
-        for (int part = 0; part < 4; ++part) {
-            rounded[part] = round(t[part]);
-            bits[part] = _mm512_castps_si512(t[part]);
-        }
-        const __m512i magnitude =
+        for (int part = 0; part < 4; ++part)
+            rounded[part] = round(magnitude[part]);
+        const __m512i codes =
             _mm512_sub_epi8(pack_byte<kSplitOrder, 0>(rounded), _mm512_set1_epi8(static_cast<char>(kExcess & 0xFF)));
-        const __m512i signs = pack_byte<kSplitOrder, 3>(bits);
         constexpr int kOrOfAnd = 0xF8; // a | (b & c)
-        return _mm512_ternarylogic_epi32(magnitude, signs, _mm512_set1_epi8(static_cast<char>(0x80)), kOrOfAnd);
+        return _mm512_ternarylogic_epi32(codes, signs, _mm512_set1_epi8(static_cast<char>(0x80)), kOrOfAnd);
+    }
+
+    template <bool kSplitOrder>
+    MOEQ_TIER_INLINE static __m512i encode64(const __m512 t[4])
+    {
+        __m512i bits[4];
+        for (int part = 0; part < 4; ++part)
+            bits[part] = _mm512_castps_si512(t[part]);
+        return encode64<kSplitOrder>(t, pack_byte<kSplitOrder, 3>(bits));
     }
 };
 

@@ -20,6 +20,7 @@ constexpr Values128 kValues = [] {
 
 struct Code {
     static constexpr bool kTwosComplement = true;
+    static constexpr bool kSigns = false;
 
     // `large`: the lanes whose absmax is so large that code * absmax could overflow; their scale holds absmax * 2^-8.
     struct Scales {

@@ -24,6 +24,8 @@ typedef int32_t moeq_status;
 typedef struct moeq_context moeq_context;
 typedef struct moeq_qtensor moeq_qtensor;
 typedef struct moeq_builder moeq_builder;
+typedef struct moeq_reader moeq_reader;
+typedef struct moeq_writer moeq_writer;
 typedef struct moeq_blob moeq_blob;
 #define MOEQ_OK 0
 #define MOEQ_ERROR_ARGUMENT -10
@@ -93,6 +95,18 @@ MOEQ_API void        moeq_blob_destroy(moeq_blob *blob);
 #define MOEQ_DTYPE_UINT8 0x10801
 #define MOEQ_DTYPE_INT32 0x12000
 #define MOEQ_DTYPE_INT64 0x14000
+#define MOEQ_DTYPE_BOOL 0x10806
+#define MOEQ_DTYPE_INT16 0x11000
+#define MOEQ_DTYPE_UINT16 0x11001
+#define MOEQ_DTYPE_UINT32 0x12001
+#define MOEQ_DTYPE_UINT64 0x14001
+#define MOEQ_DTYPE_FP8_E8M0 0x1080E
+#define MOEQ_DTYPE_FP8_E4M3FNUZ 0x1080B
+#define MOEQ_DTYPE_FP8_E5M2FNUZ 0x1080D
+#define MOEQ_DTYPE_FP6_E2M3 0x1060F
+#define MOEQ_DTYPE_FP6_E3M2 0x10610
+#define MOEQ_DTYPE_FP4_E2M1 0x10411
+#define MOEQ_DTYPE_COMPLEX64 0x14005
 #define MOEQ_SEEN_NAN 1
 #define MOEQ_SEEN_INF 2
 #define MOEQ_SEEN_BAD_EXPERT 4
@@ -223,9 +237,12 @@ typedef struct moeq_qtensor_info {
     uint64_t generation;
     void    *home_stream;
 } moeq_qtensor_info;
+#define MOEQ_STORES_AUTO 0
+#define MOEQ_STORES_CACHED 1
+#define MOEQ_STORES_STREAMED 2
 typedef struct moeq_region {
     uint32_t struct_size;
-    uint32_t reserved;
+    int32_t  stores;
     const int64_t *experts;
     int64_t  expert_count;
     const struct DLManagedTensorVersioned *expert_ids;
@@ -315,6 +332,129 @@ MOEQ_API moeq_status moeq_reduce_axes(int32_t ndim, const int32_t *quant_axes, i
 MOEQ_API moeq_status moeq_scale_from_amax(const moeq_context *context, const struct DLManagedTensorVersioned *amax,
                                           const moeq_spec *spec, void *stream,
                                           struct DLManagedTensorVersioned *destination, moeq_error *err);
+#define MOEQ_DIALECT_NATIVE 0
+#define MOEQ_DIALECT_BITSANDBYTES 1
+#define MOEQ_DIALECT_COMPRESSED_TENSORS 2
+#define MOEQ_DIALECT_HF_FP8 3
+#define MOEQ_DIALECT_NONE -1
+#define MOEQ_STAGE_READ 1
+#define MOEQ_STAGE_QUANTIZE 2
+#define MOEQ_STAGE_WRITE 3
+#define MOEQ_STAGE_VERIFY 4
+typedef struct moeq_progress {
+    uint32_t struct_size;
+    int32_t  stage;
+    const char *name;
+    int64_t  bytes_done, bytes_total;
+} moeq_progress;
+typedef int32_t (*moeq_progress_fn)(const moeq_progress *progress, void *user);
+#define MOEQ_READER_MMAP 1
+#define MOEQ_READER_LENIENT 2
+typedef struct moeq_reader_options {
+    uint32_t struct_size;
+    int32_t  flags;
+    int64_t  header_limit;
+    const char *patterns;
+} moeq_reader_options;
+typedef struct moeq_reader_info {
+    uint32_t struct_size;
+    int32_t  dialect;
+    int64_t  tensor_count, stack_count, file_count;
+    int64_t  bytes;
+} moeq_reader_info;
+typedef struct moeq_tensor_info {
+    uint32_t struct_size;
+    int32_t  dtype;
+    int32_t  ndim;
+    int32_t  component;
+    int64_t  shape[8];
+    const char *name;
+    int64_t  bytes;
+    int64_t  file;
+    int64_t  stack;
+    int64_t  expert, row, column;
+} moeq_tensor_info;
+typedef struct moeq_stack_info {
+    uint32_t struct_size;
+    int32_t  dtype;
+    int32_t  layout;
+    int32_t  scale_axis;
+    int32_t  quantized;
+    int32_t  fused;
+    const char *name;
+    int64_t  shape[3];
+    int64_t  bytes;
+} moeq_stack_info;
+typedef struct moeq_load_options {
+    uint32_t struct_size;
+    int32_t  device_type;
+    int32_t  device_id;
+    int32_t  tp_rank;
+    int32_t  tp_size;
+    int32_t  reserved;
+    int64_t  expert_begin;
+    int64_t  expert_end;
+    const moeq_spec *spec;
+    const struct DLManagedTensorVersioned *amax;
+    moeq_progress_fn progress;
+    void *progress_user;
+} moeq_load_options;
+MOEQ_API moeq_status moeq_reader_open(const moeq_context *context, const char *path, const moeq_reader_options *options,
+                                      moeq_reader **out, moeq_error *err);
+MOEQ_API void        moeq_reader_destroy(moeq_reader *reader);
+MOEQ_API moeq_status moeq_reader_get_info(const moeq_reader *reader, moeq_reader_info *out, moeq_error *err);
+MOEQ_API moeq_status moeq_reader_get_tensor(const moeq_reader *reader, int64_t tensor, moeq_tensor_info *out,
+                                            moeq_error *err);
+MOEQ_API moeq_status moeq_reader_get_stack(const moeq_reader *reader, int64_t stack, moeq_stack_info *out,
+                                           moeq_error *err);
+MOEQ_API moeq_status moeq_reader_get_stack_spec(const moeq_reader *reader, int64_t stack, moeq_spec *out,
+                                                moeq_error *err);
+MOEQ_API moeq_status moeq_reader_find(const moeq_reader *reader, const char *name, int64_t *out_tensor,
+                                      int64_t *out_stack, moeq_error *err);
+MOEQ_API moeq_status moeq_reader_read(const moeq_reader *reader, int64_t tensor, int64_t begin,
+                                      struct DLManagedTensorVersioned *destination, moeq_error *err);
+MOEQ_API moeq_status moeq_reader_load(const moeq_reader *reader, int64_t stack, const moeq_load_options *options,
+                                      void *stream, moeq_qtensor **out, moeq_error *err);
+MOEQ_API moeq_status moeq_reader_metadata(const moeq_reader *reader, moeq_blob **out, moeq_error *err);
+MOEQ_API moeq_status moeq_reader_verify(const moeq_reader *reader, moeq_progress_fn progress, void *user,
+                                        moeq_blob **out, moeq_error *err);
+#define MOEQ_WRITER_NOT_DURABLE 1
+typedef struct moeq_writer_options {
+    uint32_t struct_size;
+    int32_t  dialect;
+    int32_t  flags;
+    int32_t  reserved;
+    const char *metadata;
+} moeq_writer_options;
+MOEQ_API moeq_status moeq_writer_create(const moeq_context *context, const char *path,
+                                        const moeq_writer_options *options, moeq_writer **out, moeq_error *err);
+MOEQ_API moeq_status moeq_writer_declare(moeq_writer *writer, const char *name, const moeq_spec *spec, int32_t dtype,
+                                         int32_t ndim, const int64_t *shape, moeq_error *err);
+MOEQ_API moeq_status moeq_writer_put(moeq_writer *writer, const char *name,
+                                     const struct DLManagedTensorVersioned *tensor, void *stream, moeq_error *err);
+MOEQ_API moeq_status moeq_writer_put_qtensor(moeq_writer *writer, const char *name, const moeq_qtensor *qtensor,
+                                             void *stream, moeq_error *err);
+MOEQ_API moeq_status moeq_writer_commit(moeq_writer *writer, moeq_error *err);
+MOEQ_API void        moeq_writer_destroy(moeq_writer *writer);
+#define MOEQ_CONVERT_UNITS 1
+#define MOEQ_CONVERT_FINISH 2
+typedef struct moeq_convert_options {
+    uint32_t struct_size;
+    int32_t  dialect;
+    int32_t  steps;
+    int32_t  flags;
+    const moeq_spec *spec;
+    const char *rules;
+    const char *patterns;
+    int64_t  unit_begin;
+    int64_t  unit_end;
+    moeq_progress_fn progress;
+    void *progress_user;
+} moeq_convert_options;
+MOEQ_API moeq_status moeq_convert_plan(const moeq_context *context, const char *source, const char *target,
+                                       const moeq_convert_options *options, moeq_blob **out, moeq_error *err);
+MOEQ_API moeq_status moeq_convert(const moeq_context *context, const char *source, const char *target,
+                                  const moeq_convert_options *options, moeq_error *err);
 /* [moeq.end] */
 #ifdef __cplusplus
 }

@@ -55,6 +55,18 @@ pub const MOEQ_DTYPE_INT8: i32 = 67584;
 pub const MOEQ_DTYPE_UINT8: i32 = 67585;
 pub const MOEQ_DTYPE_INT32: i32 = 73728;
 pub const MOEQ_DTYPE_INT64: i32 = 81920;
+pub const MOEQ_DTYPE_BOOL: i32 = 67590;
+pub const MOEQ_DTYPE_INT16: i32 = 69632;
+pub const MOEQ_DTYPE_UINT16: i32 = 69633;
+pub const MOEQ_DTYPE_UINT32: i32 = 73729;
+pub const MOEQ_DTYPE_UINT64: i32 = 81921;
+pub const MOEQ_DTYPE_FP8_E8M0: i32 = 67598;
+pub const MOEQ_DTYPE_FP8_E4M3FNUZ: i32 = 67595;
+pub const MOEQ_DTYPE_FP8_E5M2FNUZ: i32 = 67597;
+pub const MOEQ_DTYPE_FP6_E2M3: i32 = 67087;
+pub const MOEQ_DTYPE_FP6_E3M2: i32 = 67088;
+pub const MOEQ_DTYPE_FP4_E2M1: i32 = 66577;
+pub const MOEQ_DTYPE_COMPLEX64: i32 = 81925;
 pub const MOEQ_SEEN_NAN: i32 = 1;
 pub const MOEQ_SEEN_INF: i32 = 2;
 pub const MOEQ_SEEN_BAD_EXPERT: i32 = 4;
@@ -96,6 +108,9 @@ pub const MOEQ_COMPONENT_NESTED_MAP: i32 = 4;
 pub const MOEQ_COMPONENT_NESTED_OFFSET: i32 = 5;
 pub const MOEQ_COMPONENT_CODE_MAP: i32 = 6;
 pub const MOEQ_COMPONENT_GLOBAL_SCALE: i32 = 7;
+pub const MOEQ_STORES_AUTO: i32 = 0;
+pub const MOEQ_STORES_CACHED: i32 = 1;
+pub const MOEQ_STORES_STREAMED: i32 = 2;
 pub const MOEQ_METRIC_MAX_ERROR: i32 = 0;
 pub const MOEQ_METRIC_RMSE: i32 = 1;
 pub const MOEQ_METRIC_RMSE_OVER_SCALE: i32 = 2;
@@ -110,6 +125,20 @@ pub const MOEQ_REDUCE_ACCUMULATE: i32 = 2;
 pub const MOEQ_REDUCE_SQUEEZE_SCALAR: i32 = 4;
 pub const MOEQ_REDUCE_EMPTY_IS_ALL: i32 = 8;
 pub const MOEQ_REDUCE_WRAP_INTEGERS: i32 = 16;
+pub const MOEQ_DIALECT_NATIVE: i32 = 0;
+pub const MOEQ_DIALECT_BITSANDBYTES: i32 = 1;
+pub const MOEQ_DIALECT_COMPRESSED_TENSORS: i32 = 2;
+pub const MOEQ_DIALECT_HF_FP8: i32 = 3;
+pub const MOEQ_DIALECT_NONE: i32 = -1;
+pub const MOEQ_STAGE_READ: i32 = 1;
+pub const MOEQ_STAGE_QUANTIZE: i32 = 2;
+pub const MOEQ_STAGE_WRITE: i32 = 3;
+pub const MOEQ_STAGE_VERIFY: i32 = 4;
+pub const MOEQ_READER_MMAP: i32 = 1;
+pub const MOEQ_READER_LENIENT: i32 = 2;
+pub const MOEQ_WRITER_NOT_DURABLE: i32 = 1;
+pub const MOEQ_CONVERT_UNITS: i32 = 1;
+pub const MOEQ_CONVERT_FINISH: i32 = 2;
 pub type moeq_status = i32;
 #[repr(C)]
 #[derive(Debug)]
@@ -124,6 +153,16 @@ pub struct moeq_qtensor {
 #[repr(C)]
 #[derive(Debug)]
 pub struct moeq_builder {
+    _unused: [u8; 0],
+}
+#[repr(C)]
+#[derive(Debug)]
+pub struct moeq_reader {
+    _unused: [u8; 0],
+}
+#[repr(C)]
+#[derive(Debug)]
+pub struct moeq_writer {
     _unused: [u8; 0],
 }
 #[repr(C)]
@@ -581,7 +620,8 @@ impl Default for moeq_qtensor_info {
 #[derive(Debug, Copy, Clone)]
 pub struct moeq_region {
     pub struct_size: u32,
-    pub reserved: u32,
+    /// MOEQ_STORES_
+    pub stores: i32,
     /// host list; repeated ids are fine. NULL: see expert_ids
     pub experts: *const i64,
     pub expert_count: i64,
@@ -600,8 +640,8 @@ const _: () = {
         "Offset of field: moeq_region::struct_size",
     ][::core::mem::offset_of!(moeq_region, struct_size) - 0usize];
     [
-        "Offset of field: moeq_region::reserved",
-    ][::core::mem::offset_of!(moeq_region, reserved) - 4usize];
+        "Offset of field: moeq_region::stores",
+    ][::core::mem::offset_of!(moeq_region, stores) - 4usize];
     [
         "Offset of field: moeq_region::experts",
     ][::core::mem::offset_of!(moeq_region, experts) - 8usize];
@@ -747,6 +787,458 @@ const _: () = {
     ][::core::mem::offset_of!(moeq_reduce_options, status_word) - 32usize];
 };
 impl Default for moeq_reduce_options {
+    fn default() -> Self {
+        let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
+        unsafe {
+            ::core::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
+            s.assume_init()
+        }
+    }
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct moeq_progress {
+    pub struct_size: u32,
+    pub stage: i32,
+    /// tensor, stack or file; valid during the call
+    pub name: *const ::core::ffi::c_char,
+    pub bytes_done: i64,
+    pub bytes_total: i64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of moeq_progress"][::core::mem::size_of::<moeq_progress>() - 32usize];
+    ["Alignment of moeq_progress"][::core::mem::align_of::<moeq_progress>() - 8usize];
+    [
+        "Offset of field: moeq_progress::struct_size",
+    ][::core::mem::offset_of!(moeq_progress, struct_size) - 0usize];
+    [
+        "Offset of field: moeq_progress::stage",
+    ][::core::mem::offset_of!(moeq_progress, stage) - 4usize];
+    [
+        "Offset of field: moeq_progress::name",
+    ][::core::mem::offset_of!(moeq_progress, name) - 8usize];
+    [
+        "Offset of field: moeq_progress::bytes_done",
+    ][::core::mem::offset_of!(moeq_progress, bytes_done) - 16usize];
+    [
+        "Offset of field: moeq_progress::bytes_total",
+    ][::core::mem::offset_of!(moeq_progress, bytes_total) - 24usize];
+};
+impl Default for moeq_progress {
+    fn default() -> Self {
+        let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
+        unsafe {
+            ::core::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
+            s.assume_init()
+        }
+    }
+}
+/// From one thread at a time, some tens of times a second at most. Cancelled work leaves nothing half-written.
+pub type moeq_progress_fn = ::core::option::Option<
+    unsafe extern "C" fn(
+        progress: *const moeq_progress,
+        user: *mut ::core::ffi::c_void,
+    ) -> i32,
+>;
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct moeq_reader_options {
+    pub struct_size: u32,
+    pub flags: i32,
+    /// bytes of a file's header, of the index, of config.json; 0: 100,000,000
+    pub header_limit: i64,
+    /// JSON, for models that moeq does not know: docs/store.md, "Patterns". NULL: none
+    pub patterns: *const ::core::ffi::c_char,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of moeq_reader_options",
+    ][::core::mem::size_of::<moeq_reader_options>() - 24usize];
+    [
+        "Alignment of moeq_reader_options",
+    ][::core::mem::align_of::<moeq_reader_options>() - 8usize];
+    [
+        "Offset of field: moeq_reader_options::struct_size",
+    ][::core::mem::offset_of!(moeq_reader_options, struct_size) - 0usize];
+    [
+        "Offset of field: moeq_reader_options::flags",
+    ][::core::mem::offset_of!(moeq_reader_options, flags) - 4usize];
+    [
+        "Offset of field: moeq_reader_options::header_limit",
+    ][::core::mem::offset_of!(moeq_reader_options, header_limit) - 8usize];
+    [
+        "Offset of field: moeq_reader_options::patterns",
+    ][::core::mem::offset_of!(moeq_reader_options, patterns) - 16usize];
+};
+impl Default for moeq_reader_options {
+    fn default() -> Self {
+        let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
+        unsafe {
+            ::core::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
+            s.assume_init()
+        }
+    }
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct moeq_reader_info {
+    pub struct_size: u32,
+    /// of what is quantized in it
+    pub dialect: i32,
+    pub tensor_count: i64,
+    pub stack_count: i64,
+    pub file_count: i64,
+    /// of all tensors
+    pub bytes: i64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of moeq_reader_info"][::core::mem::size_of::<moeq_reader_info>() - 40usize];
+    [
+        "Alignment of moeq_reader_info",
+    ][::core::mem::align_of::<moeq_reader_info>() - 8usize];
+    [
+        "Offset of field: moeq_reader_info::struct_size",
+    ][::core::mem::offset_of!(moeq_reader_info, struct_size) - 0usize];
+    [
+        "Offset of field: moeq_reader_info::dialect",
+    ][::core::mem::offset_of!(moeq_reader_info, dialect) - 4usize];
+    [
+        "Offset of field: moeq_reader_info::tensor_count",
+    ][::core::mem::offset_of!(moeq_reader_info, tensor_count) - 8usize];
+    [
+        "Offset of field: moeq_reader_info::stack_count",
+    ][::core::mem::offset_of!(moeq_reader_info, stack_count) - 16usize];
+    [
+        "Offset of field: moeq_reader_info::file_count",
+    ][::core::mem::offset_of!(moeq_reader_info, file_count) - 24usize];
+    [
+        "Offset of field: moeq_reader_info::bytes",
+    ][::core::mem::offset_of!(moeq_reader_info, bytes) - 32usize];
+};
+/// One tensor of a file, and where it belongs: tensors of one stack are pieces of one [E, R, C] weight.
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct moeq_tensor_info {
+    pub struct_size: u32,
+    pub dtype: i32,
+    pub ndim: i32,
+    /// 0: dense; the MOEQ_COMPONENT_ that it holds of a quantized weight; -1: describes one
+    pub component: i32,
+    pub shape: [i64; 8usize],
+    pub name: *const ::core::ffi::c_char,
+    pub bytes: i64,
+    /// index; tensors are listed file by file, in file order: read in this order
+    pub file: i64,
+    /// -1: no part of an expert weight
+    pub stack: i64,
+    /// where the first element of the weight that it belongs to goes
+    pub expert: i64,
+    /// where the first element of the weight that it belongs to goes
+    pub row: i64,
+    /// where the first element of the weight that it belongs to goes
+    pub column: i64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of moeq_tensor_info"][::core::mem::size_of::<moeq_tensor_info>() - 136usize];
+    [
+        "Alignment of moeq_tensor_info",
+    ][::core::mem::align_of::<moeq_tensor_info>() - 8usize];
+    [
+        "Offset of field: moeq_tensor_info::struct_size",
+    ][::core::mem::offset_of!(moeq_tensor_info, struct_size) - 0usize];
+    [
+        "Offset of field: moeq_tensor_info::dtype",
+    ][::core::mem::offset_of!(moeq_tensor_info, dtype) - 4usize];
+    [
+        "Offset of field: moeq_tensor_info::ndim",
+    ][::core::mem::offset_of!(moeq_tensor_info, ndim) - 8usize];
+    [
+        "Offset of field: moeq_tensor_info::component",
+    ][::core::mem::offset_of!(moeq_tensor_info, component) - 12usize];
+    [
+        "Offset of field: moeq_tensor_info::shape",
+    ][::core::mem::offset_of!(moeq_tensor_info, shape) - 16usize];
+    [
+        "Offset of field: moeq_tensor_info::name",
+    ][::core::mem::offset_of!(moeq_tensor_info, name) - 80usize];
+    [
+        "Offset of field: moeq_tensor_info::bytes",
+    ][::core::mem::offset_of!(moeq_tensor_info, bytes) - 88usize];
+    [
+        "Offset of field: moeq_tensor_info::file",
+    ][::core::mem::offset_of!(moeq_tensor_info, file) - 96usize];
+    [
+        "Offset of field: moeq_tensor_info::stack",
+    ][::core::mem::offset_of!(moeq_tensor_info, stack) - 104usize];
+    [
+        "Offset of field: moeq_tensor_info::expert",
+    ][::core::mem::offset_of!(moeq_tensor_info, expert) - 112usize];
+    [
+        "Offset of field: moeq_tensor_info::row",
+    ][::core::mem::offset_of!(moeq_tensor_info, row) - 120usize];
+    [
+        "Offset of field: moeq_tensor_info::column",
+    ][::core::mem::offset_of!(moeq_tensor_info, column) - 128usize];
+};
+impl Default for moeq_tensor_info {
+    fn default() -> Self {
+        let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
+        unsafe {
+            ::core::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
+            s.assume_init()
+        }
+    }
+}
+/// A weight of all experts of a layer: one fused tensor, or a group of 2-D ones, of which gate and up are one stack.
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct moeq_stack_info {
+    pub struct_size: u32,
+    /// of a dense stack; of a quantized one what it stands for
+    pub dtype: i32,
+    /// these two come from the model's type and names, never from sizes:
+    pub layout: i32,
+    /// copy them into the spec
+    pub scale_axis: i32,
+    /// 1: already; moeq_reader_load takes it as it is
+    pub quantized: i32,
+    /// 1: the file has one tensor for all experts
+    pub fused: i32,
+    /// "model.layers.3.mlp.experts.gate_up_proj"
+    pub name: *const ::core::ffi::c_char,
+    /// experts, rows, columns
+    pub shape: [i64; 3usize],
+    /// in the files
+    pub bytes: i64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of moeq_stack_info"][::core::mem::size_of::<moeq_stack_info>() - 64usize];
+    [
+        "Alignment of moeq_stack_info",
+    ][::core::mem::align_of::<moeq_stack_info>() - 8usize];
+    [
+        "Offset of field: moeq_stack_info::struct_size",
+    ][::core::mem::offset_of!(moeq_stack_info, struct_size) - 0usize];
+    [
+        "Offset of field: moeq_stack_info::dtype",
+    ][::core::mem::offset_of!(moeq_stack_info, dtype) - 4usize];
+    [
+        "Offset of field: moeq_stack_info::layout",
+    ][::core::mem::offset_of!(moeq_stack_info, layout) - 8usize];
+    [
+        "Offset of field: moeq_stack_info::scale_axis",
+    ][::core::mem::offset_of!(moeq_stack_info, scale_axis) - 12usize];
+    [
+        "Offset of field: moeq_stack_info::quantized",
+    ][::core::mem::offset_of!(moeq_stack_info, quantized) - 16usize];
+    [
+        "Offset of field: moeq_stack_info::fused",
+    ][::core::mem::offset_of!(moeq_stack_info, fused) - 20usize];
+    [
+        "Offset of field: moeq_stack_info::name",
+    ][::core::mem::offset_of!(moeq_stack_info, name) - 24usize];
+    [
+        "Offset of field: moeq_stack_info::shape",
+    ][::core::mem::offset_of!(moeq_stack_info, shape) - 32usize];
+    [
+        "Offset of field: moeq_stack_info::bytes",
+    ][::core::mem::offset_of!(moeq_stack_info, bytes) - 56usize];
+};
+impl Default for moeq_stack_info {
+    fn default() -> Self {
+        let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
+        unsafe {
+            ::core::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
+            s.assume_init()
+        }
+    }
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct moeq_load_options {
+    pub struct_size: u32,
+    pub device_type: i32,
+    pub device_id: i32,
+    /// this rank's cut of the output axis (gate and up each), or of the contraction axis (down)
+    pub tp_rank: i32,
+    /// 0 or 1: no cut
+    pub tp_size: i32,
+    pub reserved: i32,
+    pub expert_begin: i64,
+    /// 0: to the last. Bytes of other experts are not read
+    pub expert_end: i64,
+    /// quantize a dense stack while it streams in; NULL: only stacks that are quantized
+    pub spec: *const moeq_spec,
+    /// fp32 [experts loaded], EXPERT granularity
+    pub amax: *const DLManagedTensorVersioned,
+    pub progress: moeq_progress_fn,
+    pub progress_user: *mut ::core::ffi::c_void,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of moeq_load_options"][::core::mem::size_of::<moeq_load_options>() - 72usize];
+    [
+        "Alignment of moeq_load_options",
+    ][::core::mem::align_of::<moeq_load_options>() - 8usize];
+    [
+        "Offset of field: moeq_load_options::struct_size",
+    ][::core::mem::offset_of!(moeq_load_options, struct_size) - 0usize];
+    [
+        "Offset of field: moeq_load_options::device_type",
+    ][::core::mem::offset_of!(moeq_load_options, device_type) - 4usize];
+    [
+        "Offset of field: moeq_load_options::device_id",
+    ][::core::mem::offset_of!(moeq_load_options, device_id) - 8usize];
+    [
+        "Offset of field: moeq_load_options::tp_rank",
+    ][::core::mem::offset_of!(moeq_load_options, tp_rank) - 12usize];
+    [
+        "Offset of field: moeq_load_options::tp_size",
+    ][::core::mem::offset_of!(moeq_load_options, tp_size) - 16usize];
+    [
+        "Offset of field: moeq_load_options::reserved",
+    ][::core::mem::offset_of!(moeq_load_options, reserved) - 20usize];
+    [
+        "Offset of field: moeq_load_options::expert_begin",
+    ][::core::mem::offset_of!(moeq_load_options, expert_begin) - 24usize];
+    [
+        "Offset of field: moeq_load_options::expert_end",
+    ][::core::mem::offset_of!(moeq_load_options, expert_end) - 32usize];
+    [
+        "Offset of field: moeq_load_options::spec",
+    ][::core::mem::offset_of!(moeq_load_options, spec) - 40usize];
+    [
+        "Offset of field: moeq_load_options::amax",
+    ][::core::mem::offset_of!(moeq_load_options, amax) - 48usize];
+    [
+        "Offset of field: moeq_load_options::progress",
+    ][::core::mem::offset_of!(moeq_load_options, progress) - 56usize];
+    [
+        "Offset of field: moeq_load_options::progress_user",
+    ][::core::mem::offset_of!(moeq_load_options, progress_user) - 64usize];
+};
+impl Default for moeq_load_options {
+    fn default() -> Self {
+        let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
+        unsafe {
+            ::core::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
+            s.assume_init()
+        }
+    }
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct moeq_writer_options {
+    pub struct_size: u32,
+    pub dialect: i32,
+    pub flags: i32,
+    pub reserved: i32,
+    /// JSON object of strings for __metadata__
+    pub metadata: *const ::core::ffi::c_char,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of moeq_writer_options",
+    ][::core::mem::size_of::<moeq_writer_options>() - 24usize];
+    [
+        "Alignment of moeq_writer_options",
+    ][::core::mem::align_of::<moeq_writer_options>() - 8usize];
+    [
+        "Offset of field: moeq_writer_options::struct_size",
+    ][::core::mem::offset_of!(moeq_writer_options, struct_size) - 0usize];
+    [
+        "Offset of field: moeq_writer_options::dialect",
+    ][::core::mem::offset_of!(moeq_writer_options, dialect) - 4usize];
+    [
+        "Offset of field: moeq_writer_options::flags",
+    ][::core::mem::offset_of!(moeq_writer_options, flags) - 8usize];
+    [
+        "Offset of field: moeq_writer_options::reserved",
+    ][::core::mem::offset_of!(moeq_writer_options, reserved) - 12usize];
+    [
+        "Offset of field: moeq_writer_options::metadata",
+    ][::core::mem::offset_of!(moeq_writer_options, metadata) - 16usize];
+};
+impl Default for moeq_writer_options {
+    fn default() -> Self {
+        let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
+        unsafe {
+            ::core::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
+            s.assume_init()
+        }
+    }
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct moeq_convert_options {
+    pub struct_size: u32,
+    pub dialect: i32,
+    /// 0: all units, then finish
+    pub steps: i32,
+    /// MOEQ_WRITER_NOT_DURABLE
+    pub flags: i32,
+    /// for every expert stack; NULL: dense ones stay dense, quantized ones keep theirs ...
+    pub spec: *const moeq_spec,
+    /** ... except JSON [{"match": glob, "spec": text or null}, ...] on names of stacks and of
+ 2-D tensors; first match wins*/
+    pub rules: *const ::core::ffi::c_char,
+    /// as in moeq_reader_options
+    pub patterns: *const ::core::ffi::c_char,
+    pub unit_begin: i64,
+    /// 0: to the last
+    pub unit_end: i64,
+    pub progress: moeq_progress_fn,
+    pub progress_user: *mut ::core::ffi::c_void,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of moeq_convert_options",
+    ][::core::mem::size_of::<moeq_convert_options>() - 72usize];
+    [
+        "Alignment of moeq_convert_options",
+    ][::core::mem::align_of::<moeq_convert_options>() - 8usize];
+    [
+        "Offset of field: moeq_convert_options::struct_size",
+    ][::core::mem::offset_of!(moeq_convert_options, struct_size) - 0usize];
+    [
+        "Offset of field: moeq_convert_options::dialect",
+    ][::core::mem::offset_of!(moeq_convert_options, dialect) - 4usize];
+    [
+        "Offset of field: moeq_convert_options::steps",
+    ][::core::mem::offset_of!(moeq_convert_options, steps) - 8usize];
+    [
+        "Offset of field: moeq_convert_options::flags",
+    ][::core::mem::offset_of!(moeq_convert_options, flags) - 12usize];
+    [
+        "Offset of field: moeq_convert_options::spec",
+    ][::core::mem::offset_of!(moeq_convert_options, spec) - 16usize];
+    [
+        "Offset of field: moeq_convert_options::rules",
+    ][::core::mem::offset_of!(moeq_convert_options, rules) - 24usize];
+    [
+        "Offset of field: moeq_convert_options::patterns",
+    ][::core::mem::offset_of!(moeq_convert_options, patterns) - 32usize];
+    [
+        "Offset of field: moeq_convert_options::unit_begin",
+    ][::core::mem::offset_of!(moeq_convert_options, unit_begin) - 40usize];
+    [
+        "Offset of field: moeq_convert_options::unit_end",
+    ][::core::mem::offset_of!(moeq_convert_options, unit_end) - 48usize];
+    [
+        "Offset of field: moeq_convert_options::progress",
+    ][::core::mem::offset_of!(moeq_convert_options, progress) - 56usize];
+    [
+        "Offset of field: moeq_convert_options::progress_user",
+    ][::core::mem::offset_of!(moeq_convert_options, progress_user) - 64usize];
+};
+impl Default for moeq_convert_options {
     fn default() -> Self {
         let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
         unsafe {
@@ -1043,6 +1535,139 @@ extern "C" {
         spec: *const moeq_spec,
         stream: *mut ::core::ffi::c_void,
         destination: *mut DLManagedTensorVersioned,
+        err: *mut moeq_error,
+    ) -> moeq_status;
+    pub fn moeq_reader_open(
+        context: *const moeq_context,
+        path: *const ::core::ffi::c_char,
+        options: *const moeq_reader_options,
+        out: *mut *mut moeq_reader,
+        err: *mut moeq_error,
+    ) -> moeq_status;
+    pub fn moeq_reader_destroy(reader: *mut moeq_reader);
+    pub fn moeq_reader_get_info(
+        reader: *const moeq_reader,
+        out: *mut moeq_reader_info,
+        err: *mut moeq_error,
+    ) -> moeq_status;
+    pub fn moeq_reader_get_tensor(
+        reader: *const moeq_reader,
+        tensor: i64,
+        out: *mut moeq_tensor_info,
+        err: *mut moeq_error,
+    ) -> moeq_status;
+    pub fn moeq_reader_get_stack(
+        reader: *const moeq_reader,
+        stack: i64,
+        out: *mut moeq_stack_info,
+        err: *mut moeq_error,
+    ) -> moeq_status;
+    /// The spec of a quantized stack; STATE for a dense one.
+    pub fn moeq_reader_get_stack_spec(
+        reader: *const moeq_reader,
+        stack: i64,
+        out: *mut moeq_spec,
+        err: *mut moeq_error,
+    ) -> moeq_status;
+    /// Index of a tensor or of a stack by name; the other one is -1 (one name may be both). NOT_FOUND: neither.
+    pub fn moeq_reader_find(
+        reader: *const moeq_reader,
+        name: *const ::core::ffi::c_char,
+        out_tensor: *mut i64,
+        out_stack: *mut i64,
+        err: *mut moeq_error,
+    ) -> moeq_status;
+    /** Part of one tensor, from `begin` along its first axis, as many as destination has; destination in host memory,
+ row-major, of the tensor's type (or its bytes as uint8 [n]: then `begin` counts bytes).*/
+    pub fn moeq_reader_read(
+        reader: *const moeq_reader,
+        tensor: i64,
+        begin: i64,
+        destination: *mut DLManagedTensorVersioned,
+        err: *mut moeq_error,
+    ) -> moeq_status;
+    /** A whole stack as a handle, streamed: peak = result + buffers of at most 64 MiB, whatever order the file has. With
+ MOEQ_READER_MMAP a native stack is adopted where it lies: no byte is read. INCOMPLETE names a missing expert.*/
+    pub fn moeq_reader_load(
+        reader: *const moeq_reader,
+        stack: i64,
+        options: *const moeq_load_options,
+        stream: *mut ::core::ffi::c_void,
+        out: *mut *mut moeq_qtensor,
+        err: *mut moeq_error,
+    ) -> moeq_status;
+    /// JSON: model type, dialect, files with sizes and their __metadata__.
+    pub fn moeq_reader_metadata(
+        reader: *const moeq_reader,
+        out: *mut *mut moeq_blob,
+        err: *mut moeq_error,
+    ) -> moeq_status;
+    /** Reads everything. JSON {"checked": {...}, "problems": [...]} of what is wrong: scales missing, non-finite or
+ disagreeing inside a group; experts missing or left dense; digests. Problems are no error.*/
+    pub fn moeq_reader_verify(
+        reader: *const moeq_reader,
+        progress: moeq_progress_fn,
+        user: *mut ::core::ffi::c_void,
+        out: *mut *mut moeq_blob,
+        err: *mut moeq_error,
+    ) -> moeq_status;
+    /** One .safetensors file: create, declare everything, put in any order, commit. Until commit `path` is untouched; the
+ temporary file is in its directory.*/
+    pub fn moeq_writer_create(
+        context: *const moeq_context,
+        path: *const ::core::ffi::c_char,
+        options: *const moeq_writer_options,
+        out: *mut *mut moeq_writer,
+        err: *mut moeq_error,
+    ) -> moeq_status;
+    /** spec NULL: a plain tensor of dtype; else a quantized weight (dtype ignored), in as many entries as the
+ dialect has; UNSUPPORTED says what the dialect cannot hold.*/
+    pub fn moeq_writer_declare(
+        writer: *mut moeq_writer,
+        name: *const ::core::ffi::c_char,
+        spec: *const moeq_spec,
+        dtype: i32,
+        ndim: i32,
+        shape: *const i64,
+        err: *mut moeq_error,
+    ) -> moeq_status;
+    /// The first put ends declaring. tensor: any strides, of the declared type and shape, in host memory.
+    pub fn moeq_writer_put(
+        writer: *mut moeq_writer,
+        name: *const ::core::ffi::c_char,
+        tensor: *const DLManagedTensorVersioned,
+        stream: *mut ::core::ffi::c_void,
+        err: *mut moeq_error,
+    ) -> moeq_status;
+    pub fn moeq_writer_put_qtensor(
+        writer: *mut moeq_writer,
+        name: *const ::core::ffi::c_char,
+        qtensor: *const moeq_qtensor,
+        stream: *mut ::core::ffi::c_void,
+        err: *mut moeq_error,
+    ) -> moeq_status;
+    /** INCOMPLETE names what was declared and not put; it may then be put. After any other failure the writer is only to be
+ destroyed. After success it is done: STATE for every other call.*/
+    pub fn moeq_writer_commit(
+        writer: *mut moeq_writer,
+        err: *mut moeq_error,
+    ) -> moeq_status;
+    pub fn moeq_writer_destroy(writer: *mut moeq_writer);
+    /** Dry run. JSON: units with bytes and peak, what is quantized to what, what is not and why (docs/store.md). Same input,
+ same plan, wherever source and target lie.*/
+    pub fn moeq_convert_plan(
+        context: *const moeq_context,
+        source: *const ::core::ffi::c_char,
+        target: *const ::core::ffi::c_char,
+        options: *const moeq_convert_options,
+        out: *mut *mut moeq_blob,
+        err: *mut moeq_error,
+    ) -> moeq_status;
+    pub fn moeq_convert(
+        context: *const moeq_context,
+        source: *const ::core::ffi::c_char,
+        target: *const ::core::ffi::c_char,
+        options: *const moeq_convert_options,
         err: *mut moeq_error,
     ) -> moeq_status;
 }

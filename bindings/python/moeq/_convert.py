@@ -1,0 +1,114 @@
+"""Converting whole checkpoints, in units that may run anywhere."""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ._cdef import ffi
+from ._context import Context, default_context, sized
+from ._errors import ArgumentError, check, new_error
+from ._library import lib
+from ._names import number_of
+from ._progress import Progress, ProgressFunction
+from ._reader import json_of, json_text, path_bytes
+from ._spec import Spec, as_spec
+
+UNITS, FINISH = ffi.integer_const("MOEQ_CONVERT_UNITS"), ffi.integer_const("MOEQ_CONVERT_FINISH")
+
+# By glob: the spec for what matches, None to leave it as it is. Order counts: the first match wins.
+Rules = Mapping[str, "Spec | str | None"] | Iterable[tuple[str, "Spec | str | None"]] | str
+
+
+def rules_json(rules: Rules | None) -> Any:
+    """Rules as the library reads them. A text is taken for its JSON."""
+    if rules is None or isinstance(rules, str):
+        return rules
+    pairs = rules.items() if isinstance(rules, Mapping) else rules
+    return [{"match": glob, "spec": None if spec is None else str(as_spec(spec))} for glob, spec in pairs]
+
+
+class _Options:
+    """A moeq_convert_options, and what it points to."""
+
+    def __init__(self, spec: Spec | str | None, dialect: str, rules: Rules | None, patterns: Any, durable: bool = True):
+        self.pointer = sized("moeq_convert_options")
+        self._spec = None if spec is None else as_spec(spec)
+        self._rules, self._patterns = json_text(rules_json(rules), "rules"), json_text(patterns, "patterns")
+        self.pointer.dialect = number_of("dialect", dialect)
+        self.pointer.flags = 0 if durable else ffi.integer_const("MOEQ_WRITER_NOT_DURABLE")
+        self.pointer.spec = ffi.NULL if self._spec is None else self._spec._struct
+        self.pointer.rules, self.pointer.patterns = self._rules, self._patterns
+
+    def set_steps(self, units: Any, finish: bool) -> None:
+        begin, end = 0, 0
+        if units is not None:
+            try:
+                begin, end = (units.start, units.stop) if isinstance(units, range) else map(operator.index, units)
+            except (TypeError, ValueError):
+                raise ArgumentError(f"moeq.convert: units: got {units!r}; wanted (begin, end) or a range") from None
+            if not 0 <= begin <= end:
+                raise ArgumentError(f"moeq.convert: units: got [{begin}, {end}); wanted 0 <= begin <= end")
+        self.pointer.steps = (FINISH if finish else 0) | (UNITS if units is None or begin < end else 0)
+        self.pointer.unit_begin, self.pointer.unit_end = begin, end
+
+
+def plan(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    spec: Spec | str | None = None,
+    dialect: str = "native",
+    rules: Rules | None = None,
+    patterns: Any = None,
+    context: Context | None = None,
+) -> dict[str, Any]:
+    """A dry run of `convert`: units with bytes and peak memory, what is quantized to what, what is not and why.
+
+    The same input gives the same plan, wherever source and target lie. Arguments as of `convert`.
+    """
+    context, options = context or default_context(), _Options(spec, dialect, rules, patterns)
+    out, err = ffi.new("moeq_blob **"), new_error()
+    status = lib.moeq_convert_plan(
+        context._pointer, path_bytes(source, "source"), path_bytes(target, "target"), options.pointer, out, err
+    )
+    check(status, err)
+    return json_of(out[0])
+
+
+def convert(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    spec: Spec | str | None = None,
+    dialect: str = "native",
+    rules: Rules | None = None,
+    patterns: Any = None,
+    units: tuple[int, int] | range | None = None,
+    finish: bool = True,
+    progress: ProgressFunction | None = None,
+    durable: bool = True,
+    context: Context | None = None,
+) -> None:
+    """Converts a checkpoint unit by unit; what an earlier run has finished is verified and skipped.
+
+    spec: for every expert weight; None leaves dense ones dense and quantized ones as they are. rules: exceptions, as
+    {glob: spec or None} on names of stacks and of 2-D tensors, the first match wins. dialect: how quantized weights lie
+    in the target. units: (begin, end) of the plan's units, None for all, an empty range for none; any number of
+    processes may share them. finish: adds index, config and report and puts the target in its place; IncompleteError
+    names missing units. progress: called with (stage, name, bytes done, bytes in total); what it raises stops the work
+    and is raised here, and the next call goes on from there.
+    """
+    context, told = context or default_context(), Progress(progress)
+    options = _Options(spec, dialect, rules, patterns, durable)
+    options.set_steps(units, finish)
+    if not options.pointer.steps:
+        return  # no unit and no finish; 0 would mean everything
+    options.pointer.progress, options.pointer.progress_user = told.function, told.user
+    err = new_error()
+    status = lib.moeq_convert(
+        context._pointer, path_bytes(source, "source"), path_bytes(target, "target"), options.pointer, err
+    )
+    told.check(status, err)

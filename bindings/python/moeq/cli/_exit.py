@@ -1,0 +1,156 @@
+"""How commands end: the statuses, and the one line that an error is."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Any
+
+import typer
+
+from .. import _errors as errors
+
+
+class Status(IntEnum):
+    """Exit statuses. Scripts rely on them: a new meaning gets a new number."""
+
+    OK = 0
+    PROBLEMS = 1
+    USAGE = 2
+    INPUT = 3
+    RESOURCES = 4
+    FAULT = 5
+    INTERRUPTED = 130
+    BROKEN_PIPE = 141
+
+
+MEANINGS = {
+    Status.OK: "done, and nothing is wrong",
+    Status.PROBLEMS: "done, and problems or differences were found",
+    Status.USAGE: "the command line is wrong",
+    Status.INPUT: "a checkpoint is missing, incomplete, damaged, or of a kind that is not understood",
+    Status.RESOURCES: "memory, disk, permissions or a package are lacking",
+    Status.FAULT: "a fault of moeq itself",
+    Status.INTERRUPTED: "interrupted; what was finished is kept",
+    Status.BROKEN_PIPE: "nobody reads the output any more",
+}
+
+
+class CommandError(Exception):
+    """What a command itself finds wrong: one line, a hint, and the status to end with."""
+
+    def __init__(self, message: str, hint: str = "", status: Status = Status.USAGE) -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.status = status
+
+
+INPUT_ERRORS = (
+    errors.FormatError,  # with TruncatedError and DigestError
+    errors.VersionError,
+    errors.IncompleteError,
+    errors.MismatchError,
+    errors.NotFoundError,
+    errors.LimitError,
+    errors.BadValueError,
+    errors.DuplicateError,
+)
+RESOURCE_ERRORS = (errors.OutOfMemoryError, errors.DeviceMemoryError, errors.BackendError, errors.CudaError)
+ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
+
+
+def status_of(error: BaseException) -> Status:
+    """The exit status for what a command raised."""
+    if isinstance(error, CommandError):
+        return error.status
+    if isinstance(error, KeyboardInterrupt):
+        return Status.INTERRUPTED
+    if isinstance(error, OSError):  # moeq.FileError too
+        return Status.INPUT if error.errno in ABSENT else Status.RESOURCES
+    if isinstance(error, INPUT_ERRORS) or str(getattr(error, "class_id", "")).startswith("F"):
+        return Status.INPUT
+    if isinstance(error, (*RESOURCE_ERRORS, MemoryError, ImportError)):
+        return Status.RESOURCES
+    if isinstance(error, errors.MoeqError) and not isinstance(error, errors.InternalError):
+        return Status.USAGE
+    return Status.FAULT
+
+
+HINTS: list[tuple[type | tuple[type, ...], str]] = [
+    (errors.FormatError, "copy or download the file again"),
+    (errors.IncompleteError, "copy or download what is missing"),
+    (errors.NotFoundError, "check the path"),
+    ((MemoryError, errors.DeviceMemoryError), "moeq plan tells what it takes"),
+]
+
+
+def hint_for(error: BaseException, status: Status) -> str:
+    """What to do about it."""
+    if isinstance(error, CommandError):
+        return error.hint
+    if isinstance(error, ImportError) and error.name:
+        return "pip install 'moeq[cli]'"
+    if status is Status.FAULT:
+        return "this is a fault of moeq; MOEQ_DEBUG=1 shows where"
+    return next((hint for kind, hint in HINTS if isinstance(error, kind)), "")
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error without line breaks, control characters and the names of functions of the library."""
+    if isinstance(error, KeyboardInterrupt):
+        message = f"interrupted{'; ' if str(error) else ''}{error}"
+    elif isinstance(error, OSError) and not isinstance(error, errors.MoeqError):
+        message = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+    elif isinstance(error, KeyError) and not isinstance(error, errors.MoeqError):
+        message = f"no key {error}"
+    else:
+        message = str(error) or type(error).__name__
+    message = "".join(c if c.isprintable() else " " for c in message)
+    return " ".join(re.sub(r"^moeq(_\w+|\.[\w.]+)?: ", "", message).split())
+
+
+def complain(error: BaseException) -> Status:
+    """Prints one line on standard error, and everything with MOEQ_DEBUG=1; returns the status to end with."""
+    status = status_of(error)
+    if os.environ.get("MOEQ_DEBUG", "") not in ("", "0"):
+        traceback.print_exception(error, file=sys.stderr)
+    hint = hint_for(error, status)
+    text = (
+        f"moeq: {one_line(error)}" if status is not Status.FAULT else f"moeq: {type(error).__name__}: {one_line(error)}"
+    )
+    try:
+        print(f"{text} ({hint})" if hint else text, file=sys.stderr, flush=True)
+    except OSError:
+        pass  # nobody reads it
+    return status
+
+
+def broken_pipe() -> Status:
+    """Ends quietly when the reader of our output has gone; what is still buffered goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return Status.BROKEN_PIPE
+
+
+def ended(command: Callable[..., Status | None]) -> Callable[..., None]:
+    """A command whose errors are one line and whose result is an exit status."""
+
+    @functools.wraps(command)
+    def wrapped(*arguments: Any, **options: Any) -> None:
+        try:
+            status = command(*arguments, **options) or Status.OK
+            sys.stdout.flush()
+        except BrokenPipeError:
+            status = broken_pipe()
+        except typer.Exit:
+            raise
+        except BaseException as error:
+            status = complain(error)
+        raise typer.Exit(int(status))
+
+    return wrapped

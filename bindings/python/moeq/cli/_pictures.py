@@ -1,0 +1,208 @@
+"""Heat maps, a histogram, and a page that holds both."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ._screen import kind_of
+
+INK, FAINT, GRID, ACCENT = "#22272e", "#6b7280", "#e5e7eb", "#2f6690"
+COLOURS = "cividis"  # the same order of light for every kind of eye, and in print
+MAX_TICKS = 16
+MAX_BINS = 80
+MAX_CELLS_WITH_NUMBERS = 16  # layers and experts, up to which every cell says its number
+
+
+def pyplot() -> Any:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    plt.rcParams.update(
+        {
+            "font.size": 9,
+            "text.color": INK,
+            "axes.labelcolor": INK,
+            "xtick.color": FAINT,
+            "ytick.color": FAINT,
+            "axes.edgecolor": GRID,
+            "axes.titlesize": 10,
+            "axes.titleweight": "bold",
+            "axes.titlelocation": "left",
+        }
+    )
+    return plt
+
+
+def maps(facts: dict[str, Any]) -> dict[str, tuple[list[int], np.ndarray]]:
+    """By kind of weight: the layers, and [layers, experts] of what a map shows (relative rms error in %, or amax)."""
+    column, factor = ("relative_rms", 100.0) if facts["against"] else ("amax", 1.0)
+    kinds: dict[str, list[tuple[int, list[float]]]] = {}
+    for weight in facts["weights"]:
+        kind, layer = kind_of(weight["name"])
+        kinds.setdefault(kind, []).append((layer, weight["experts"][column]))
+    made = {}
+    for kind, lines in kinds.items():
+        lines.sort()
+        width = max(len(values) for _, values in lines)
+        grid = np.full((len(lines), width), np.nan)
+        for at, (_, values) in enumerate(lines):
+            grid[at, : len(values)] = values
+        made[kind] = ([layer for layer, _ in lines], grid * factor)
+    return made
+
+
+def draw_maps(facts: dict[str, Any]) -> bytes:
+    plt = pyplot()
+    grids = maps(facts)
+    what = "Relative rms error, % of the weights' rms" if facts["against"] else "Largest absolute value"
+    across = min(2, len(grids))
+    lines = -(-len(grids) // across)
+    tallest = max(len(layers) for layers, _ in grids.values())
+    height = lines * float(np.clip(0.32 * tallest + 1.3, 2.6, 11)) + 0.7
+    figure, axes = plt.subplots(lines, across, figsize=(6.6 * across, height), layout="constrained", squeeze=False)
+    figure.suptitle(what, x=0.01, ha="left", fontsize=13, fontweight="bold")
+    for spare in axes.flat[len(grids) :]:
+        spare.set_visible(False)
+    for one, (kind, (layers, grid)) in zip(axes.flat, grids.items()):
+        _draw_map(figure, one, kind, layers, grid)
+    return _png(plt, figure)
+
+
+def _ticks(count: int) -> range:
+    """At most MAX_TICKS of them, a round number apart."""
+    for step in (1, 2, 4, 5, 8, 10, 16, 20, 32, 50, 64, 100, 128, 200, 256, 512, 1024):
+        if count <= step * MAX_TICKS:
+            return range(0, count, step)
+    return range(0, count, -(-count // MAX_TICKS))
+
+
+def _draw_map(figure: Any, axes: Any, kind: str, layers: list[int], grid: np.ndarray) -> None:
+    image = axes.imshow(grid, cmap=COLOURS, aspect="auto", interpolation="nearest")
+    axes.set_title(kind, fontsize=9)
+    axes.set_xlabel("expert")
+    axes.set_ylabel("layer")
+    axes.set_xticks(_ticks(grid.shape[1]))
+    rows = _ticks(len(layers))
+    axes.set_yticks(rows, [str(layers[row]) for row in rows])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    bar = figure.colorbar(image, ax=axes, pad=0.015, fraction=0.05)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=0)
+    if max(grid.shape) > MAX_CELLS_WITH_NUMBERS:
+        return
+    low, high = np.nanmin(grid), np.nanmax(grid)
+    places = int(np.clip(1 - np.floor(np.log10(max(high - low, 1e-9))), 1, 4))
+    for (row, column), value in np.ndenumerate(grid):
+        if np.isfinite(value):
+            shade = "white" if value < (low + high) / 2 else "black"
+            size = 7 if grid.shape[1] <= 8 else 5.5
+            axes.text(column, row, f"{value:.{places}f}", ha="center", va="center", fontsize=size, color=shade)
+
+
+def draw_histogram(facts: dict[str, Any]) -> bytes:
+    plt = pyplot()
+    edges, counts = coarser(np.array(facts["row_amax"]["edges"]), np.array(facts["row_amax"]["counts"]))
+    figure, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
+    origin = "of the source" if facts["against"] else "as stored"
+    axes.set_title(f"Largest absolute value of each output row, {origin}")
+    if len(counts):
+        axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=ACCENT, edgecolor="white", linewidth=0.4)
+        axes.set_xscale("log", base=2)
+        ticks = powers(float(edges[0]), float(edges[-1]))
+        axes.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
+        axes.minorticks_off()
+    axes.set_xlabel("amax of a row (by powers of two)")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.set_ylabel("rows")
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(length=0)
+    zeros = facts["row_amax"]["zeros"]
+    note = f"{int(counts.sum()) if len(counts) else 0:,} rows; {zeros:,} of zeros only are not drawn"
+    axes.text(1, 1.02, note, transform=axes.transAxes, ha="right", va="bottom", fontsize=8, color=FAINT)
+    return _png(plt, figure)
+
+
+def coarser(edges: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of bins made one, until there are few enough."""
+    while len(counts) > MAX_BINS:
+        if len(counts) % 2:
+            counts = np.append(counts, 0)
+            edges = np.append(edges, edges[-1] ** 2 / edges[-2])
+        counts, edges = counts.reshape(-1, 2).sum(axis=1), edges[::2]
+    return edges, counts
+
+
+def powers(low: float, high: float) -> np.ndarray:
+    """Round places between two positive numbers: powers of two, or of its roots where they are close together."""
+    octaves = np.log2(high / low)
+    step = next((step for step in (0.25, 0.5, 1, 2, 4, 8, 16) if octaves / step <= MAX_TICKS), 32)
+    return 2.0 ** (step * np.arange(np.ceil(np.log2(low) / step), np.floor(np.log2(high) / step) + 1))
+
+
+def _png(plt: Any, figure: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=130, facecolor="white", metadata={"Software": None})
+    plt.close(figure)
+    return buffer.getvalue()
+
+
+def draw_all(facts: dict[str, Any], folder: Path, *, html: bool) -> list[Path]:
+    """Writes the pictures, and the page, and returns where they are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = {"errors.png" if facts["against"] else "amax_by_expert.png": draw_maps(facts)}
+    pictures["amax.png"] = draw_histogram(facts)
+    for name, content in pictures.items():
+        (folder / name).write_bytes(content)
+    written = [folder / name for name in pictures]
+    if html:
+        (folder / "report.html").write_text(page(facts, list(pictures.values())), encoding="utf-8")
+        written.append(folder / "report.html")
+    return written
+
+
+STYLE = """body{font:15px/1.45 system-ui,sans-serif;color:#22272e;margin:2rem auto;max-width:72rem;padding:0 1rem}
+h1{font-size:1.4rem}img{max-width:100%;height:auto}p{color:#6b7280}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.85rem}
+th,td{padding:.25rem .8rem;border-bottom:1px solid #e5e7eb;text-align:right}
+th:first-child,td:first-child,th:nth-child(2),td:nth-child(2){text-align:left}"""
+
+
+def page(facts: dict[str, Any], pictures: list[bytes]) -> str:
+    """One file that needs nothing else."""
+    against = (
+        f"compared with {html.escape(facts['against'])}" if facts["against"] else "without a source to compare with"
+    )
+    columns = (
+        [("rms error, %", "relative_rms", 100.0), ("max error", "max_error", 1.0), ("SQNR, dB", "sqnr_db", 1.0)]
+        if facts["against"]
+        else [("amax", "amax", 1.0)]
+    )
+    head = "".join(f"<th>{title}, mean</th><th>worst</th>" for title, _, _ in columns)
+    body = []
+    for weight in facts["weights"]:
+        cells = [html.escape(weight["name"]), html.escape(weight["spec"])]
+        for _, column, factor in columns:
+            values = factor * np.array(weight["experts"][column])
+            worst = values.min() if column == "sqnr_db" else values.max()
+            cells += [f"{values.mean():.4f}", f"{worst:.4f}"]
+        body.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    images = "".join(
+        f'<p><img alt="" src="data:image/png;base64,{base64.b64encode(picture).decode()}"></p>' for picture in pictures
+    )
+    name = html.escape(facts["path"])
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f"<title>{name}</title><style>{STYLE}</style><h1>{name}</h1><p>{against}</p>{images}"
+        f"<table><tr><th>weight</th><th>format</th>{head}</tr>{''.join(body)}</table></html>\n"
+    )

@@ -1,0 +1,160 @@
+"""What a plan says, in the words that people use: layers and experts, before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .._reader import StackInfo
+from ._screen import digits, kind_of, nbytes, percent, ranges, shape_text, short_kind, short_spec, table, unit_for
+
+KEPT_QUANTIZED = "quantized already, kept"
+
+
+@dataclass
+class Change:
+    """What becomes of one expert weight, or of one 2-D weight that a rule names."""
+
+    name: str
+    before: str
+    after: str
+    bytes_in: int
+    shape: Sequence[int]
+    bytes_out: int = 0
+    lossy: bool = False
+    weights: int = 0
+
+
+@dataclass
+class Coverage:
+    """How much of the model's experts is quantized in the end."""
+
+    layers: int = 0
+    layers_done: int = 0
+    experts: int = 0
+    experts_done: int = 0
+    skipped: list[str] = field(default_factory=list)
+
+    def facts(self) -> dict[str, Any]:
+        return {
+            "layers": self.layers,
+            "layers_quantized": self.layers_done,
+            "experts": self.experts,
+            "experts_quantized": self.experts_done,
+            "skipped": self.skipped,
+        }
+
+    def __str__(self) -> str:
+        return (
+            f"{self.layers_done}/{self.layers} layers, {self.experts_done}/{self.experts} experts, "
+            f"{len(self.skipped)} skipped"
+        )
+
+
+def changes(plan: dict[str, Any], stacks: Sequence[StackInfo]) -> list[Change]:
+    """By weight, in the order of the plan."""
+    known = {stack.name: stack for stack in stacks}
+    kept = {entry["name"] for entry in plan["kept"]}
+    found: dict[str, Change] = {}
+    for unit in plan["units"]:
+        for weight in unit["weights"]:
+            stack = known.get(weight["stack"])
+            if weight["stack"] not in found:
+                before = "dense" if stack is None else str(stack.spec or stack.dtype)
+                found[weight["stack"]] = Change(
+                    weight["stack"],
+                    weight.get("requantized_from") or before,
+                    weight["spec"],
+                    0 if stack is None else stack.bytes,
+                    weight["shape"] if stack is None else stack.shape,
+                    lossy=weight["stack"] not in kept,
+                )
+            found[weight["stack"]].bytes_out += weight["bytes"]
+            found[weight["stack"]].weights += 1
+    return list(found.values())
+
+
+def coverage(plan: dict[str, Any], stacks: Sequence[StackInfo]) -> Coverage:
+    done = {weight["stack"] for unit in plan["units"] for weight in unit["weights"]}
+    done |= {entry["name"] for entry in plan["kept"] if entry["reason"] == KEPT_QUANTIZED}
+    layers: dict[int, bool] = {}
+    result = Coverage()
+    for stack in stacks:
+        whole = stack.name in done
+        layer = kind_of(stack.name)[1]
+        layers[layer] = layers.get(layer, True) and whole
+        result.experts = max(result.experts, stack.shape[0])
+        if whole:
+            result.experts_done = max(result.experts_done, stack.shape[0])
+        else:
+            result.skipped.append(stack.name)
+    result.layers, result.layers_done = len(layers), sum(layers.values())
+    return result
+
+
+def change_table(plan: dict[str, Any], stacks: Sequence[StackInfo]) -> Any:
+    """One line for the weights of all layers that fare alike, and a line for the whole checkpoint."""
+    groups: dict[tuple, list[Change]] = {}
+    for change in changes(plan, stacks):
+        key = kind_of(change.name)[0], tuple(change.shape), short_spec(change.before), short_spec(change.after)
+        groups.setdefault(key, []).append(change)
+    totals = plan["totals"]
+    unit, size = unit_for(max(totals["bytes_in"], totals["bytes_out"]))
+    rows = []
+    before = after = 0
+    for (kind, shape, old, new), group in groups.items():
+        bytes_in, bytes_out = sum(one.bytes_in for one in group), sum(one.bytes_out for one in group)
+        before, after = before + bytes_in, after + bytes_out
+        numbers = ranges(kind_of(one.name)[1] for one in group if kind_of(one.name)[1] >= 0)
+        rows.append(
+            (short_kind(kind), numbers, shape_text(shape), old, new, digits(bytes_in, size) if bytes_in else "",
+             digits(bytes_out, size), percent(bytes_out, bytes_in))
+        )  # fmt: skip
+    rest_in, rest_out = totals["bytes_in"] - before, totals["bytes_out"] - after
+    if rest_in > 0:
+        rows.append(
+            (
+                "all else",
+                "",
+                "",
+                "",
+                "kept",
+                digits(rest_in, size),
+                digits(rest_out, size),
+                percent(rest_out, rest_in),
+            )
+        )
+    rows.append(
+        ("checkpoint", "", "", "", "", digits(totals["bytes_in"], size), digits(totals["bytes_out"], size),
+         percent(totals["bytes_out"], totals["bytes_in"]))
+    )  # fmt: skip
+    return table(
+        "What changes",
+        [("weights", "left"), ("layers", "right"), ("shape", "right"), ("from", "left"), ("to", "left"),
+         (f"before\n{unit}", "right"), (f"after\n{unit}", "right"), ("left\n%", "right")],
+        rows,
+        total=True,
+    )  # fmt: skip
+
+
+def kept_table(plan: dict[str, Any]) -> Any:
+    groups: dict[tuple[str, str, str], int] = {}
+    for entry in plan["kept"]:
+        key = kind_of(entry["name"])[0], entry["reason"], str(entry.get("detail") or "")
+        groups[key] = groups.get(key, 0) + 1
+    rows = [
+        (short_kind(kind), count, f"{reason}: {detail}" if detail else reason)
+        for (kind, reason, detail), count in groups.items()
+    ]
+    return table("What stays as it is", [("name", "left"), ("count", "right"), ("why", "left")], rows)
+
+
+def totals_line(plan: dict[str, Any]) -> str:
+    totals = plan["totals"]
+    saved = totals["bytes_in"] - totals["bytes_out"]
+    verb = "saves" if saved >= 0 else "adds"
+    return (
+        f"{nbytes(totals['bytes_in'])} become {nbytes(totals['bytes_out'])}: {verb} {nbytes(abs(saved))} "
+        f"({percent(abs(saved), totals['bytes_in'])} %)"
+    )

@@ -1,0 +1,180 @@
+"""What commands print: tables, numbers with units, JSON. Results go to standard output, remarks to standard error."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+UNATTENDED_WIDTH = 200  # characters; output that goes into a file or a pipe is not folded at 80
+
+UNITS = (("B", 1), ("kB", 10**3), ("MB", 10**6), ("GB", 10**9), ("TB", 10**12))
+
+
+def console(*, remarks: bool = False) -> Console:
+    """Standard output, or standard error for remarks; plain text where it is no terminal."""
+    stream = sys.stderr if remarks else sys.stdout
+    made = Console(file=stream, highlight=False, markup=False, emoji=False)
+    if not made.is_terminal:
+        made.width = UNATTENDED_WIDTH
+    return made
+
+
+def say(*lines: Any) -> None:
+    """Prints to standard output."""
+    screen = console()
+    if screen.is_terminal:
+        for line in lines:
+            screen.print(line)
+        return
+    with screen.capture() as captured:
+        for line in lines:
+            screen.print(line)
+    # Tables are padded to their width; in a file that would only be spaces at the ends of lines.
+    sys.stdout.write("".join(line.rstrip() + "\n" for line in captured.get().splitlines()))
+
+
+def remark(*lines: Any) -> None:
+    """Prints to standard error: what is not a result."""
+    screen = console(remarks=True)
+    for line in lines:
+        screen.print(line, style="dim")
+
+
+def emit(value: Any) -> None:
+    """One JSON document on standard output; NaN and infinities, which JSON does not have, become null."""
+    sys.stdout.write(json.dumps(finite(value), indent=1, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return value
+
+
+# ---- numbers
+
+
+def unit_for(largest: float) -> tuple[str, int]:
+    """The unit in which the largest number of bytes of a column has one to four digits before the point."""
+    for name, size in reversed(UNITS):
+        if largest >= size:
+            return name, size
+    return UNITS[0]
+
+
+def digits(value: float, size: int) -> str:
+    """Bytes in a unit: to a hundredth, bytes themselves whole."""
+    return f"{value:,.0f}" if size == 1 else f"{value / size:,.2f}"
+
+
+def nbytes(value: float) -> str:
+    """Bytes with a unit of their own: "1.23 GB"."""
+    name, size = unit_for(value)
+    return f"{digits(value, size)} {name}"
+
+
+def rate(count: float, seconds: float) -> str:
+    """ "1.93 GB/s"; always in GB/s, so that figures can be compared."""
+    return f"{count / max(seconds, 1e-9) / 1e9:.2f} GB/s"
+
+
+def duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+def percent(part: float, whole: float) -> str:
+    return f"{100 * part / whole:.1f}" if whole else ""
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """ "0-3, 7" for 0, 1, 2, 3, 7."""
+    parts: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if parts and parts[-1][1] == number - 1:
+            parts[-1][1] = number
+        else:
+            parts.append([number, number])
+    return ", ".join(str(begin) if begin == end else f"{begin}-{end}" for begin, end in parts)
+
+
+def kind_of(name: str) -> tuple[str, int]:
+    """A name without its numbers, and the first of these: the layer; -1 where there is none."""
+    numbers = [int(part) for part in name.split(".") if part.isdigit()]
+    return re.sub(r"(?<=\.)\d+(?=\.)|(?<=\.)\d+$|^\d+(?=\.)", "*", name), numbers[0] if numbers else -1
+
+
+def short_kind(kind: str) -> str:
+    """A name without what nearly all of them begin with; tables tell the layers in a column of their own."""
+    return kind.removeprefix("model.layers.*.")
+
+
+def short_spec(text: str) -> str:
+    """A spec as people write it: without layout, axis and element type, which come from the checkpoint."""
+    return re.sub(r"(?<=[:,])(layout|axis|dtype)=[^,]*,?", "", text).rstrip(":,")
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape)) if shape else "scalar"
+
+
+# ---- tables
+
+
+def table(
+    title: str, columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[Any]], *, total: bool = False
+) -> Table:
+    """A table whose columns are (header, "left" or "right"). Names may be folded, numbers never.
+
+    A header's unit stands on a line of its own below it. total: the last row is one.
+    """
+    made = Table(
+        title=title or None,
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        title_style="bold",
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    for index, (header, side) in enumerate(columns):
+        made.add_column(
+            header,
+            justify="right" if side == "right" else "left",
+            header_style="bold",
+            vertical="bottom" if index else "top",
+            overflow="fold",
+            no_wrap=bool(index) and side == "right",
+        )
+    cells = [[text_of(cell) for cell in row] for row in rows]
+    for index, row in enumerate(cells):
+        last = total and index == len(cells) - 1
+        made.add_row(*row, style="bold" if last else None, end_section=total and index == len(cells) - 2)
+    return made
+
+
+def text_of(cell: Any) -> Any:
+    """Names come from files: whatever is in them is shown as text, without control characters."""
+    if isinstance(cell, Text):
+        return cell
+    return Text(printable(str(cell)))
+
+
+def printable(text: str) -> str:
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)

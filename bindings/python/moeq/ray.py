@@ -1,0 +1,103 @@
+"""Converting a checkpoint on a Ray cluster: one task for each unit of the plan. Needs `pip install "moeq[ray]"`.
+
+Ray carries names only, no tensor: every node must see source and target under the same paths. A unit that is lost with
+its node runs again on another one, and gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from . import _convert
+from ._progress import ProgressFunction
+
+MAX_RETRIES = 8  # of a unit whose node or process dies; errors of the conversion itself are not tried again
+POLL_SECONDS = 0.2  # how soon a callback that wants to stop is heard
+
+
+def run_unit(source: str, target: str, unit: int, arguments: dict[str, Any]) -> int:
+    """One unit, in whatever process."""
+    _convert.convert(source, target, units=(unit, unit + 1), finish=False, **arguments)
+    return unit
+
+
+def convert(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    address: str | None = None,
+    spec: Any = None,
+    dialect: str = "native",
+    rules: Any = None,
+    patterns: Any = None,
+    units: tuple[int, int] | range | None = None,
+    finish: bool = True,
+    progress: ProgressFunction | None = None,
+    durable: bool = True,
+    cpus: float = 1,
+) -> None:
+    """As `moeq.convert`, with the units as Ray tasks; finish happens here.
+
+    address: of the cluster; None: the one that this process is connected to, or else $RAY_ADDRESS, or a local one.
+    Each task asks Ray for `cpus` processors and for the memory that the plan says it takes at most.
+    """
+    import ray
+
+    source, target = os.path.abspath(source), os.path.abspath(target)
+    arguments = {"spec": None if spec is None else str(spec), "dialect": dialect, "rules": _convert.rules_json(rules)}
+    if arguments["rules"] is not None and not isinstance(arguments["rules"], str):
+        arguments["rules"] = [(rule["match"], rule["spec"]) for rule in arguments["rules"]]
+    arguments["patterns"] = patterns
+    plan = _convert.plan(source, target, **arguments)
+    own = not ray.is_initialized()
+    if own:
+        ray.init(address=address, log_to_driver=False, include_dashboard=False)
+    try:
+        chosen = plan["units"] if units is None else [plan["units"][unit] for unit in range(*bounds(units))]
+        task = ray.remote(max_retries=MAX_RETRIES, num_cpus=cpus)(run_unit)
+        arguments["durable"] = durable
+        waiting = {
+            task.options(memory=unit["peak"], name=f"moeq unit {unit['unit']}").remote(
+                source, target, unit["unit"], arguments
+            ): unit
+            for unit in chosen
+        }
+        _wait(ray, waiting, progress)
+    finally:
+        if own:
+            ray.shutdown()
+    if finish:
+        del arguments["durable"]
+        _convert.convert(source, target, units=(0, 0), finish=True, durable=durable, **arguments)
+
+
+def bounds(units: tuple[int, int] | range) -> tuple[int, int]:
+    begin, end = (units.start, units.stop) if isinstance(units, range) else units
+    return begin, end
+
+
+def _wait(ray: Any, waiting: dict[Any, dict[str, Any]], progress: ProgressFunction | None) -> None:
+    """Until all are done. The first error, and an exception of the callback, cancels the others."""
+    done, total = 0, sum(unit["bytes_in"] for unit in waiting.values())
+    try:
+        while waiting:
+            ready, _ = ray.wait(list(waiting), num_returns=1, timeout=POLL_SECONDS)
+            name = ""
+            for reference in ready:
+                unit = waiting.pop(reference)
+                ray.get(reference)
+                done, name = done + unit["bytes_in"], unit["file"]
+            if progress is not None:
+                progress("quantize", name, done, total)
+    except ray.exceptions.RayTaskError as error:
+        _cancel(ray, waiting)
+        raise (error.cause if isinstance(error.cause, Exception) else error) from None
+    except BaseException:
+        _cancel(ray, waiting)
+        raise
+
+
+def _cancel(ray: Any, waiting: dict[Any, dict[str, Any]]) -> None:
+    for reference in waiting:
+        ray.cancel(reference)

@@ -1,0 +1,317 @@
+// Data out of an open checkpoint: parts of tensors, and stacks as handles.
+#include <initializer_list>
+
+#include "api/boundary.h"
+#include "api/options.h"
+#include "api/reader.h"
+#include "store/load.h"
+#include "store/stack_source.h"
+#include "store/task_errors.h"
+
+using namespace moeq;
+
+// ---- parts of tensors
+
+namespace {
+
+constexpr int64_t kReadBytes = 4 << 20; // of a read that one task does
+
+// The bytes of a tensor that a destination asks for.
+struct ByteRange {
+    int64_t begin, count;
+};
+
+moeq_status refuse_range(int64_t begin, int64_t count, int64_t extent, const char* what, Report& report)
+{
+    return report.fail(MOEQ_ERROR_RANGE, 3, "begin")
+           << "got [" << begin << ", " << begin + count << ") of " << extent << what << "; want a range inside";
+}
+
+// Elements along the first axis; all of a tensor without axes.
+moeq_status find_elements(const FileEntry& entry, int64_t begin, const TensorView& view, const Wanted& wanted,
+                          ByteRange* out, Report& report)
+{
+    int64_t shape[kMaxDims];
+    for (int32_t i = 0; i < entry.ndim; ++i)
+        shape[i] = entry.shape[i];
+    if (view.ndim == entry.ndim && entry.ndim != 0)
+        shape[0] = view.shape[0];
+    MOEQ_TRY(check_shape(view, wanted, entry.ndim, shape, report));
+    const int64_t extent = entry.ndim == 0 ? 1 : entry.shape[0];
+    const int64_t count = entry.ndim == 0 ? 1 : view.shape[0];
+    if (begin < 0 || begin > extent - count)
+        return refuse_range(begin, count, extent, " along the first axis", report);
+    const int64_t each = extent == 0 ? 0 : entry.bytes / extent;
+    *out = {begin * each, count * each};
+    return MOEQ_OK;
+}
+
+moeq_status find_bytes(const FileEntry& entry, int64_t begin, const TensorView& view, ByteRange* out, Report& report)
+{
+    if (begin < 0 || begin > entry.bytes - view.count)
+        return refuse_range(begin, view.count, entry.bytes, " bytes", report);
+    *out = {begin, view.count};
+    return MOEQ_OK;
+}
+
+moeq_status accept_target(const FileEntry& entry, int64_t begin, const DLManagedTensorVersioned* destination,
+                          TensorView* view, ByteRange* range, Report& report)
+{
+    const uint32_t own = dtype_set(entry.dtype);
+    const Wanted wanted{.argument = 4, .name = "destination", .dtypes = own | kSetUint8, .access = Access::kWrite};
+    MOEQ_TRY(accept_tensor(destination, wanted, view, report));
+    const bool elements = dtype_set(view->dtype) == own && (own != kSetUint8 || view->ndim == entry.ndim);
+    if (!elements && view->ndim != 1)
+        return report.fail(MOEQ_ERROR_SHAPE, 4, "destination")
+               << "got " << view->ndim << " dimensions of uint8; want bytes in one";
+    MOEQ_TRY(elements ? find_elements(entry, begin, *view, wanted, range, report)
+                      : find_bytes(entry, begin, *view, range, report));
+    if (view->empty() || is_contiguous(*view))
+        return MOEQ_OK;
+    return (report.fail(MOEQ_ERROR_LAYOUT, 4, "destination") << "got strides ").shape(view->ndim, view->strides)
+           << "; want row-major";
+}
+
+} // namespace
+
+extern "C" moeq_status moeq_reader_read(const moeq_reader* reader, int64_t tensor, int64_t begin,
+                                        DLManagedTensorVersioned* destination, moeq_error* err)
+{
+    return guarded("moeq_reader_read", err, [&](Report& report) -> moeq_status {
+        MOEQ_TRY(check_handle(reader, 1, "reader", report));
+        const Checkpoint& checkpoint = reader->files->checkpoint;
+        if (tensor < 0 || tensor >= checkpoint.tensor_count())
+            return report.fail(MOEQ_ERROR_RANGE, 2, "tensor")
+                   << "got " << tensor << " of " << checkpoint.tensor_count() << " tensors; want one of them";
+        TensorView view;
+        ByteRange range{};
+        MOEQ_TRY(accept_target(checkpoint.tensor(tensor).entry, begin, destination, &view, &range, report));
+        TaskErrors errors;
+        auto body = [&](int64_t task) {
+            errors.run(task, report.function(), [&](Report& inner) {
+                const int64_t at = task * kReadBytes;
+                return checkpoint.read(tensor, range.begin + at, minimum(kReadBytes, range.count - at), view.data + at,
+                                       inner);
+            });
+        };
+        const Executor& executor = reader->files->context->executor;
+        MOEQ_TRY(executor.for_each(ceil_divide(range.count, kReadBytes), body, report));
+        return errors.conclude(report);
+    });
+}
+
+// ---- stacks
+
+namespace {
+
+// What a load is asked for, checked.
+struct Request {
+    moeq_load_options options{};
+    StackCut cut;
+    Geometry geometry;
+    bool encodes = false;
+    bool has_amax = false;
+    TensorView amax;
+};
+
+moeq_status read_load_options(const moeq_load_options* given, moeq_load_options* out, Report& report)
+{
+    MOEQ_TRY(read_struct(given, out, 3, "options", report));
+    MOEQ_TRY(
+        check_host_device(out->device_type, out->device_id, 3, 3, "options.device_type", "options.device_id", report));
+    return check_zero(out->reserved, "reserved", 3, "options", report);
+}
+
+moeq_status read_cut(const moeq_load_options& options, const Stack& stack, StackCut* out, Report& report)
+{
+    if (options.tp_size < 0 || options.tp_rank < 0 || options.tp_rank >= (options.tp_size > 1 ? options.tp_size : 1))
+        return report.fail(MOEQ_ERROR_RANGE, 3, "options.tp_rank")
+               << "got " << options.tp_rank << " of tp_size " << options.tp_size
+               << "; want a rank from 0 to tp_size - 1";
+    const int64_t end = options.expert_end == 0 ? stack.shape[0] : options.expert_end;
+    if (options.expert_begin < 0 || options.expert_begin > end || end > stack.shape[0]) {
+        const moeq_status status = report.fail(MOEQ_ERROR_RANGE, 3, "options.expert_begin")
+                                   << "got experts [" << options.expert_begin << ", " << options.expert_end
+                                   << "); want a range inside [0, " << stack.shape[0] << ")";
+        report.set_place({options.expert_begin, -1, -1});
+        return status;
+    }
+    *out = {options.expert_begin, options.expert_end, options.tp_rank, options.tp_size > 1 ? options.tp_size : 1};
+    return MOEQ_OK;
+}
+
+// The spec that was asked for. What only the checkpoint can know, and the caller left at its default, is filled in.
+moeq_status read_spec(const moeq_spec* given, const Stack& stack, moeq_spec* out, Report& report)
+{
+    MOEQ_TRY(read_struct(given, out, 3, "options.spec", report));
+    if (out->layout == MOEQ_LAYOUT_PLAIN)
+        out->layout = stack.layout;
+    if (out->scale_axis == 0)
+        out->scale_axis = stack.scale_axis;
+    if (out->logical_dtype == MOEQ_DTYPE_DEFAULT)
+        out->logical_dtype = stack.quantized ? stack.spec.logical_dtype : stack.dtype;
+    return MOEQ_OK;
+}
+
+bool same_spec(const moeq_spec& a, const moeq_spec& b) { return std::memcmp(&a, &b, sizeof a) == 0; }
+
+// The shape that the handle will have: that of the weight itself where it is loaded whole.
+moeq_status make_load_geometry(const moeq_reader& reader, const Stack& stack, const StackCut& cut,
+                               const moeq_spec& spec, Geometry* out, Report& report)
+{
+    int64_t shape[3];
+    MOEQ_TRY(cut_shape(stack, cut, shape, report));
+    const Weight& first = reader.weights.weights[reader.weights.pieces[stack.first_piece]];
+    const bool whole = stack.piece_count == 1 && std::memcmp(shape, stack.shape, sizeof shape) == 0 &&
+                       (first.ndim != 2 || !stack.expert);
+    return make_geometry(spec, 3, whole ? first.ndim : 3, whole ? first.shape : shape, 2, "stack", out, report);
+}
+
+moeq_status read_request(const moeq_reader& reader, int64_t index, const moeq_load_options* given, Request* request,
+                         Report& report)
+{
+    const Stack& stack = reader.weights.stacks[index];
+    MOEQ_TRY(read_load_options(given, &request->options, report));
+    MOEQ_TRY(read_cut(request->options, stack, &request->cut, report));
+    moeq_spec spec{};
+    moeq_spec own{};
+    if (stack.quantized)
+        MOEQ_TRY(cut_spec(stack, request->cut, &own, report));
+    if (request->options.spec != nullptr) {
+        MOEQ_TRY(read_spec(request->options.spec, stack, &spec, report));
+        MOEQ_TRY(resolve_spec(spec, 3, "options.spec", &spec, report));
+        request->encodes = !stack.quantized || stack.odd_piece >= 0 || !same_spec(spec, own);
+    } else if (stack.quantized) {
+        spec = own;
+    } else {
+        return (report.fail(MOEQ_ERROR_ARGUMENT, 3, "options.spec") << "got none for ").quoted(stack.name)
+               << ", which is dense; want a spec to quantize it by";
+    }
+    MOEQ_TRY(make_load_geometry(reader, stack, request->cut, spec, &request->geometry, report));
+    request->has_amax = request->options.amax != nullptr;
+    if (!request->has_amax)
+        return MOEQ_OK;
+    if (!request->encodes)
+        return report.fail(MOEQ_ERROR_ARGUMENT, 3, "options.amax")
+               << "got an amax for a stack that is quantized already; want none";
+    return accept_amax(request->options.amax, request->geometry, 3, &request->amax, report);
+}
+
+// ---- adopting a mapping
+
+// Where a component lies in the mapping, if it lies there as a handle needs it.
+bool view_of_mapping(const Checkpoint& checkpoint, const Geometry& geometry, int32_t component, int64_t tensor,
+                     TensorView* out)
+{
+    if (tensor < 0 || !component_layout(geometry, component, out))
+        return false;
+    const FileEntry& entry = checkpoint.tensor(tensor).entry;
+    const char* bytes = checkpoint.mapped(tensor);
+    const int64_t item = out->itemsize();
+    out->data = const_cast<char*>(bytes);
+    out->read_only = true;
+    return bytes != nullptr && entry.bytes == out->count * item &&
+           (item == 1 ||
+            (entry.dtype == out->dtype && reinterpret_cast<uintptr_t>(bytes) % static_cast<uintptr_t>(item) == 0));
+}
+
+moeq_status adopt_mapping(ReaderFiles& files, const Weight& weight, const Geometry& geometry, EncodedWeight* out,
+                          Storage** storage, bool* adopted, Report& report)
+{
+    int32_t ids[kComponentLimit];
+    const int32_t count = stored_components(geometry, ids);
+    EncodedWeight mapped;
+    mapped.geometry = geometry;
+    for (int32_t i = 0; i < count; ++i)
+        if (!view_of_mapping(files.checkpoint, geometry, ids[i], weight.tensors[ids[i]], &mapped.component(ids[i])))
+            return MOEQ_OK;
+    moeq_component components[kComponentLimit] = {};
+    const auto release = [](void* owner) { static_cast<ReaderFiles*>(owner)->release(); };
+    moeq_status status = MOEQ_OK;
+    int32_t made = 0;
+    for (; made < count && status == MOEQ_OK; ++made) {
+        components[made].component = ids[made];
+        files.retain();
+        status = managed_tensor_create(*files.context, mapped.component(ids[made]), &files, release,
+                                       &components[made].tensor, report);
+        if (status != MOEQ_OK) {
+            files.release();
+            break;
+        }
+    }
+    if (status == MOEQ_OK)
+        status = storage_adopt(*files.context, components, count, storage, report);
+    if (status != MOEQ_OK) {
+        for (int32_t i = 0; i < made; ++i)
+            managed_tensor_delete(components[i].tensor);
+        return status;
+    }
+    mapped.prepare();
+    *out = mapped;
+    *adopted = true;
+    return MOEQ_OK;
+}
+
+// One weight of a file, whole: what a mapping can be adopted for.
+bool is_one_weight(const moeq_reader& reader, const Stack& stack, const Geometry& geometry)
+{
+    const Weight& first = reader.weights.weights[reader.weights.pieces[stack.first_piece]];
+    return stack.piece_count == 1 && geometry.experts == stack.shape[0] && geometry.rows == stack.shape[1] &&
+           geometry.columns == stack.shape[2] && (first.spec.nested != 0) == geometry.nested();
+}
+
+moeq_status fill(const moeq_reader& reader, int64_t index, const Request& request, const EncodedWeight& weight,
+                 Report& report)
+{
+    const moeq_context& context = *reader.files->context;
+    const Geometry& g = request.geometry;
+    const Stack& stack = reader.weights.stacks[index];
+    const int64_t bytes = request.encodes ? g.count() * dtype_bytes(stack.dtype) : stored_bytes(g);
+    Progress progress(request.options.progress, request.options.progress_user, bytes);
+    const bool strict = (reader.flags & MOEQ_READER_LENIENT) == 0;
+    MOEQ_TRY(request.encodes
+                 ? load_and_encode(engine_of(context), context.allocator, reader.files->checkpoint, reader.weights,
+                                   index, request.cut, request.has_amax ? &request.amax : nullptr, weight, progress,
+                                   nullptr, report)
+                 : load_components(engine_of(context), context.allocator, reader.files->checkpoint, reader.weights,
+                                   index, request.cut, strict, weight, progress, nullptr, report));
+    return progress.finish(report);
+}
+
+} // namespace
+
+extern "C" moeq_status moeq_reader_load(const moeq_reader* reader, int64_t stack, const moeq_load_options* options,
+                                        void* stream, moeq_qtensor** out, moeq_error* err)
+{
+    return guarded("moeq_reader_load", err, [&](Report& report) -> moeq_status {
+        MOEQ_TRY(check_not_null(out, 5, "out", report));
+        *out = nullptr;
+        MOEQ_TRY(check_handle(reader, 1, "reader", report));
+        if (stack < 0 || stack >= reader->weights.stacks.size())
+            return report.fail(MOEQ_ERROR_RANGE, 2, "stack")
+                   << "got " << stack << " of " << reader->weights.stacks.size() << " stacks; want one of them";
+        Request request;
+        MOEQ_TRY(read_request(*reader, stack, options, &request, report));
+        MOEQ_TRY(check_host_stream(stream, 4, report));
+        const Stack& source = reader->weights.stacks[stack];
+        ReaderFiles& files = *reader->files;
+        StackSource part(files.checkpoint, reader->weights, stack);
+        MOEQ_TRY(part.set_cut(request.cut, report));
+        MOEQ_TRY(part.check_complete(report)); // before memory is got for what is not there
+        EncodedWeight weight;
+        Storage* storage = nullptr;
+        bool adopted = false;
+        if ((reader->flags & MOEQ_READER_MMAP) != 0 && !request.encodes && source.odd_piece < 0 &&
+            is_one_weight(*reader, source, request.geometry))
+            MOEQ_TRY(adopt_mapping(files, reader->weights.weights[reader->weights.pieces[source.first_piece]],
+                                   request.geometry, &weight, &storage, &adopted, report));
+        if (!adopted)
+            MOEQ_TRY(storage_allocate(*files.context, request.geometry, &weight, &storage, report));
+        moeq_status status = adopted ? MOEQ_OK : fill(*reader, stack, request, weight, report);
+        if (status == MOEQ_OK)
+            status = qtensor_create(weight, storage, false, out, report);
+        if (status != MOEQ_OK)
+            storage->release();
+        return status;
+    });
+}

@@ -1,0 +1,122 @@
+// One checkpoint file being written: the entry points; src/store/ does the work.
+#include <fcntl.h>
+
+#include "api/boundary.h"
+#include "api/context.h"
+#include "api/qtensor.h"
+#include "store/safetensors_writer.h"
+
+using namespace moeq;
+
+struct moeq_writer : LiveHandle {
+    explicit moeq_writer(const moeq_context& of) : context(&of), file(of.allocator) { of.retain(); }
+
+    const moeq_context* context;
+    SafetensorsWriter file;
+};
+
+namespace {
+
+void writer_free(moeq_writer* writer)
+{
+    const moeq_context* context = writer->context;
+    destroy(context->allocator, writer);
+    context->release();
+}
+
+moeq_status read_writer_options(const moeq_writer_options* given, moeq_writer_options* out, const Dialect** out_dialect,
+                                Report& report)
+{
+    MOEQ_TRY(read_struct(given, out, 3, "options", report));
+    *out_dialect = find_dialect(out->dialect);
+    if (*out_dialect == nullptr)
+        return report.fail(MOEQ_ERROR_ARGUMENT, 3, "options.dialect")
+               << "got " << out->dialect << "; want a MOEQ_DIALECT_ constant, but not NONE";
+    if ((out->flags & ~MOEQ_WRITER_NOT_DURABLE) != 0)
+        return (report.fail(MOEQ_ERROR_ARGUMENT, 3, "options.flags") << "got ").hex(static_cast<uint32_t>(out->flags))
+               << "; want 0 or MOEQ_WRITER_NOT_DURABLE";
+    return check_zero(out->reserved, "reserved", 3, "options", report);
+}
+
+} // namespace
+
+extern "C" moeq_status moeq_writer_create(const moeq_context* context, const char* path,
+                                          const moeq_writer_options* options, moeq_writer** out, moeq_error* err)
+{
+    return guarded("moeq_writer_create", err, [&](Report& report) -> moeq_status {
+        MOEQ_TRY(check_not_null(out, 4, "out", report));
+        *out = nullptr;
+        MOEQ_TRY(check_handle(context, 1, "context", report));
+        MOEQ_TRY(check_not_null(path, 2, "path", report));
+        moeq_writer_options known;
+        const Dialect* dialect = nullptr;
+        MOEQ_TRY(read_writer_options(options, &known, &dialect, report));
+        auto* writer = create<moeq_writer>(context->allocator, *context);
+        if (writer == nullptr)
+            return report.out_of_memory(sizeof(moeq_writer));
+        writer->file.skip_digest();
+        const bool durable = (known.flags & MOEQ_WRITER_NOT_DURABLE) == 0;
+        const moeq_status status = writer->file.create(AT_FDCWD, path, *dialect, known.metadata, durable, report);
+        if (status != MOEQ_OK) {
+            writer_free(writer);
+            return status;
+        }
+        *out = writer;
+        return MOEQ_OK;
+    });
+}
+
+extern "C" moeq_status moeq_writer_declare(moeq_writer* writer, const char* name, const moeq_spec* spec, int32_t dtype,
+                                           int32_t ndim, const int64_t* shape, moeq_error* err)
+{
+    return guarded("moeq_writer_declare", err, [&](Report& report) -> moeq_status {
+        MOEQ_TRY(check_handle(writer, 1, "writer", report));
+        MOEQ_TRY(check_not_null(name, 2, "name", report));
+        if (spec == nullptr)
+            return writer->file.declare(name, dtype, ndim, shape, report);
+        moeq_spec known;
+        Geometry geometry;
+        MOEQ_TRY(read_struct(spec, &known, 3, "spec", report));
+        MOEQ_TRY(make_geometry(known, 3, ndim, shape, 6, "shape", &geometry, report));
+        return writer->file.declare_weight(name, geometry, report);
+    });
+}
+
+extern "C" moeq_status moeq_writer_put(moeq_writer* writer, const char* name, const DLManagedTensorVersioned* tensor,
+                                       void* stream, moeq_error* err)
+{
+    return guarded("moeq_writer_put", err, [&](Report& report) -> moeq_status {
+        MOEQ_TRY(check_handle(writer, 1, "writer", report));
+        MOEQ_TRY(check_not_null(name, 2, "name", report));
+        MOEQ_TRY(check_host_stream(stream, 4, report));
+        TensorView view;
+        MOEQ_TRY(accept_tensor(tensor, {.argument = 3, .name = "tensor", .dtypes = kSetStored}, &view, report));
+        return writer->file.put_tensor(name, view, report);
+    });
+}
+
+extern "C" moeq_status moeq_writer_put_qtensor(moeq_writer* writer, const char* name, const moeq_qtensor* qtensor,
+                                               void* stream, moeq_error* err)
+{
+    return guarded("moeq_writer_put_qtensor", err, [&](Report& report) -> moeq_status {
+        MOEQ_TRY(check_handle(writer, 1, "writer", report));
+        MOEQ_TRY(check_not_null(name, 2, "name", report));
+        MOEQ_TRY(check_handle(qtensor, 3, "qtensor", report));
+        MOEQ_TRY(check_host_stream(stream, 4, report));
+        return writer->file.put_weight(name, qtensor->weight, report);
+    });
+}
+
+extern "C" moeq_status moeq_writer_commit(moeq_writer* writer, moeq_error* err)
+{
+    return guarded("moeq_writer_commit", err, [&](Report& report) -> moeq_status {
+        MOEQ_TRY(check_handle(writer, 1, "writer", report));
+        return writer->file.commit(report);
+    });
+}
+
+extern "C" void moeq_writer_destroy(moeq_writer* writer)
+{
+    if (writer != nullptr && LiveHandle::is_alive(writer))
+        writer_free(writer);
+}

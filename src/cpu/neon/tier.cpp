@@ -1,0 +1,17 @@
+// Which kernels the NEON tier has.
+#include "cpu/neon/tier.h"
+
+namespace moeq::cpu::neon {
+
+void overlay(Kernels* kernels)
+{
+    overlay_amax(kernels);
+    overlay_nested(kernels);
+    overlay_int8(&kernels->formats[kInt8]);
+    overlay_nf4(&kernels->formats[kNf4]);
+    overlay_fp4(&kernels->formats[kFp4]);
+    overlay_e4m3(&kernels->formats[kE4m3]);
+    overlay_e5m2(&kernels->formats[kE5m2]);
+}
+
+} // namespace moeq::cpu::neon

@@ -1,0 +1,70 @@
+// Files for reading: opened once, checked by their descriptor, read by pread or mapped. All system calls of reading are
+// here.
+#pragma once
+
+#include "core/memory.h"
+#include "core/report.h"
+
+namespace moeq {
+
+// An open regular file. Links are followed, as the directories of a hub's cache are made of them; a FIFO or a device is
+// refused without waiting for it. May be read by several threads at once.
+class File {
+public:
+    explicit File(Allocator& allocator) : name_(allocator) {}
+    ~File() { close(); }
+    File(const File&) = delete;
+    File& operator=(const File&) = delete;
+
+    // directory: an open directory, or AT_FDCWD. NOT_FOUND, IO with errno, FORMAT with class F18 for what is no regular
+    // file.
+    [[nodiscard]] moeq_status open(int directory, const char* path, Report& report);
+    // All of [offset, offset + bytes): TRUNCATED with class F19 where the file ends before.
+    [[nodiscard]] moeq_status read(int64_t offset, void* out, int64_t bytes, Report& report) const;
+    // Read-only mapping of the whole file, kept until close.
+    [[nodiscard]] moeq_status map(Report& report);
+    void close();
+
+    int64_t size() const { return size_; }                                 // at open
+    int64_t modified_ns() const { return modified_ns_; }                   // at open, since 1970
+    const char* mapping() const { return mapping_; }                       // NULL: not mapped
+    const char* name() const { return name_.empty() ? "" : name_.data(); } // as it was given
+    int descriptor() const { return descriptor_; }
+
+private:
+    Array<char> name_;
+    int descriptor_ = -1;
+    int64_t size_ = 0;
+    int64_t modified_ns_ = 0;
+    char* mapping_ = nullptr;
+};
+
+// An open directory. -1: none.
+class Directory {
+public:
+    Directory() = default;
+    ~Directory() { close(); }
+    Directory(const Directory&) = delete;
+    Directory& operator=(const Directory&) = delete;
+
+    // NOT_FOUND, IO with errno, FORMAT with class F18 for what is no directory.
+    [[nodiscard]] moeq_status open(int parent, const char* path, Report& report);
+    // *out_found: whether path is a directory; nothing is opened where it is not. Other failures as open has them.
+    [[nodiscard]] moeq_status open_if_directory(int parent, const char* path, bool* out_found, Report& report);
+    void close();
+    int descriptor() const { return descriptor_; }
+
+    // Whether there is anything of that name.
+    bool has(const char* name) const;
+
+private:
+    int descriptor_ = -1;
+};
+
+// A whole file of text, at most `limit` bytes (LIMIT, F02), ended by a NUL that is part of `out`.
+[[nodiscard]] moeq_status read_text(const File& file, int64_t limit, Array<char>* out, Report& report);
+
+// Whether a name from outside is a plain file name: not empty, no separator, not "." or "..", no NUL.
+bool is_plain_name(const char* name, int64_t length);
+
+} // namespace moeq

@@ -1,0 +1,37 @@
+// What a conversion does with directories: making, listing, renaming. All system calls of that are here.
+#pragma once
+
+#include "core/memory.h"
+#include "core/report.h"
+
+namespace moeq {
+
+// Makes a directory; one that is there is fine.
+[[nodiscard]] moeq_status make_folder(int parent, const char* path, Report& report);
+// Whether anything has this name; links are not followed.
+[[nodiscard]] moeq_status look_for(int parent, const char* path, bool* found, Report& report);
+// Bytes of a regular file, or of what a link leads to; -1 where there is none.
+[[nodiscard]] moeq_status find_bytes(int parent, const char* path, int64_t* out, Report& report);
+// Removes a file; one that is not there is fine.
+[[nodiscard]] moeq_status remove_file(int parent, const char* path, Report& report);
+// DUPLICATE where `to` is there.
+[[nodiscard]] moeq_status rename_new(int parent, const char* from, const char* to, Report& report);
+[[nodiscard]] moeq_status sync_folder(int folder, const char* path, Report& report);
+
+// The names in an open directory, without "." and "..", sorted by their bytes.
+class FolderNames {
+public:
+    explicit FolderNames(Allocator& allocator) : text_(allocator), starts_(allocator) {}
+
+    [[nodiscard]] moeq_status read(int folder, Report& report);
+    int64_t size() const { return starts_.size(); }
+    const char* operator[](int64_t i) const { return text_.data() + starts_[i]; }
+
+private:
+    [[nodiscard]] moeq_status read_all(int listed, Report& report);
+
+    Array<char> text_; // each ended by NUL
+    Array<int64_t> starts_;
+};
+
+} // namespace moeq

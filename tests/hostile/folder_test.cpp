@@ -1,0 +1,274 @@
+// Directories made to break a reader: indices, configurations and special files.
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "store/checkpoint.h"
+#include "support/store.h"
+
+namespace moeq_test {
+namespace {
+
+constexpr char kIndex[] = "model.safetensors.index.json";
+constexpr int64_t kSmallLimit = 100'000;
+
+std::string shard(const std::string& name) { return container("{" + tensor(name, "U8", "[1]", 0, 1) + "}", "x"); }
+std::string index_of(const std::string& members) { return "{\"weight_map\": {" + members + "}}"; }
+
+struct Case {
+    const char* what;
+    std::function<void(const TemporaryFolder&)> make;
+    moeq_status status;
+    const char* class_id;
+};
+
+// Opens the folder itself; at once, whatever is in it, and with nothing left behind.
+void expect_refused(const std::vector<Case>& cases)
+{
+    for (const Case& hostile : cases) {
+        const TemporaryFolder folder;
+        hostile.make(folder);
+        CountedMemory memory;
+        const auto begin = std::chrono::steady_clock::now();
+        {
+            moeq::Checkpoint checkpoint(memory.allocator);
+            Outcome outcome;
+            EXPECT_EQ(checkpoint.open(folder.path().c_str(), kSmallLimit, false, outcome.report), hostile.status)
+                << hostile.what << ": " << outcome.message();
+            EXPECT_EQ(outcome.class_id(), hostile.class_id) << hostile.what << ": " << outcome.message();
+        }
+        EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(2)) << hostile.what;
+        EXPECT_EQ(memory.allocator.live(), 0);
+    }
+}
+
+// Shards a and b with an index of this text.
+Case with_index(const char* what, const std::string& index, moeq_status status, const char* class_id)
+{
+    return {what,
+            [index](const TemporaryFolder& folder) {
+                folder.write("a.safetensors", shard("a"));
+                folder.write("b.safetensors", shard("b"));
+                folder.write(kIndex, index);
+            },
+            status, class_id};
+}
+
+const moeq_status kFormat = MOEQ_ERROR_FORMAT;
+const std::string kBoth = "\"a\": \"a.safetensors\", \"b\": \"b.safetensors\"";
+
+TEST(HostileFolder, good_ones_open)
+{
+    expect_refused({
+        with_index("the index that is right", index_of(kBoth), MOEQ_OK, ""),
+        with_index("and names one shard only", index_of("\"a\": \"a.safetensors\""), MOEQ_OK, ""),
+    });
+}
+
+TEST(HostileFolder, F11_tensors_in_two_files)
+{
+    const auto twins = [](const std::string& index) {
+        return [index](const TemporaryFolder& folder) {
+            folder.write("a.safetensors", shard("same"));
+            folder.write("b.safetensors", shard("\\u0073ame"));
+            folder.write("c.safetensors", shard("c"));
+            folder.write(kIndex, index);
+        };
+    };
+    expect_refused({
+        {"both named", twins(index_of("\"same\": \"a.safetensors\", \"other\": \"b.safetensors\"")), kFormat, "F11"},
+        {"the second named by way of another", twins(index_of("\"same\": \"b.safetensors\", \"x\": \"a.safetensors\"")),
+         kFormat, "F11"},
+        {"twice in the index", twins(index_of("\"same\": \"a.safetensors\", \"same\": \"b.safetensors\"")), kFormat,
+         "F11"},
+        {"twice in the index, escaped",
+         twins(index_of("\"same\": \"a.safetensors\", \"sam\\u0065\": \"a.safetensors\"")), kFormat, "F11"},
+        {"two weight_maps", twins("{\"weight_map\": {}, \"weight_map\": {}}"), kFormat, "F11"},
+    });
+}
+
+TEST(HostileFolder, F12_what_is_no_json)
+{
+    const auto with_config = [](const char* what, const std::string& config, moeq_status status, const char* class_id) {
+        return Case{what,
+                    [config](const TemporaryFolder& folder) {
+                        folder.write("a.safetensors", shard("a"));
+                        folder.write("config.json", config);
+                    },
+                    status, class_id};
+    };
+    expect_refused({
+        with_index("an empty index", "", kFormat, "F12"),
+        with_index("an index of binary", std::string(100, '\0'), kFormat, "F12"),
+        with_index("an index that is cut", "{\"weight_map\": {\"a\": \"a.safe", kFormat, "F12"),
+        with_index("an array", "[]", kFormat, "F12"),
+        with_index("deep", std::string(50'000, '['), kFormat, "F12"),
+        with_config("an empty config", "", kFormat, "F12"),
+        with_config("a config of text", "\"x\"", kFormat, "F12"),
+        with_config("a config that is cut", "{\"model_type\": \"mix", kFormat, "F12"),
+        with_config("a name twice", "{\"model_type\": \"a\", \"model_type\": \"b\"}", kFormat, "F11"),
+        with_config("bad UTF-8", "{\"model_type\": \"\xFF\"}", kFormat, "F12"),
+        with_config("deep", std::string(50'000, '['), kFormat, "F12"),
+    });
+}
+
+TEST(HostileFolder, F02_too_large)
+{
+    const std::string spaces(kSmallLimit, ' ');
+    expect_refused({
+        with_index("an index", index_of(kBoth) + spaces, MOEQ_ERROR_LIMIT, "F02"),
+        {"a config", [&](const TemporaryFolder& folder) { folder.write("config.json", "{}" + spaces); },
+         MOEQ_ERROR_LIMIT, "F02"},
+        {"a header", [&](const TemporaryFolder& folder) { folder.write("a.safetensors", container("{}" + spaces)); },
+         MOEQ_ERROR_LIMIT, "F02"},
+        {"an index of a terabyte that is not there",
+         [&](const TemporaryFolder& folder) {
+             folder.write(kIndex, "{");
+             ASSERT_EQ(truncate(folder.path(kIndex).c_str(), int64_t{1} << 40), 0);
+         },
+         MOEQ_ERROR_LIMIT, "F02"},
+        {"a header of a terabyte that is not there",
+         [&](const TemporaryFolder& folder) {
+             folder.write("a.safetensors", length_prefix((uint64_t{1} << 40) - 8) + "{");
+             ASSERT_EQ(truncate(folder.path("a.safetensors").c_str(), int64_t{1} << 40), 0);
+         },
+         MOEQ_ERROR_LIMIT, "F02"},
+    });
+}
+
+TEST(HostileFolder, F17_names_that_lead_elsewhere)
+{
+    std::vector<Case> cases;
+    for (const char* name :
+         {"../a.safetensors", "/etc/passwd", "", ".", "..", "sub/a.safetensors", "./a.safetensors", "a.safetensors/",
+          "a.safetensors\\u0000.json", "\\u002e\\u002e\\u002fa.safetensors", "//a"})
+        cases.push_back(with_index(name, index_of(std::string("\"a\": \"") + name + "\""), kFormat, "F17"));
+    cases.push_back(with_index("no text", index_of("\"a\": 1"), kFormat, "F17"));
+    cases.push_back(with_index("a list", index_of("\"a\": [\"a.safetensors\"]"), kFormat, "F17"));
+    cases.push_back(with_index("null", index_of("\"a\": null"), kFormat, "F17"));
+    cases.push_back(with_index("256 bytes", index_of("\"a\": \"" + std::string(256, 'a') + "\""), kFormat, "F17"));
+    cases.push_back(
+        with_index("a good one and a bad one", index_of(kBoth + ", \"c\": \"../c.safetensors\""), kFormat, "F17"));
+    expect_refused(cases);
+}
+
+TEST(HostileFolder, F18_special_files)
+{
+    const auto with_fifo = [](const char* name, const std::string& index) {
+        return [name, index](const TemporaryFolder& folder) {
+            ASSERT_EQ(mkfifo(folder.path(name).c_str(), 0600), 0);
+            if (!index.empty())
+                folder.write(kIndex, index);
+        };
+    };
+    const auto with_link = [](const char* name, const char* target) {
+        return
+            [name, target](const TemporaryFolder& folder) { ASSERT_EQ(symlink(target, folder.path(name).c_str()), 0); };
+    };
+    const auto with_folder = [](const char* name) {
+        return [name](const TemporaryFolder& folder) { std::filesystem::create_directories(folder.path(name)); };
+    };
+    expect_refused({
+        {"a FIFO as the model", with_fifo("model.safetensors", ""), kFormat, "F18"},
+        {"a FIFO as a shard", with_fifo("a.safetensors", index_of("\"a\": \"a.safetensors\"")), kFormat, "F18"},
+        {"a FIFO as the index", with_fifo(kIndex, ""), kFormat, "F18"},
+        {"a FIFO as the config", with_fifo("config.json", ""), kFormat, "F18"},
+        {"a device as the model", with_link("model.safetensors", "/dev/zero"), kFormat, "F18"},
+        {"a device as the index", with_link(kIndex, "/dev/zero"), kFormat, "F18"},
+        {"a directory as the model", with_folder("model.safetensors"), kFormat, "F18"},
+        {"a directory as the config", with_folder("config.json"), kFormat, "F18"},
+    });
+}
+
+TEST(HostileFolder, F18_special_files_by_themselves)
+{
+    const TemporaryFolder folder;
+    const std::string fifo = folder.path("fifo");
+    ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
+    for (const std::string& path : {fifo, std::string("/dev/zero"), std::string("/dev/null")}) {
+        CountedMemory memory;
+        moeq::Checkpoint checkpoint(memory.allocator);
+        Outcome outcome;
+        EXPECT_EQ(checkpoint.open(path.c_str(), 0, true, outcome.report), kFormat) << path;
+        EXPECT_EQ(outcome.class_id(), "F18") << path;
+    }
+}
+
+TEST(HostileFolder, F26_no_other_loader_is_tried)
+{
+    const auto with = [](const char* name, const std::string& bytes) {
+        return [name, bytes](const TemporaryFolder& folder) { folder.write(name, bytes); };
+    };
+    expect_refused({
+        {"a pickle beside nothing", with("pytorch_model.bin", "\x80\x02}q\x01."), MOEQ_ERROR_NOT_FOUND, ""},
+        {"a pickle by another name", with("model.safetensors", "\x80\x02}q\x01.        "), kFormat, "F01"},
+        {"a zip by another name", with("model.safetensors", "PK\x03\x04" + std::string(100, '\1')), kFormat, "F01"},
+        with_index("a shard that is a pickle", index_of("\"a\": \"pytorch_model.bin\""), MOEQ_ERROR_NOT_FOUND, ""),
+    });
+}
+
+TEST(HostileFolder, F28_an_index_that_says_something_else)
+{
+    expect_refused({
+        with_index("a tensor that is nowhere", index_of(kBoth + ", \"c\": \"b.safetensors\""), kFormat, "F28"),
+        with_index("in the other file", index_of("\"a\": \"b.safetensors\", \"b\": \"a.safetensors\""), kFormat, "F28"),
+        with_index("one is left out", index_of("\"a\": \"a.safetensors\", \"x\": \"b.safetensors\""), kFormat, "F28"),
+        with_index("no weight_map", "{\"metadata\": {}}", kFormat, "F28"),
+        with_index("a weight_map of text", "{\"weight_map\": \"a.safetensors\"}", kFormat, "F28"),
+        {"a tensor that the index does not name",
+         [](const TemporaryFolder& folder) {
+             folder.write("a.safetensors", container("{" + tensor("a", "U8", "[1]", 0, 1) + ", " +
+                                                         tensor("more", "U8", "[1]", 1, 2) + "}",
+                                                     "xx"));
+             folder.write(kIndex, index_of("\"a\": \"a.safetensors\""));
+         },
+         kFormat, "F28"},
+        {"two files and no index",
+         [](const TemporaryFolder& folder) {
+             folder.write("a.safetensors", shard("a"));
+             folder.write("b.safetensors", shard("b"));
+         },
+         kFormat, "F28"},
+        with_index("a file that is not there", index_of("\"a\": \"a.safetensors\", \"c\": \"c.safetensors\""),
+                   MOEQ_ERROR_NOT_FOUND, ""),
+        {"nothing", [](const TemporaryFolder&) {}, MOEQ_ERROR_NOT_FOUND, ""},
+    });
+}
+
+TEST(HostileFolder, bad_headers_of_shards_are_told_with_their_file)
+{
+    const TemporaryFolder folder;
+    folder.write("a.safetensors", shard("a"));
+    folder.write("b.safetensors", shard("b") + "tail");
+    folder.write(kIndex, index_of(kBoth));
+    CountedMemory memory;
+    moeq::Checkpoint checkpoint(memory.allocator);
+    Outcome outcome;
+    EXPECT_EQ(checkpoint.open(folder.path().c_str(), 0, false, outcome.report), kFormat);
+    EXPECT_EQ(outcome.class_id(), "F09");
+    EXPECT_NE(outcome.message().find("\"b.safetensors\""), std::string::npos) << outcome.message();
+}
+
+// What is asked of a file beyond its end when it was opened, and of one that has changed since.
+TEST(HostileFolder, F19_files_that_shrink)
+{
+    for (const int64_t left : {0, 8, 70}) {
+        const TemporaryFolder folder;
+        const std::string path = folder.write(
+            "a.safetensors", container("{" + tensor("a", "U8", "[100]", 0, 100) + "}", std::string(100, 'x')));
+        CountedMemory memory;
+        moeq::Checkpoint checkpoint(memory.allocator);
+        Outcome outcome;
+        ASSERT_EQ(checkpoint.open(path.c_str(), 0, false, outcome.report), MOEQ_OK);
+        ASSERT_EQ(truncate(path.c_str(), left), 0);
+        char bytes[100];
+        EXPECT_EQ(checkpoint.read(0, 0, 100, bytes, outcome.report), MOEQ_ERROR_TRUNCATED);
+        EXPECT_EQ(outcome.class_id(), "F19");
+    }
+}
+
+} // namespace
+} // namespace moeq_test

@@ -1,0 +1,477 @@
+"""The command line: exit statuses, JSON, what a file or a pipe gets, errors in one line, Ctrl-C and resuming."""
+
+import contextlib
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import moeq
+
+ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed: NumPy itself has no bf16")
+pytest.importorskip("typer", reason="typer is not installed: there is no command line")
+pytest.importorskip("matplotlib", reason="matplotlib is not installed: reports cannot be drawn")
+
+from checkpoints import elements, tree, write_model, write_safetensors  # noqa: E402
+from conftest import ROOT  # noqa: E402
+from typer.testing import CliRunner  # noqa: E402
+
+from moeq.cli._app import app, run  # noqa: E402
+
+COMMANDS = ("inspect", "plan", "quantize", "convert", "verify", "diff", "report", "bench", "doctor")
+PNG = b"\x89PNG\r\n\x1a\n"
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A small qwen3_moe checkpoint, and its tensors."""
+    folder = tmp_path_factory.mktemp("cli") / "model"
+    return folder, write_model(folder, experts=4)
+
+
+@pytest.fixture(scope="module")
+def quantized(model, tmp_path_factory):
+    target = tmp_path_factory.mktemp("quantized") / "nf4"
+    moeq.convert(model[0], target, spec="nf4", durable=False)
+    return target
+
+
+def environment(**more):
+    cleaned = {key: value for key, value in os.environ.items() if key not in ("MOEQ_DEBUG", "FORCE_COLOR", "COLUMNS")}
+    return cleaned | {"PYTHONPATH": str(ROOT / "bindings" / "python")} | more
+
+
+def command(*arguments):
+    """In this process: what run() returns, and what it prints."""
+    out, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+        status = run(list(map(str, arguments)))
+    return subprocess.CompletedProcess(arguments, int(status), out.getvalue(), errors.getvalue())
+
+
+def process(*arguments, **more):
+    """The same in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "moeq", *map(str, arguments)], capture_output=True, text=True, timeout=120,
+        env=environment(**more), check=False
+    )  # fmt: skip
+
+
+def document(done, status=0):
+    """The one JSON document of a run."""
+    assert done.returncode == status, done.stderr
+    return json.loads(done.stdout)
+
+
+def refused(done, status, *words):
+    """One line on standard error, and nothing else."""
+    assert done.returncode == status, (done.returncode, done.stderr)
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("moeq: "), done.stderr
+    for word in words:
+        assert word in lines[0], lines[0]
+    return lines[0]
+
+
+# ---- help
+
+
+def test_help_documents_every_command_and_every_status():
+    done = process("--help")
+    assert done.returncode == 0 and done.stderr == ""
+    for name in COMMANDS:
+        assert re.search(rf"\b{name}\b", done.stdout)
+    for status in ("0", "1", "2", "3", "4", "5", "130", "141"):
+        assert re.search(rf"^\s*{status}\s+\w", done.stdout, re.MULTILINE), status
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_a_command_has_an_example(name):
+    done = CliRunner().invoke(app, [name, "--help"], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert f"Example: moeq {name}" in " ".join(done.output.split())
+
+
+def test_version():
+    done = process("--version")
+    assert done.stdout == f"moeq {moeq.__version__} (libmoeq {moeq.library_version()})\n" and done.returncode == 0
+
+
+def test_completion_is_offered():
+    done = process("--show-completion", "bash")
+    assert "moeq" in (done.stdout + done.stderr)
+
+
+# ---- inspect
+
+
+def test_inspect(model):
+    folder, tensors = model
+    done = process("inspect", folder)
+    assert done.returncode == 0 and done.stderr == ""
+    assert "qwen3_moe, not quantized" in done.stdout and f"{elements(tensors) / 1e6:,.2f} M parameters" in done.stdout
+    assert re.search(r"mlp\.experts\.gate_up_proj +0-1 +4×64×64 +gate_up +split +bf16", done.stdout)
+    assert re.search(r"self_attn\.q_proj\.weight +2 +64×64 +bf16", done.stdout)
+    every = command("inspect", folder, "--all")
+    assert all(name in every.stdout for name in tensors)
+
+
+def test_inspect_json(model, quantized):
+    folder, tensors = model
+    facts = document(command("inspect", folder, "--json"))
+    assert facts["parameters"] == elements(tensors) and facts["dialect"] is None
+    assert {tensor["name"] for tensor in facts["tensors"]} == set(tensors)
+    made = document(command("inspect", quantized, "--json"))
+    assert made["dialect"] == "native" and made["parameters"] == elements(tensors)
+    assert all(moeq.Spec(stack["spec"]).format == "nf4" for stack in made["stacks"])
+
+
+# ---- plan and quantize
+
+
+def test_plan(model, tmp_path):
+    done = command("plan", model[0], "-f", "nf4", "--target", tmp_path / "out", "--units")
+    assert done.returncode == 0, done.stderr
+    assert "2/2 layers, 4/4 experts, 0 skipped" in done.stdout and "router" in done.stdout
+    assert re.search(r"mlp\.experts\.down_proj +0-1 +4×64×32 +bf16 +nf4", done.stdout)
+    assert list(tmp_path.iterdir()) == []
+    facts = document(command("plan", model[0], "-f", "nf4", "--json"))
+    assert facts == moeq.plan(model[0], tmp_path, spec="nf4")
+
+
+@pytest.mark.parametrize("dialect", ["native", "bitsandbytes"])
+def test_quantize_does_what_convert_does(model, tmp_path, dialect):
+    done = command("quantize", model[0], tmp_path / "out", "-f", "nf4", "--dialect", dialect)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert "2/2 layers, 4/4 experts, 0 skipped" in done.stdout and "peak memory" in done.stdout
+    moeq.convert(model[0], tmp_path / "same", spec="nf4", dialect=dialect, durable=False)
+    assert tree(tmp_path / "out") == tree(tmp_path / "same")
+
+
+def test_quantize_json(model, tmp_path):
+    facts = document(process("quantize", model[0], tmp_path / "out", "-f", "int8", "--json"))
+    assert facts["finished"] and facts["layers_quantized"] == facts["layers"] == 2
+    assert facts["experts_quantized"] == facts["experts"] == 4 and facts["skipped"] == []
+    assert facts["bytes_in"] > facts["bytes_out"] > 0 and facts["seconds"] > 0
+    assert facts["peak_memory"] > facts["peak_memory_growth"] > 0 and facts["library_peak_memory"] > 0
+
+
+def test_only_skip_and_rule(model, tmp_path):
+    done = command("quantize", model[0], tmp_path / "out", "-f", "nf4", "--only", "model.layers.1.**",
+                   "--rule", "**.down_proj=int8", "--rule", "**.q_proj.weight=fp8_e4m3",
+                   "--skip", "model.layers.0.mlp.experts.down_proj", "--json")  # fmt: skip
+    facts = document(done)
+    assert facts["layers_quantized"] == 1 and len(facts["skipped"]) == 2
+    with moeq.open(tmp_path / "out") as reader:
+        formats = {stack.name: stack.spec and stack.spec.format for stack in reader.stacks}
+        tensors = {tensor.name for tensor in reader.tensors}
+    assert formats["model.layers.1.mlp.experts.gate_up_proj"] == "nf4"
+    assert formats["model.layers.1.mlp.experts.down_proj"] == "int8"
+    assert not any(formats[name] for name in facts["skipped"])
+    assert "model.layers.1.mlp.gate.weight" in tensors
+
+
+def test_units_of_several_processes_and_finish(model, tmp_path):
+    arguments = ("quantize", model[0], tmp_path / "out", "-f", "int8")
+    count = len(moeq.plan(model[0], tmp_path / "out", spec="int8")["units"])
+    done = command(*arguments, "--units", f"0:{count - 1}")
+    assert done.returncode == 0 and f"units 0 to {count - 2} of {count}" in done.stdout
+    refused(command(*arguments, "--units", "0", "--finish", "-q"), 3)
+    assert not (tmp_path / "out").exists()
+    assert command(*arguments, "--units", str(count - 1)).returncode == 0
+    done = command(*arguments)
+    assert done.returncode == 0 and "going on with" in done.stderr
+    moeq.convert(model[0], tmp_path / "same", spec="int8", durable=False)
+    assert (tmp_path / "out" / "model.safetensors.index.json").read_bytes() == (
+        tmp_path / "same" / "model.safetensors.index.json"
+    ).read_bytes()
+
+
+# ---- convert
+
+
+def test_convert_keeps_codes_and_refuses_to_quantize_anew(model, tmp_path):
+    moeq.convert(model[0], tmp_path / "native", spec="nf4", durable=False)
+    done = command("convert", tmp_path / "native", tmp_path / "bnb", "--dialect", "bitsandbytes", "--json")
+    assert document(done)["dialect"] == "bitsandbytes"
+    same = command("diff", tmp_path / "native", tmp_path / "bnb", "--json")
+    assert document(same)["same"]
+    refused(command("convert", tmp_path / "native", tmp_path / "no", "--dialect", "native", "-f", "int8"), 2,
+            "quantized anew", "--allow-lossy")  # fmt: skip
+    assert not (tmp_path / "no").exists() and not (tmp_path / "no.partial").exists()
+    anew = ("--dialect", "native", "-f", "int8", "--allow-lossy")
+    lossy = command("convert", tmp_path / "native", tmp_path / "yes", *anew)
+    assert lossy.returncode == 0, lossy.stderr
+    with moeq.open(tmp_path / "yes") as reader:
+        assert {stack.spec.format for stack in reader.stacks} == {"int8"}
+
+
+# ---- verify, diff, report
+
+
+def test_verify_of_a_sound_checkpoint(model, quantized):
+    done = command("verify", quantized, "--against", model[0])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "no problems" in done.stdout and "Errors against the source" in done.stdout
+    assert document(command("verify", quantized, "--json"))["problems"] == []
+    quiet = command("verify", quantized, "-q")
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
+
+
+def spoil_a_scale(quantized, folder):
+    """A copy of which one absmax is NaN; returns the name of the tensor."""
+    shutil.copytree(quantized, folder)
+    for file in sorted(folder.glob("*.safetensors")):
+        raw = bytearray(file.read_bytes())
+        size = int.from_bytes(raw[:8], "little")
+        header = json.loads(raw[8 : 8 + size])
+        for name, entry in header.items():
+            if name.endswith(".moeq.absmax"):
+                at = 8 + size + entry["data_offsets"][0]
+                raw[at : at + 4] = np.float32(np.nan).tobytes()
+                file.write_bytes(raw)
+                return name
+    raise AssertionError("no absmax")
+
+
+def test_verify_of_a_spoilt_checkpoint(quantized, tmp_path):
+    name = spoil_a_scale(quantized, tmp_path / "bad")
+    done = command("verify", tmp_path / "bad")
+    assert done.returncode == 1 and done.stderr == ""
+    assert name.removesuffix(".moeq.absmax") in done.stdout and "problem" in done.stdout
+    assert document(command("verify", tmp_path / "bad", "--json"), 1)["problems"]
+    assert command("verify", tmp_path / "bad", "-q").stdout != ""
+
+
+def test_verify_against_another_model(quantized, tmp_path):
+    write_model(tmp_path / "other", experts=4)
+    other = tmp_path / "other" / "model-00002-of-00002.safetensors"
+    raw = bytearray(other.read_bytes())
+    size = int.from_bytes(raw[:8], "little")
+    entry = json.loads(raw[8 : 8 + size])["model.layers.1.mlp.experts.2.up_proj.weight"]["data_offsets"]
+    begin, end = (8 + size + at for at in entry)
+    raw[begin:end] = np.full((end - begin) // 2, 3, ml_dtypes.bfloat16).tobytes()
+    other.write_bytes(raw)
+    facts = document(command("verify", quantized, "--against", tmp_path / "other", "--json"), 1)
+    assert [(p["name"], p["expert"]) for p in facts["problems"]] == [("model.layers.1.mlp.experts.gate_up_proj", 2)]
+
+
+def test_diff(model, quantized, tmp_path):
+    same = command("diff", model[0], model[0])
+    assert same.returncode == 0 and "the same" in same.stdout
+    done = command("diff", model[0], quantized, "--worst", "3")
+    assert done.returncode == 1 and "different" in done.stdout and "The 3 largest differences of 16" in done.stdout
+    facts = document(command("diff", model[0], quantized, "--json"), 1)
+    with moeq.open(quantized) as reader, moeq.open(model[0]) as source:
+        for line in facts["compared"]:
+            if line["expert"] is None:
+                assert line["equal"] and line["max_abs"] == 0
+                continue
+            got = reader.load(line["name"]).dequantize(experts=line["expert"], dtype="fp32").numpy()
+            want = source.load(line["name"], "int8").dequantize(experts=line["expert"], dtype="fp32").numpy()
+            assert not line["equal"] and abs(line["max_abs"] - np.abs(got - want).max()) < 0.03
+    assert len(facts["compared"]) == 16 + 2 + 3 * 2
+
+
+def test_diff_of_names_and_shapes(tmp_path):
+    a, b = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    zeros = np.zeros((2, 3), np.float32)
+    write_safetensors(a, {"x": zeros, "y": zeros, "z": zeros, "i": np.arange(3)})
+    write_safetensors(b, {"x": zeros + 1, "y": zeros[:1], "w": zeros, "i": np.arange(3)})
+    facts = document(command("diff", a, b, "--json"), 1)
+    lines = {line["name"]: line for line in facts["compared"]}
+    assert lines["x"]["max_abs"] == lines["x"]["rmse"] == 1 and not lines["x"]["equal"]
+    assert "shapes" in lines["y"]["note"] and lines["i"]["equal"]
+    assert facts["only_in_a"] == ["z"] and facts["only_in_b"] == ["w"]
+
+
+def test_report_draws_and_tells(model, quantized, tmp_path):
+    done = command("report", quantized, "--against", model[0], "--out", tmp_path / "out", "--html")
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    for name in ("errors.png", "amax.png"):
+        picture = (tmp_path / "out" / name).read_bytes()
+        assert picture.startswith(PNG) and len(picture) > 8000
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "data:image/png;base64," in page and "model.layers.0.mlp.experts.down_proj" in page
+    facts = document(command("report", quantized, "--against", model[0], "--json"))
+    assert sum(facts["row_amax"]["counts"]) + facts["row_amax"]["zeros"] == 2 * 4 * (64 + 64)
+    with moeq.open(quantized) as reader:
+        for weight in facts["weights"]:
+            assert len(weight["experts"]["relative_rms"]) == 4
+            assert all(0.05 < error < 0.15 for error in weight["experts"]["relative_rms"])
+            assert weight["spec"] == str(reader.find(weight["name"]).stack.spec)
+
+
+def test_report_without_a_source(model, quantized, tmp_path):
+    facts = document(command("report", quantized, "--out", tmp_path / "out", "--json"))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["amax.png", "amax_by_expert.png"]
+    source = document(command("report", model[0], "--json"))
+    for mine, other in zip(facts["weights"], source["weights"]):
+        # NF4 keeps the largest value of a block.
+        np.testing.assert_allclose(mine["experts"]["amax"], other["experts"]["amax"], rtol=0.01)
+
+
+# ---- bench and doctor
+
+
+def test_bench():
+    facts = document(command("bench", "-f", "int8", "--megabytes=16", "--seconds=0.01", "--threads=1", "--json"))
+    assert [figure["operation"] for figure in facts["figures"]] == ["quantize", "dequantize"]
+    assert all(figure["seconds"] > 0 and figure["copy_seconds"] > 0 for figure in facts["figures"])
+
+
+def test_doctor():
+    done = command("doctor")
+    assert done.returncode == 0, done.stdout
+    assert "all is well" in done.stdout and moeq.__version__ in done.stdout
+    facts = document(command("doctor", "--json"))
+    assert facts["ok"] and {check["state"] for check in facts["checks"]} <= {"ok", "warn"}
+
+
+# ---- mistakes
+
+
+def test_mistakes_on_the_command_line(model, tmp_path):
+    out = tmp_path / "out"
+    refused(process("quantise"), 2, "quantise", "quantize")
+    refused(command("quantise"), 2, "quantise", "quantize")
+    refused(command("quantize", model[0]), 2, "target")
+    refused(command("quantize", model[0], out), 2, "--spec")
+    refused(command("quantize", model[0], out, "-f", "nf5"), 2, "nf5")
+    refused(command("quantize", model[0], out, "-f", "nf4", "--dialect", "gguf"), 2, "gguf", "bitsandbytes")
+    refused(command("quantize", model[0], out, "-f", "nf4", "--rule", "x"), 2, "--rule", "GLOB=SPEC")
+    refused(command("quantize", model[0], out, "-f", "nf4", "--only", "nothing"), 2, "--only", "nothing")
+    refused(command("quantize", model[0], out, "-f", "nf4", "--engine", "x"), 2, "--engine")
+    for units in ("a", "3:1", "-1:2", "900:901"):
+        refused(command("quantize", model[0], out, "-f", "nf4", f"--units={units}"), 2, "--units")
+    refused(command("report", model[0], "--html"), 2, "--out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_input(model, tmp_path):
+    refused(process("inspect", tmp_path / "nothing"), 3, "nothing")
+    (tmp_path / "bad.safetensors").write_bytes(b"\xff" * 20)
+    refused(command("inspect", tmp_path / "bad.safetensors"), 3, "bad.safetensors")
+    refused(command("inspect", tmp_path / "bad.safetensors", "--json"), 3)
+    refused(command("diff", model[0], tmp_path / "nothing"), 3)
+    refused(command("inspect", model[0], "--patterns", tmp_path / "nothing"), 3)
+    odd = tmp_path / "new\nline\x1b[31m"
+    assert not CONTROL.search(refused(command("inspect", odd), 3).replace("\n", ""))
+
+
+def test_existing_target_is_refused(model, tmp_path):
+    (tmp_path / "out").mkdir()
+    done = command("quantize", model[0], tmp_path / "out", "-f", "int8")
+    assert done.returncode not in (0, 5) and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_folders_that_cannot_be_written(model, tmp_path):
+    tmp_path.chmod(0o500)
+    refused(command("quantize", model[0], tmp_path / "out", "-f", "int8"), 4)
+    tmp_path.chmod(0o700)
+
+
+def test_tracebacks_on_request_only(tmp_path):
+    done = process("inspect", tmp_path / "nothing", MOEQ_DEBUG="1")
+    assert done.returncode == 3 and "Traceback" in done.stderr and done.stderr.splitlines()[-1].startswith("moeq: ")
+
+
+def test_faults_are_told_apart(monkeypatch, capsys):
+    import moeq.cli.doctor as doctor
+
+    monkeypatch.setattr(doctor, "versions", lambda: 1 / 0)
+    assert run(["doctor"]) == 5
+    assert capsys.readouterr().err.startswith("moeq: ZeroDivisionError")
+
+
+# ---- files, pipes, interruptions
+
+
+def test_no_control_characters_outside_of_terminals(model, quantized, tmp_path):
+    for arguments in (
+        ("inspect", model[0]), ("plan", model[0], "-f", "nf4"), ("quantize", model[0], tmp_path / "o", "-f", "int8"),
+        ("verify", quantized), ("diff", model[0], quantized), ("report", quantized), ("doctor",), ("--help",),
+    ):  # fmt: skip
+        done = process(*arguments)
+        assert not CONTROL.search(done.stdout) and not CONTROL.search(done.stderr), arguments
+        assert not any(line.endswith(" ") for line in done.stdout.splitlines()) or arguments == ("--help",)
+
+
+def test_names_cannot_write_to_the_terminal(tmp_path):
+    path = tmp_path / "x.safetensors"
+    write_safetensors(path, {"evil\x1b[2J\r": np.zeros(2, np.float32)})
+    for more in ((), ("--all",)):
+        done = command("inspect", path, *more)
+        assert done.returncode in (0, 3) and not CONTROL.search(done.stdout)
+
+
+def test_a_closed_pipe_ends_quietly(model):
+    late = "import time; time.sleep(1); from moeq.cli import main; main()"
+    child = subprocess.Popen(
+        [sys.executable, "-c", late, "inspect", model[0], "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())  # fmt: skip
+    child.stdout.close()
+    _, errors = child.communicate(timeout=60)
+    assert child.returncode == 141 and errors == b""
+
+
+def big_model(folder):
+    """Enough work to be interrupted: a hundred megabytes in many units."""
+    folder.mkdir()
+    write_model(folder, layers=24, experts=4, hidden=1024, width=192)
+    return folder
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_then_resumed(tmp_path, number):
+    source, target = big_model(tmp_path / "model"), tmp_path / "out"
+    partial = tmp_path / "out.partial"
+    arguments = [sys.executable, "-m", "moeq", "quantize", str(source), str(target), "-f", "nf4:64,nested"]
+    child = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
+    deadline = time.monotonic() + 60
+    while len(list(partial.glob("*.safetensors")) if partial.exists() else []) < 3 and child.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    child.send_signal(number)
+    out, errors = child.communicate(timeout=60)
+    if child.returncode == 0:
+        pytest.skip("it was done before it was interrupted")
+    assert child.returncode == 130 and out == ""
+    assert errors.splitlines()[-1].startswith("moeq: interrupted; ") and "the same command" in errors
+    assert not target.exists() and partial.exists()
+    done = command("quantize", source, target, "-f", "nf4:64,nested")
+    assert done.returncode == 0 and "going on with" in done.stderr and not partial.exists()
+    moeq.convert(source, tmp_path / "same", spec="nf4:64,nested", durable=False)
+    assert tree(target) == tree(tmp_path / "same")
+
+
+def test_a_terminal_gets_a_bar(model, tmp_path):
+    pty = pytest.importorskip("pty")
+    leader, follower = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "moeq", "quantize", str(model[0]), str(tmp_path / "out"), "-f", "nf4"],
+        stdout=subprocess.PIPE, stderr=follower, env=environment(TERM="xterm-256color", COLUMNS="140"))  # fmt: skip
+    os.close(follower)
+    shown = b""
+    while True:
+        try:
+            part = os.read(leader, 4096)
+        except OSError:  # the other end is closed
+            break
+        if not part:
+            break
+        shown += part
+    child.communicate(timeout=60)
+    os.close(leader)
+    assert child.returncode == 0 and b"GB/s" in shown and b"%" in shown

@@ -1,0 +1,209 @@
+// Checkpoints for the dialects' tests: files written byte by byte here, by nothing of the library.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "formats/spec_text.h"
+#include "store/dialect.h"
+
+namespace dialect_test {
+
+using Shape = std::vector<int64_t>;
+
+struct Entry {
+    std::string name;
+    std::string dtype; // as the container spells it
+    Shape shape;
+    std::string bytes;
+};
+
+inline int64_t product(const Shape& shape)
+{
+    int64_t count = 1;
+    for (const int64_t extent : shape)
+        count *= extent;
+    return count;
+}
+
+inline int64_t size_of(const std::string& dtype)
+{
+    return dtype == "F32" ? 4 : dtype == "F16" || dtype == "BF16" ? 2 : 1;
+}
+
+inline std::string join(const Shape& shape)
+{
+    std::string text = "[";
+    for (const int64_t extent : shape)
+        text += (text.size() == 1 ? "" : ",") + std::to_string(extent);
+    return text + "]";
+}
+
+// A text as a JSON string.
+inline std::string quoted(const std::string& text)
+{
+    std::string out = "\"";
+    for (const char c : text) {
+        if (c == '"' || c == '\\')
+            out += '\\';
+        out += c;
+    }
+    return out + "\"";
+}
+
+// One directory with model.safetensors and config.json; gone at the end.
+class Files {
+public:
+    Files()
+    {
+        std::string path = (std::filesystem::temp_directory_path() / "moeq-dialect-XXXXXX").string();
+        path_ = mkdtemp(path.data());
+    }
+    ~Files()
+    {
+        std::error_code ignored;
+        std::filesystem::remove_all(path_, ignored);
+    }
+    Files(const Files&) = delete;
+    Files& operator=(const Files&) = delete;
+
+    // Zero bytes of the right number.
+    Files& add(const std::string& name, const std::string& dtype, const Shape& shape)
+    {
+        return add(name, dtype, shape, std::string(static_cast<size_t>(product(shape) * size_of(dtype)), '\0'));
+    }
+    Files& add(const std::string& name, const std::string& dtype, const Shape& shape, const std::string& bytes)
+    {
+        entries_.push_back({name, dtype, shape, bytes});
+        return *this;
+    }
+    Files& add_text(const std::string& name, const std::string& text)
+    {
+        return add(name, "U8", {static_cast<int64_t>(text.size())}, text);
+    }
+    Files& remove(const std::string& name)
+    {
+        std::erase_if(entries_, [&](const Entry& entry) { return entry.name == name; });
+        return *this;
+    }
+    Entry& entry(const std::string& name)
+    {
+        for (Entry& entry : entries_)
+            if (entry.name == name)
+                return entry;
+        ADD_FAILURE() << "no entry " << name;
+        return entries_.front();
+    }
+    Files& set_metadata(const std::string& key, const std::string& value)
+    {
+        metadata_[key] = value;
+        return *this;
+    }
+    Files& set_config(const std::string& json)
+    {
+        config_ = json;
+        return *this;
+    }
+
+    const std::string& write() const
+    {
+        std::string header = "{";
+        if (!metadata_.empty()) {
+            header += "\"__metadata__\":{";
+            for (const auto& [key, value] : metadata_)
+                header += (header.back() == '{' ? "" : ",") + quoted(key) + ":" + quoted(value);
+            header += "}";
+        }
+        int64_t offset = 0;
+        std::string data;
+        for (const Entry& entry : entries_) {
+            const int64_t end = offset + static_cast<int64_t>(entry.bytes.size());
+            header += (header.size() == 1 ? "" : ",") + quoted(entry.name) + ":{\"dtype\":\"" + entry.dtype +
+                      "\",\"shape\":" + join(entry.shape) + ",\"data_offsets\":" + join({offset, end}) + "}";
+            data += entry.bytes;
+            offset = end;
+        }
+        header += "}";
+        header.resize((header.size() + 7) / 8 * 8, ' ');
+        const uint64_t length = header.size();
+        std::ofstream file(path_ + "/model.safetensors", std::ios::binary);
+        file.write(reinterpret_cast<const char*>(&length), sizeof length);
+        file << header << data;
+        if (!config_.empty())
+            std::ofstream(path_ + "/config.json") << config_;
+        return path_;
+    }
+
+private:
+    std::string path_;
+    std::vector<Entry> entries_;
+    std::map<std::string, std::string> metadata_;
+    std::string config_;
+};
+
+// What recognition made of some files.
+struct Recognised {
+    Recognised() : allocator(nullptr, nullptr, nullptr), checkpoint(allocator), weights(allocator) {}
+
+    moeq_status open(const Files& files)
+    {
+        moeq::Report report("open", &error);
+        status = checkpoint.open(files.write().c_str(), moeq::kHeaderLimit, false, report);
+        if (status == MOEQ_OK)
+            status = weights.recognise(checkpoint, nullptr, report);
+        return status;
+    }
+    const moeq::Weight* find(const std::string& name) const
+    {
+        for (const moeq::Weight& weight : weights.weights)
+            if (std::string(weight.name, static_cast<size_t>(weight.name_length)) == name)
+                return &weight;
+        return nullptr;
+    }
+    // Name of the tensor that a component of a weight is in; "": none.
+    std::string tensor(const moeq::Weight& weight, int32_t component) const
+    {
+        return weight.tensors[component] < 0 ? "" : checkpoint.tensor(weight.tensors[component]).entry.name;
+    }
+    std::string spec(const moeq::Weight& weight) const
+    {
+        char text[MOEQ_SPEC_TEXT];
+        moeq::Report report("spec", nullptr);
+        return moeq::print_spec(weight.spec, text, report) == MOEQ_OK ? text : "?";
+    }
+
+    moeq::Allocator allocator;
+    moeq::Checkpoint checkpoint;
+    moeq::Weights weights;
+    moeq_error error{};
+    moeq_status status = MOEQ_OK;
+};
+
+// Opening is refused with a status, a class, and parts of the message in this order.
+inline void expect_refused(const Files& files, moeq_status status, const std::string& class_id,
+                           const std::vector<std::string>& parts)
+{
+    Recognised got;
+    EXPECT_EQ(got.open(files), status) << got.error.message;
+    EXPECT_EQ(got.error.class_id, class_id) << got.error.message;
+    const std::string message = got.error.message;
+    size_t from = 0;
+    for (const std::string& part : parts) {
+        const size_t at = message.find(part, from);
+        EXPECT_NE(at, std::string::npos) << "no '" << part << "' in: " << message;
+        from = at == std::string::npos ? from : at + part.size();
+    }
+    EXPECT_NE(message.find("want"), std::string::npos) << message;
+}
+
+} // namespace dialect_test
