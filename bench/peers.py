@@ -81,8 +81,9 @@ def prepare_bitsandbytes(functional, weight, experts, name):
 
 
 def prepare_bare_kernel(torch, bitsandbytes, weight):
-    """bitsandbytes' own C function on memory that is warm, without what its Python does around it. It uses OpenMP, whose
-    number of threads torch has set."""
+    """bitsandbytes' own C function on memory that is warm, without what its Python does around it. Its OpenMP need not be
+    the one that torch brings along."""
+    ctypes.CDLL("libgomp.so.1").omp_set_num_threads(torch.get_num_threads())
     library = ctypes.CDLL(str(Path(bitsandbytes.__file__).parent / "libbitsandbytes_cpu.so"))
     codes = torch.randint(0, 256, (weight.numel() // 2,), dtype=torch.uint8)
     absmax = torch.rand(weight.numel() // 64)

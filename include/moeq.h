@@ -542,8 +542,9 @@ MOEQ_API moeq_status moeq_scale_from_amax(const moeq_context *context, const str
 /* ---- 10. Reading checkpoints ------------------------------------------------------------------------------ */
 
 /* A checkpoint is one .safetensors file, or a directory of them with model.safetensors.index.json and config.json.
- * Only headers are read when it is opened. Hostile bytes give FORMAT, TRUNCATED, UNSUPPORTED or LIMIT with their class
- * (docs/errors.md), in bounded time and memory; nothing is ever loaded in part. docs/store.md: what is understood. */
+ * Only headers are read when it is opened. Hostile bytes give FORMAT, TRUNCATED, UNSUPPORTED, VERSION or LIMIT with
+ * their class (docs/errors.md), in bounded time and memory; nothing is ever loaded in part. docs/store.md says what is
+ * understood. */
 
 #define MOEQ_DIALECT_NATIVE 0
 #define MOEQ_DIALECT_BITSANDBYTES 1
@@ -666,20 +667,23 @@ typedef struct moeq_writer_options {
 } moeq_writer_options;
 
 /* One .safetensors file: create, declare everything, put in any order, commit. Until commit `path` is untouched; the
- * temporary file is in its directory. */
+ * temporary file is in its directory. Metadata keys that begin with "moeq." are the library's. */
 MOEQ_API moeq_status moeq_writer_create(const moeq_context *context, const char *path,
                                         const moeq_writer_options *options, moeq_writer **out, moeq_error *err);
 /* spec NULL: a plain tensor of dtype; else a quantized weight (dtype ignored), in as many entries as the
  * dialect has; UNSUPPORTED says what the dialect cannot hold. */
 MOEQ_API moeq_status moeq_writer_declare(moeq_writer *writer, const char *name, const moeq_spec *spec, int32_t dtype,
                                          int32_t ndim, const int64_t *shape, moeq_error *err);
-/* The first put ends declaring. tensor: any strides, of the declared type and shape, in host memory. */
+/* The first put ends declaring. tensor: any strides, of the declared type and shape (or its bytes as uint8 [n]), in
+ * host memory. */
 MOEQ_API moeq_status moeq_writer_put(moeq_writer *writer, const char *name,
                                      const struct DLManagedTensorVersioned *tensor, void *stream, moeq_error *err);
+/* qtensor: of the declared shape and spec, nonfinite policy aside; else MISMATCH. */
 MOEQ_API moeq_status moeq_writer_put_qtensor(moeq_writer *writer, const char *name, const moeq_qtensor *qtensor,
                                              void *stream, moeq_error *err);
 /* INCOMPLETE names what was declared and not put; it may then be put. After any other failure the writer is only to be
- * destroyed. After success it is done: STATE for every other call. */
+ * destroyed. After success it is done: STATE for every other call. The old file is untouched by every failure but
+ * one, which says so: syncing the directory after the rename. */
 MOEQ_API moeq_status moeq_writer_commit(moeq_writer *writer, moeq_error *err);
 MOEQ_API void        moeq_writer_destroy(moeq_writer *writer); /* not committed: no trace stays */
 

@@ -198,7 +198,7 @@ def check_statuses(problems):
 def check_classes(files, problems):
     path = ROOT / "docs" / "errors.md"
     texts = "\n".join(source(ROOT / name) for name in files if name.startswith("src/"))
-    used = set(re.findall(r'"([DFHN]\d\d)"', texts))
+    used = set(re.findall(r'"([DHN]\d\d|F[0-2]\d)"', texts))
     listed = {row[0].strip("`") for row in table(path, "classes")}
     for name in sorted(used ^ listed):
         problems.add(name_of(path), f"class {name} is only in {'the sources' if name in used else 'the table'}")

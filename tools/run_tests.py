@@ -38,7 +38,7 @@ THREAD_SUITES = r"^(unit|threads)(_\d+)?$"
 EMULATED_SUITES = r"^(unit|conformance|golden|errors|faults|threads)(_\d+)?$"
 # These look at a clock, which an emulator has no chance against.
 TIMED_CASES = ["Json.a_million_members_take_less_than_two_seconds",
-               "Safetensors.time_and_memory_are_bounded_by_the_header"]
+               "Safetensors.time_and_memory_are_bounded_by_the_header", "Stacks.AMillionTensorsTakeSeconds"]
 
 
 @dataclass

@@ -10,7 +10,11 @@ namespace {
 
 constexpr int64_t kChunk = 512;
 
-// The sums of one expert.
+constexpr int64_t kLeafElements = 1 << 16; // about so many are summed in row order
+constexpr int64_t kMostLeaves = 256;       // of one expert
+constexpr int64_t kManyExperts = 32;       // so many are tasks of their own
+
+// The sums of a part of an expert.
 struct Sums {
     double source_squares = 0.0;
     double error_squares = 0.0;
@@ -38,6 +42,17 @@ struct Sums {
     {
         saturated += std::fabs(value) >= largest ? 1 : 0;
         zero += value == 0.0f ? 1 : 0;
+    }
+    void join(const Sums& other)
+    {
+        source_squares += other.source_squares;
+        error_squares += other.error_squares;
+        relative_squares += other.relative_squares;
+        max_error = other.max_error > max_error ? other.max_error : max_error;
+        amax = other.amax > amax || other.amax != other.amax ? other.amax : amax;
+        nan = nan || other.nan;
+        saturated += other.saturated;
+        zero += other.zero;
     }
 };
 
@@ -88,14 +103,38 @@ moeq_status compare_weight(const Engine& engine, const EncodedWeight& weight, co
                            const MetricSink& sink, Report& report)
 {
     const Geometry& g = weight.geometry;
-    auto body = [&](int64_t e) {
+    // Leaves of whole rows, joined by a tree that depends on the shape alone: the same figures for any number of threads.
+    const int64_t rows = maximum(maximum(1, kLeafElements / maximum(1, g.columns)), ceil_divide(g.rows, kMostLeaves));
+    const int64_t leaves = ceil_divide(g.rows, rows);
+    const auto sum_leaf = [&](int64_t e, int64_t leaf) {
         Sums sums;
-        for (int64_t r = 0; r < g.rows; ++r)
+        for (int64_t r = leaf * rows; r < minimum((leaf + 1) * rows, g.rows); ++r)
             for (int64_t c = 0; c < g.columns; c += kChunk)
                 add_segment(engine, weight, source, e, r, c, minimum(kChunk, g.columns - c), sums);
-        store(sums, g.expert_elements(), e, sink);
+        return sums;
     };
-    return engine.executor.for_each(g.experts, body, report);
+    const auto join_all = [&](Sums* sums, int64_t e) {
+        for (int64_t step = 1; step < leaves; step *= 2)
+            for (int64_t i = 0; i + step < leaves; i += 2 * step)
+                sums[i].join(sums[i + step]);
+        store(sums[0], g.expert_elements(), e, sink);
+    };
+    if (g.experts >= kManyExperts) {
+        auto body = [&](int64_t e) {
+            Sums sums[kMostLeaves];
+            for (int64_t leaf = 0; leaf < leaves; ++leaf)
+                sums[leaf] = sum_leaf(e, leaf);
+            join_all(sums, e);
+        };
+        return engine.executor.for_each(g.experts, body, report);
+    }
+    for (int64_t e = 0; e < g.experts; ++e) {
+        Sums sums[kMostLeaves];
+        auto body = [&](int64_t leaf) { sums[leaf] = sum_leaf(e, leaf); };
+        MOEQ_TRY(engine.executor.for_each(leaves, body, report));
+        join_all(sums, e);
+    }
+    return MOEQ_OK;
 }
 
 } // namespace moeq

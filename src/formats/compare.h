@@ -21,7 +21,7 @@ struct MetricSink {
     }
 };
 
-// One task per expert; sums in fp64 in row order, so the figures do not depend on threads.
+// Sums in fp64 in an order that depends on the shape alone, so the figures do not depend on threads. Parallel.
 [[nodiscard]] moeq_status compare_weight(const Engine& engine, const EncodedWeight& weight, const StackView& source,
                                          const MetricSink& sink, Report& report);
 

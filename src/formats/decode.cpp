@@ -9,8 +9,8 @@ namespace moeq {
 
 namespace {
 
-constexpr int64_t kSegment = 2048;  // elements decoded to the stack when the destination's columns are not contiguous
-constexpr int64_t kStatistics = 64; // block statistics decoded at a time
+constexpr int64_t kSegment = 2048;   // elements decoded to the stack when the destination's columns are not contiguous
+constexpr int64_t kStatistics = 128; // block statistics decoded at a time
 
 // Decodes rows of one weight into one destination; one per task.
 class RowDecoder {

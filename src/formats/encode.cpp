@@ -12,10 +12,6 @@ namespace {
 // the two passes over them. Else each is shared by all threads.
 constexpr int64_t kManyExperts = 32;
 
-// Columns of a task where each has a scale. Narrower ones read memory in short stretches, which costs several times more
-// than what another thread could gain.
-constexpr int64_t kColumnBand = 2048;
-
 // Codes of a box, in bytes.
 int64_t code_bytes(const Geometry& g, const Box& box)
 {

@@ -104,6 +104,10 @@ private:
                                              const TensorView* amax, float* absmax_staging, Findings& findings,
                                              Report& report);
 
+// 8-bit formats: columns of a task where each has a scale. Whole rows, but for very long ones: less than that costs several
+// times more, as neighbouring parts of memory are not read at the same time, than what another thread could gain.
+constexpr int64_t kColumnBand = 6144;
+
 // 8-bit formats: a box that ends where scale units end (with amax: any box). Serial. `amax` as above.
 void encode_box(const Engine& engine, const EncodedWeight& weight, const Patch& patch, const Box& box,
                 const TensorView* amax, Findings& findings, cpu::Stores stores = cpu::kCached);

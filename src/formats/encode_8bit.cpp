@@ -5,8 +5,8 @@ namespace moeq {
 
 namespace {
 
-constexpr int64_t kStrip = 2048;   // columns that are encoded together when each has a scale of its own
-constexpr int64_t kBandTiles = 32; // tiles side by side that are encoded together
+constexpr int64_t kSaturatedStrip = 1024; // of kColumnBand columns, where there is NaN or Inf
+constexpr int64_t kBandTiles = 32;        // tiles side by side that are encoded together
 constexpr int64_t kBandColumns = 4096;
 
 class BoxEncoder {
@@ -26,8 +26,7 @@ public:
     {
         for (int64_t e = box.expert_begin; e < box.expert_end; ++e) {
             if (geometry_.scale_per_column())
-                for (int64_t c = box.column_begin; c < box.column_end; c += kStrip)
-                    encode_strip(e, c, minimum(kStrip, box.column_end - c));
+                encode_columns(e, box);
             else if (has_whole_rows(box))
                 encode_rows(e, box);
             else
@@ -243,38 +242,60 @@ private:
         }
     }
 
+    void encode_columns(int64_t e, const Box& box)
+    {
+        const int64_t strip = minimum(kColumnBand, reader_.limit());
+        for (int64_t c = box.column_begin; c < box.column_end; c += strip)
+            encode_strip(e, c, minimum(strip, box.column_end - c));
+    }
+
     // A strip of columns of one expert, each with its own scale over all rows.
     void encode_strip(int64_t e, int64_t column, int64_t count)
     {
-        uint32_t bits[kStrip] = {};
+        // First the bits of each amax, then in their place the multipliers, which are twice as large.
+        alignas(64) char memory[static_cast<uint64_t>(kColumnBand) * sizeof(codec::Multiplier)];
+        auto* bits = reinterpret_cast<uint32_t*>(memory);
+        const auto* multipliers = reinterpret_cast<const codec::Multiplier*>(memory);
+        std::memset(memory, 0, static_cast<uint64_t>(count) * sizeof(uint32_t));
         for (int64_t r = 0; r < geometry_.rows; ++r)
             amax_columns_(reader_.read(e, r, column, count), count, bits);
         bool nonfinite = false;
         for (int64_t i = 0; i < count; ++i)
             nonfinite = nonfinite || bits[i] >= codec::kNonfiniteBits;
         if (nonfinite) {
-            examine_strip(e, column, count, bits);
-            if (refuses())
-                return;
+            for (int64_t i = 0; i < count; i += kSaturatedStrip)
+                encode_saturated_strip(e, column + i, minimum(kSaturatedStrip, count - i));
+            return;
         }
-        codec::Multiplier multipliers[kStrip];
+        for (int64_t i = count - 1; i >= 0; --i) {
+            float amax;
+            std::memcpy(&amax, memory + i * static_cast<int64_t>(sizeof amax), sizeof amax);
+            *weight_.scale_at(e, 0, column + i) = statistic(amax);
+            const codec::Multiplier m = multiplier(amax);
+            std::memcpy(memory + i * static_cast<int64_t>(sizeof m), &m, sizeof m);
+        }
+        for (int64_t r = 0; r < geometry_.rows; ++r)
+            encode_columns_(reader_.read(e, r, column, count), count, multipliers, weight_.codes_at(e, r, column));
+    }
+
+    // Where there are elements that are not finite.
+    void encode_saturated_strip(int64_t e, int64_t column, int64_t count)
+    {
+        uint32_t bits[kSaturatedStrip];
+        codec::Multiplier multipliers[kSaturatedStrip];
+        examine_strip(e, column, count, bits);
+        if (refuses())
+            return;
         for (int64_t i = 0; i < count; ++i) {
             const float amax = codec::float_from_bits(bits[i]);
             *weight_.scale_at(e, 0, column + i) = statistic(amax);
             multipliers[i] = multiplier(amax);
         }
         for (int64_t r = 0; r < geometry_.rows; ++r) {
-            const void* elements;
-            if (nonfinite) {
-                void* copy = reader_.copy(e, r, column, count, 0);
-                for (int64_t i = 0; i < count; ++i)
-                    saturate_elements(type_, static_cast<char*>(copy) + i * float_type_bytes(type_), 1,
-                                      codec::float_from_bits(bits[i]));
-                elements = copy;
-            } else {
-                elements = reader_.read(e, r, column, count);
-            }
-            encode_columns_(elements, count, multipliers, weight_.codes_at(e, r, column));
+            auto* copy = static_cast<char*>(reader_.copy(e, r, column, count, 0));
+            for (int64_t i = 0; i < count; ++i)
+                saturate_elements(type_, copy + i * float_type_bytes(type_), 1, codec::float_from_bits(bits[i]));
+            encode_columns_(copy, count, multipliers, weight_.codes_at(e, r, column));
         }
     }
 

@@ -111,13 +111,10 @@ private:
         return MOEQ_OK;
     }
 
-    // All rows of some columns.
+    // All rows of some columns: as many as there is room for, as a read of a part of a row costs as much as one of all of it.
     moeq_status cut_slabs(int64_t e)
     {
-        const int64_t column_bytes = g_.rows * item_;
-        int64_t width = maximum(target_ / g_.rows, kSegmentBytes / item_);
-        if (width * column_bytes > kSlabBytes)
-            width = maximum(1, kSlabBytes / column_bytes);
+        const int64_t width = maximum(1, kSlabBytes / (g_.rows * item_));
         for (int64_t column = 0; column < g_.columns; column += width)
             MOEQ_TRY(append_box({e, e + 1, 0, g_.rows, column, minimum(column + width, g_.columns)}));
         return MOEQ_OK;

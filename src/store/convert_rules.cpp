@@ -51,8 +51,8 @@ moeq_status ConvertRules::add(const JsonValue& value, int64_t index, Report& rep
 {
     const JsonValue match = value.find("match");
     const JsonValue spec = value.find("spec");
-    const bool plain = match.is_string() && match.length() > 0 &&
-                       std::strlen(match.text()) == static_cast<uint64_t>(match.length());
+    const bool plain =
+        match.is_string() && match.length() > 0 && std::strlen(match.text()) == static_cast<uint64_t>(match.length());
     if (!value.is_object() || value.size() != 2 || !plain || !(spec.is_string() || spec.is(JsonKind::kNull)))
         return report.fail(MOEQ_ERROR_ARGUMENT, kOptionsArgument, kName)
                << "got rule " << index << " of another form; want {\"match\": a glob, \"spec\": a text or null}";

@@ -4,6 +4,17 @@
 
 namespace moeq {
 
+namespace {
+
+// Without the folders before it: what a checkpoint says of itself is the same wherever it lies.
+const char* own_name(const char* path)
+{
+    const char* last = std::strrchr(path, '/');
+    return last == nullptr ? path : last + 1;
+}
+
+} // namespace
+
 moeq_status describe_checkpoint(const Checkpoint& checkpoint, const Weights& weights, Array<char>* out, Report& report)
 {
     JsonWriter json(*out);
@@ -13,7 +24,7 @@ moeq_status describe_checkpoint(const Checkpoint& checkpoint, const Weights& wei
     json.key("files").begin_array();
     for (int64_t i = 0; i < checkpoint.file_count(); ++i) {
         const CheckpointFile& file = checkpoint.file(i);
-        json.begin_object().key("name").string(file.file.name());
+        json.begin_object().key("name").string(own_name(file.file.name()));
         json.key("bytes").integer(file.file.size());
         json.key("tensors").integer(file.header.entries.size());
         json.key("metadata");

@@ -73,7 +73,11 @@ moeq_status File::open(int directory, const char* path, Report& report)
         return errno == ENXIO ? refuse_kind(report, path, "a socket or a device", "a regular file")
                               : cannot(report, "open", path);
     struct stat status = {};
-    if (::fstat(descriptor_, &status) != 0) {
+    int looked = -1;
+    do {
+        looked = ::fstat(descriptor_, &status); // network file systems may be interrupted
+    } while (looked != 0 && errno == EINTR);
+    if (looked != 0) {
         const moeq_status failed = cannot(report, "look at", path);
         close();
         return failed;

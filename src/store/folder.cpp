@@ -18,8 +18,8 @@ constexpr int32_t kListBytes = 32768; // of entries that one call of the system 
 
 moeq_status refuse(const char* what, const char* path, int code, Report& report)
 {
-    const moeq_status status =
-        (report.fail(MOEQ_ERROR_IO) << "cannot " << what << " ").quoted(path) << ": error " << code;
+    const moeq_status status = (report.fail(MOEQ_ERROR_IO) << "cannot " << what << " ").quoted(path)
+                               << ": error " << code;
     report.set_os_error(code);
     return status;
 }
@@ -110,8 +110,7 @@ moeq_status FolderNames::read(int folder, Report& report)
     text_.clear();
     starts_.clear();
     // A descriptor of its own, whose place in the list nobody else moves.
-    const int listed =
-        uninterrupted([&] { return openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
+    const int listed = uninterrupted([&] { return openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
     if (listed < 0)
         return refuse("list", "a directory", errno, report);
     const moeq_status status = read_all(listed, report);

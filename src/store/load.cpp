@@ -9,6 +9,9 @@ namespace moeq {
 
 namespace {
 
+constexpr int64_t kBandBytes = 1 << 20; // of a slab, that one task reads
+constexpr int64_t kStripColumns = 256;  // of a slab, that one task encodes
+
 // The address of element 0 of what `elements` has from element `first` on.
 char* origin(char* elements, int64_t first, int64_t itemsize)
 {
@@ -21,7 +24,7 @@ public:
            const EncodedWeight& out, Progress& progress, Report& report)
         : engine_(engine), serial_{serial_executor_, engine.kernels}, allocator_(allocator), source_(source),
           amax_(amax), out_(out), g_(out.geometry), progress_(progress), report_(report), chunks_(allocator),
-          digests_(allocator), buffers_(allocator),
+          digests_(allocator), buffers_(allocator), slab_(allocator),
           gathers_(!g_.packed() && g_.spec.granularity == MOEQ_GRANULARITY_EXPERT && amax == nullptr),
           stores_(cpu::stores_for(g_.count() / (g_.packed() ? 2 : 1)))
     {
@@ -38,7 +41,7 @@ public:
             store_zero_scales(out_);
         if (amax_ != nullptr)
             store_given_scales(out_, *amax_);
-        MOEQ_TRY(gathers_ ? gather_and_encode() : encode());
+        MOEQ_TRY(gathers_ ? gather_and_encode() : g_.scale_per_column() ? encode_slabs() : encode());
         if (findings_.refused())
             return refuse();
         if (digest != nullptr)
@@ -54,8 +57,10 @@ private:
         int64_t largest = 0;
         for (const Chunk& chunk : chunks_)
             largest = maximum(largest, chunk.elements());
-        MOEQ_TRY(
-            buffers_.open(largest * source_.itemsize(), source_.scratch_bytes(), maximum(chunks_.size(), 1), report_));
+        const int64_t bytes = largest * source_.itemsize();
+        MOEQ_TRY(g_.scale_per_column()
+                     ? get_slab(bytes)
+                     : buffers_.open(bytes, source_.scratch_bytes(), maximum(chunks_.size(), 1), report_));
         if (has_digest && !digests_.resize(chunks_.size()))
             return report_.out_of_memory(static_cast<uint64_t>(chunks_.size()) * sizeof(Digest));
         if (!g_.nested())
@@ -168,6 +173,62 @@ private:
     {
         return read_chunks(0, chunks_.size(), MOEQ_STAGE_QUANTIZE, true,
                            [this](int64_t index, char* elements) { encode_chunk(chunks_[index], elements); });
+    }
+
+    // ---- one scale per column, which all rows are needed for
+
+    moeq_status get_slab(int64_t bytes)
+    {
+        const int64_t scratch = maximum(source_.scratch_bytes(), 64);
+        MOEQ_TRY(buffers_.open(0, scratch, maximum(1, (kBufferBytes - kSlabBytes) / scratch), report_));
+        return slab_.open(bytes, 0, 1, report_);
+    }
+
+    // Rows of a slab, some in each task.
+    moeq_status read_slab(const Chunk& chunk, char* slab)
+    {
+        const int64_t row_bytes = chunk.box.columns() * source_.itemsize();
+        const int64_t band = maximum(1, kBandBytes / row_bytes);
+        const int64_t bands = ceil_divide(chunk.box.rows(), band);
+        for (int64_t first = 0; first < bands; first += buffers_.count()) {
+            TaskErrors errors;
+            auto body = [&](int64_t task) {
+                const int64_t slot = buffers_.claim();
+                errors.run(task, report_.function(), [&](Report& report) {
+                    Box box = chunk.box;
+                    box.row_begin = (first + task) * band;
+                    box.row_end = minimum(box.row_begin + band, chunk.box.row_end);
+                    return source_.read_box(engine_.kernels, box, slab + box.row_begin * row_bytes,
+                                            buffers_.scratch(slot), report);
+                });
+                buffers_.give_back(slot);
+            };
+            MOEQ_TRY(engine_.executor.for_each(minimum(buffers_.count(), bands - first), body, report_));
+            MOEQ_TRY(errors.conclude(report_));
+        }
+        return MOEQ_OK;
+    }
+
+    moeq_status encode_slabs()
+    {
+        char* const slab = slab_.elements(0);
+        for (int64_t i = 0; i < chunks_.size(); ++i) {
+            const Chunk& chunk = chunks_[i];
+            MOEQ_TRY(read_slab(chunk, slab));
+            if (!digests_.empty())
+                digests_[i] = digest_of(slab, chunk.elements() * source_.itemsize());
+            const Patch patch = box_patch(chunk, slab);
+            auto body = [&](int64_t task) {
+                Box strip = chunk.box;
+                strip.column_begin = chunk.box.column_begin + task * kStripColumns;
+                strip.column_end = minimum(strip.column_begin + kStripColumns, chunk.box.column_end);
+                encode_box(serial_, out_, patch, strip, nullptr, findings_, stores_);
+                cpu::stream_fence(stores_);
+            };
+            MOEQ_TRY(engine_.executor.for_each(ceil_divide(chunk.box.columns(), kStripColumns), body, report_));
+            MOEQ_TRY(tell(MOEQ_STAGE_QUANTIZE, i, i + 1, true));
+        }
+        return MOEQ_OK;
     }
 
     // ---- one scale per expert, which all of its elements are needed for
@@ -285,6 +346,7 @@ private:
     Array<Chunk> chunks_;
     Array<Digest> digests_;
     Buffers buffers_;
+    Buffers slab_;
     float* staging_ = nullptr; // plain statistics of nested ones, until all are there
     Findings findings_;
     const bool gathers_;

@@ -88,9 +88,9 @@ private:
     {
         const Stack& stack = weights_.stacks[index];
         const ConvertRule* rule = plan_.rules.find(stack.name);
-        const moeq_spec* spec = rule != nullptr                          ? (rule->dense ? nullptr : &rule->spec)
-                                : stack.expert && request_.has_spec      ? &request_.spec
-                                                                         : nullptr;
+        const moeq_spec* spec = rule != nullptr                     ? (rule->dense ? nullptr : &rule->spec)
+                                : stack.expert && request_.has_spec ? &request_.spec
+                                                                    : nullptr;
         if (spec != nullptr)
             MOEQ_TRY(check_by_nature(*spec));
         if (spec != nullptr && stack.quantized && holds_already(weights_, stack, *request_.dialect, *spec))
@@ -328,7 +328,8 @@ private:
         std::sort(all.begin(), all.end(), [](const char* a, const char* b) { return std::strcmp(a, b) < 0; });
         for (int64_t i = 1; i < all.size(); ++i)
             if (std::strcmp(all[i - 1], all[i]) == 0)
-                return (report_.fail(MOEQ_ERROR_DUPLICATE, 2, "source") << "got two tensors that would be ").quoted(all[i])
+                return (report_.fail(MOEQ_ERROR_DUPLICATE, 2, "source") << "got two tensors that would be ")
+                           .quoted(all[i])
                        << " in the target; want names that differ";
         return MOEQ_OK;
     }

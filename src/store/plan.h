@@ -23,9 +23,9 @@ struct ConvertRequest {
 
 // Where the 2-D weights of a stack come from: parts of each expert, in the order in which files have them.
 struct ExpertParts {
-    int32_t count = 1;     // 2: gate and up
+    int32_t count = 1; // 2: gate and up
     bool interleaved = false;
-    bool swapped = false;  // up is first in the stack
+    bool swapped = false;    // up is first in the stack
     bool transposed = false; // the stack is [in, out]
 };
 
@@ -46,14 +46,14 @@ struct PlanItem {
     int64_t source = 0; // the tensor, or the stack
     int64_t bytes_in = 0;
     // Of stacks:
-    Geometry work{};            // codes of the whole stack, as they are in memory
-    Geometry out{};             // of each output weight
+    Geometry work{}; // codes of the whole stack, as they are in memory
+    Geometry out{};  // of each output weight
     ExpertParts parts{};
     bool requantized = false;
-    int64_t first_lone = -1;    // kEach: the stacks that stand for the output weights, one after the other
-    int64_t first_name = 0;     // the output weights, in Plan::names
+    int64_t first_lone = -1; // kEach: the stacks that stand for the output weights, one after the other
+    int64_t first_name = 0;  // the output weights, in Plan::names
     int64_t name_count = 0;
-    int64_t out_bytes = 0;      // of one output weight in the file
+    int64_t out_bytes = 0; // of one output weight in the file
 };
 
 struct PlanUnit {
@@ -94,8 +94,8 @@ public:
     Array<PlanUnit> units; // in file order of their first tensor
     Array<PlanItem> items;
     Array<PlanKept> kept;
-    Array<const char*> dense;  // names of 2-D float tensors, and of weights of experts, that stay
-    Array<int64_t> names;      // offsets into names_text
+    Array<const char*> dense; // names of 2-D float tensors, and of weights of experts, that stay
+    Array<int64_t> names;     // offsets into names_text
     Array<char> names_text;
     Array<char> identity; // JSON: all that the plan depends on, but for the hash itself
     Digest hash;

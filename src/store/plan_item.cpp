@@ -36,8 +36,8 @@ public:
                    << " without expert " << stack_.missing_expert << "; want all " << stack_.shape[0]
                    << "; is the checkpoint complete?";
         if (stack_.odd_piece >= 0)
-            return ((report_.fail(MOEQ_ERROR_MISMATCH, 2, "source") << "got ").quoted(stack_.name)
-                    << " with ").quoted(piece(stack_.odd_piece).name)
+            return ((report_.fail(MOEQ_ERROR_MISMATCH, 2, "source") << "got ").quoted(stack_.name) << " with ")
+                       .quoted(piece(stack_.odd_piece).name)
                    << " quantized otherwise than the first of its experts; want all alike";
         item_.first_name = names_.size();
         const bool experts = stack_.expert && dialect_.id != MOEQ_DIALECT_NATIVE;
@@ -161,7 +161,8 @@ private:
         if (!impossible)
             return MOEQ_OK;
         return (report_.fail(MOEQ_ERROR_UNSUPPORTED, 4, "options") << "got ").quoted(stack_.name)
-               << " whose scale units do not end where its gate and up, or its experts' rows, do; want a spec in which they "
+               << " whose scale units do not end where its gate and up, or its experts' rows, do; want a spec in which "
+                  "they "
                   "do; "
                << dialect_.name << " has a weight for each of them";
     }

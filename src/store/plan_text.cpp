@@ -197,8 +197,9 @@ private:
     {
         json_.key("notes").begin_array();
         if (checkpoint_.config().missing())
-            json_.string("no config.json beside the source: none is written, so readers of other projects are not told "
-                         "how the weights are quantized");
+            json_.string(
+                "no config.json beside the source: none is written, so readers of other projects are not told "
+                "how the weights are quantized");
         json_.end_array();
     }
 

@@ -35,8 +35,8 @@ const char* record_name(int64_t unit, char* out)
     return out;
 }
 
-moeq_status write_record(Allocator& allocator, int folder, const Plan& plan, const Checkpoint& checkpoint,
-                         int64_t unit, const UnitRecord& record, bool durable, Report& report)
+moeq_status write_record(Allocator& allocator, int folder, const Plan& plan, const Checkpoint& checkpoint, int64_t unit,
+                         const UnitRecord& record, bool durable, Report& report)
 {
     char name[Plan::kFileNameLimit];
     Array<char> text(allocator);
@@ -67,8 +67,8 @@ moeq_status write_record(Allocator& allocator, int folder, const Plan& plan, con
     return write_file(allocator, folder, record_name(unit, name), text.data(), text.size(), durable, report);
 }
 
-moeq_status read_own_json(Allocator& allocator, int folder, const char* name, Array<char>* text,
-                          JsonDocument* document, bool* found, Report& report)
+moeq_status read_own_json(Allocator& allocator, int folder, const char* name, Array<char>* text, JsonDocument* document,
+                          bool* found, Report& report)
 {
     MOEQ_TRY(look_for(folder, name, found, report));
     if (!*found)

@@ -51,9 +51,8 @@ public:
                 MOEQ_TRY(collect_item(u, c_.plan.items[i]));
         }
         const char* text = text_.data();
-        std::sort(places_.begin(), places_.end(), [text](const Place& a, const Place& b) {
-            return std::strcmp(text + a.name, text + b.name) < 0;
-        });
+        std::sort(places_.begin(), places_.end(),
+                  [text](const Place& a, const Place& b) { return std::strcmp(text + a.name, text + b.name) < 0; });
         return MOEQ_OK;
     }
 

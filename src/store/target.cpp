@@ -21,9 +21,14 @@ struct Ingredient {
     const char* name;
 };
 constexpr Ingredient kIngredients[] = {
-    {"plan_version", "version of moeq"}, {"library", "version of moeq"}, {"dialect", "dialect"},
-    {"spec", "spec"},                    {"rules", "rules"},             {"patterns", "patterns"},
-    {"config", "config.json"},           {"files", "source files"},
+    {"plan_version", "version of moeq"},
+    {"library", "version of moeq"},
+    {"dialect", "dialect"},
+    {"spec", "spec"},
+    {"rules", "rules"},
+    {"patterns", "patterns"},
+    {"config", "config.json"},
+    {"files", "source files"},
 };
 
 // Whether two values are written alike; false too when there is no memory to see it.
@@ -81,7 +86,7 @@ moeq_status ConvertTarget::check_plan(const Plan& plan, bool durable, Report& re
     MOEQ_TRY(read_own_json(allocator_, folder(), kPlanFile, &text, &document, &found, report));
     if (found)
         return document.root().find("plan").equals(plan.hash_text) ? MOEQ_OK
-                                                                  : refuse_plan(document.root(), plan, report);
+                                                                   : refuse_plan(document.root(), plan, report);
     Array<char> out(allocator_);
     JsonWriter json(out);
     json.begin_object();
@@ -103,7 +108,8 @@ moeq_status ConvertTarget::refuse_plan(const JsonValue& other, const Plan& plan,
     MOEQ_TRY(document.parse(text.data(), text.size(), {.what = "the plan"}, report));
     const char* name = "input";
     for (const Ingredient& ingredient : kIngredients)
-        if (!same_value(allocator_, other.find("identity").find(ingredient.key), document.root().find(ingredient.key))) {
+        if (!same_value(allocator_, other.find("identity").find(ingredient.key),
+                        document.root().find(ingredient.key))) {
             name = ingredient.name;
             break;
         }

@@ -16,7 +16,8 @@ struct Piece {
 
 class Copier {
 public:
-    Copier(const UnitSink& sink, Report& report) : sink_(sink), c_(sink.conversion), report_(report), buffer_(c_.allocator)
+    Copier(const UnitSink& sink, Report& report)
+        : sink_(sink), c_(sink.conversion), report_(report), buffer_(c_.allocator)
     {
     }
 
@@ -75,7 +76,8 @@ private:
         *digest = digest_of(bytes, piece.count);
         if (sink_.writer == nullptr)
             return MOEQ_OK;
-        return sink_.writer->put(c_.checkpoint.tensor(piece.tensor).entry.name, piece.begin, bytes, piece.count, report);
+        return sink_.writer->put(c_.checkpoint.tensor(piece.tensor).entry.name, piece.begin, bytes, piece.count,
+                                 report);
     }
 
     const UnitSink& sink_;

@@ -41,8 +41,8 @@ private:
         MOEQ_TRY(item_.kind == ItemKind::kEncode
                      ? load_and_encode(c_.engine, c_.allocator, c_.checkpoint, c_.weights, stack, cut, nullptr, out,
                                        c_.progress, &digest, report_)
-                     : load_components(c_.engine, c_.allocator, c_.checkpoint, c_.weights, stack, cut, true, out, c_.progress,
-                                       &digest, report_));
+                     : load_components(c_.engine, c_.allocator, c_.checkpoint, c_.weights, stack, cut, true, out,
+                                       c_.progress, &digest, report_));
         return sink_.note(digest, report_);
     }
 
@@ -65,8 +65,8 @@ private:
             const DialectEntry& entry = entries.entries[i];
             if (but_for != 0 && entry.component == but_for)
                 continue;
-            const char* bytes = entry.component == 0 ? entries.bytes.data() + entry.constant
-                                                     : weight.component(entry.component).data;
+            const char* bytes =
+                entry.component == 0 ? entries.bytes.data() + entry.constant : weight.component(entry.component).data;
             MOEQ_TRY(put_entry(weight_name, entry, 0, bytes, entry.bytes));
         }
         return MOEQ_OK;
@@ -231,8 +231,8 @@ private:
     {
         constexpr int32_t kMostParts = 2;
         const ExpertParts& parts = item_.parts;
-        const int64_t tile = parts.transposed ? item_.out.spec.block_columns
-                                              : int64_t{item_.out.spec.block_rows} * parts.count;
+        const int64_t tile =
+            parts.transposed ? item_.out.spec.block_columns : int64_t{item_.out.spec.block_rows} * parts.count;
         const int64_t row_bytes = stack_.shape[2] * dtype_bytes(stack_.dtype);
         const int64_t rows = maximum(1, kBufferBytes / 2 / maximum(row_bytes * tile, 1)) * tile;
         const int64_t bytes = minimum(rows, stack_.shape[1]) * row_bytes;

@@ -54,7 +54,14 @@ public:
 
     moeq_status run(Array<char>* out)
     {
-        MOEQ_TRY(buffers_.open(kPieceBytes, 0, Buffers::kSlots, report_));
+        int64_t pieces = 0;
+        int64_t largest = 0;
+        for (int64_t i = 0; i < checkpoint_.tensor_count(); ++i) {
+            const int64_t bytes = checkpoint_.tensor(i).entry.bytes;
+            pieces += ceil_divide(bytes, kPieceBytes);
+            largest = maximum(largest, minimum(bytes, kPieceBytes));
+        }
+        MOEQ_TRY(buffers_.open(largest, 0, maximum(pieces, 1), report_));
         json_.begin_array();
         MOEQ_TRY(read_tensors());
         for (int64_t i = 0; i < weights_.stacks.size(); ++i)

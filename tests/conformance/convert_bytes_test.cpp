@@ -99,7 +99,8 @@ TEST_P(ConvertBytes, AreThoseOfQuantizing)
         const int64_t stack = stack_index(reader, name);
         ASSERT_GE(stack, 0);
         HostTensor& source = name == kGateUp ? layer_.gate_up : layer_.down;
-        EXPECT_EQ(stored_bytes(load(reader, stack)), stored_bytes(quantize(context_, source, stack_spec(reader, stack))));
+        EXPECT_EQ(stored_bytes(load(reader, stack)),
+                  stored_bytes(quantize(context_, source, stack_spec(reader, stack))));
         const moeq_spec spec = stack_spec(reader, stack);
         EXPECT_EQ(spec.layout, name == kGateUp ? layer_.layout() : MOEQ_LAYOUT_PLAIN);
         EXPECT_EQ(spec.scale_axis, layer_.axis());
@@ -109,8 +110,8 @@ TEST_P(ConvertBytes, AreThoseOfQuantizing)
 // Every expert's weight by itself, as other projects would quantize it.
 TEST_P(ConvertBytes, OfEachExpert)
 {
-    if (GetParam().dialect == MOEQ_DIALECT_NATIVE || (GetParam().form != Form::kPerExpert &&
-                                                      GetParam().dialect != MOEQ_DIALECT_COMPRESSED_TENSORS))
+    if (GetParam().dialect == MOEQ_DIALECT_NATIVE ||
+        (GetParam().form != Form::kPerExpert && GetParam().dialect != MOEQ_DIALECT_COMPRESSED_TENSORS))
         return; // fused: the test above
     ASSERT_NO_FATAL_FAILURE(convert_layer());
     const Reader reader = open_reader(context_, target());
@@ -139,8 +140,8 @@ TEST_P(ConvertBytes, OfEachExpert)
             if (shared) {
                 const int64_t halves = part == 2 ? 1 : 2;
                 for (int64_t p = 0; p < halves; ++p) {
-                    const QTensor own = quantize(
-                        context_, *matrix_of(source, GetParam().form, e, p, halves), "int8:expert"); // its statistic is amax
+                    const QTensor own = quantize(context_, *matrix_of(source, GetParam().form, e, p, halves),
+                                                 "int8:expert"); // its statistic is amax
                     const Bytes scale = packed_bytes(component(own, MOEQ_COMPONENT_SCALE).get());
                     float value = 0;
                     std::memcpy(&value, scale.data(), sizeof value);
@@ -174,8 +175,8 @@ TEST(ConvertEach, WhereBlocksCross)
         convert(context, source.path(), target, ConvertOptions(MOEQ_DIALECT_BITSANDBYTES, text));
         const Reader reader = open_reader(context, target);
         for (int64_t part = 0; part < 2; ++part) {
-            const int64_t stack = stack_index(
-                reader, std::string("model.layers.0.mlp.experts.") + (part == 0 ? "gate_proj" : "up_proj"));
+            const int64_t stack =
+                stack_index(reader, std::string("model.layers.0.mlp.experts.") + (part == 0 ? "gate_proj" : "up_proj"));
             ASSERT_GE(stack, 0);
             const std::vector<float> values = dequantize(load(reader, stack));
             for (int64_t e = 0; e < 2; ++e) {
@@ -224,16 +225,15 @@ TEST_P(ConvertRelabel, AndBack)
             << name;
 }
 
-INSTANTIATE_TEST_SUITE_P(Convert, ConvertRelabel,
-                         testing::Values(Relabelled{MOEQ_DIALECT_BITSANDBYTES, "nf4", MOEQ_DIALECT_NATIVE},
-                                         Relabelled{MOEQ_DIALECT_NATIVE, "nf4", MOEQ_DIALECT_BITSANDBYTES},
-                                         Relabelled{MOEQ_DIALECT_COMPRESSED_TENSORS, "int8", MOEQ_DIALECT_NATIVE},
-                                         Relabelled{MOEQ_DIALECT_NATIVE, "int8:scale=factor",
-                                                    MOEQ_DIALECT_COMPRESSED_TENSORS},
-                                         Relabelled{MOEQ_DIALECT_HF_FP8, "fp8_e4m3", MOEQ_DIALECT_COMPRESSED_TENSORS},
-                                         Relabelled{MOEQ_DIALECT_COMPRESSED_TENSORS, "fp8_e4m3:block",
-                                                    MOEQ_DIALECT_HF_FP8},
-                                         Relabelled{MOEQ_DIALECT_BITSANDBYTES, "int8", MOEQ_DIALECT_NATIVE}));
+INSTANTIATE_TEST_SUITE_P(
+    Convert, ConvertRelabel,
+    testing::Values(Relabelled{MOEQ_DIALECT_BITSANDBYTES, "nf4", MOEQ_DIALECT_NATIVE},
+                    Relabelled{MOEQ_DIALECT_NATIVE, "nf4", MOEQ_DIALECT_BITSANDBYTES},
+                    Relabelled{MOEQ_DIALECT_COMPRESSED_TENSORS, "int8", MOEQ_DIALECT_NATIVE},
+                    Relabelled{MOEQ_DIALECT_NATIVE, "int8:scale=factor", MOEQ_DIALECT_COMPRESSED_TENSORS},
+                    Relabelled{MOEQ_DIALECT_HF_FP8, "fp8_e4m3", MOEQ_DIALECT_COMPRESSED_TENSORS},
+                    Relabelled{MOEQ_DIALECT_COMPRESSED_TENSORS, "fp8_e4m3:block", MOEQ_DIALECT_HF_FP8},
+                    Relabelled{MOEQ_DIALECT_BITSANDBYTES, "int8", MOEQ_DIALECT_NATIVE}));
 
 TEST(ConvertRefusals, WhatADialectCannotHoldIsRefused)
 {
@@ -241,8 +241,8 @@ TEST(ConvertRefusals, WhatADialectCannotHoldIsRefused)
     ExpertLayer layer(Form::kFused, MOEQ_DTYPE_BF16, 2, 64, 64);
     const CheckpointFolder source, folder;
     layer.write(source);
-    const Error error = refused(context, source.path(), folder.path("no"),
-                                ConvertOptions(MOEQ_DIALECT_HF_FP8, "nf4"), MOEQ_ERROR_UNSUPPORTED);
+    const Error error = refused(context, source.path(), folder.path("no"), ConvertOptions(MOEQ_DIALECT_HF_FP8, "nf4"),
+                                MOEQ_ERROR_UNSUPPORTED);
     EXPECT_TRUE(contains(error.text(), "hf-fp8")) << error.text();
     EXPECT_FALSE(std::filesystem::exists(folder.path("no")));
     convert(context, source.path(), folder.path("nf4"), ConvertOptions(MOEQ_DIALECT_NATIVE, "nf4"));

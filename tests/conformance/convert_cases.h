@@ -89,4 +89,35 @@ inline void expect_same_tree(const Tree& a, const Tree& b)
 
 inline bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
+namespace fs = std::filesystem;
+
+inline const std::string kTiny = MOEQ_SOURCE_DIR "/tests/data/tiny-moe";
+
+class ConvertFixture : public testing::Test {
+protected:
+    const Context context_ = make_context(1);
+    CheckpointFolder folder_;
+    ConvertOptions options_{MOEQ_DIALECT_NATIVE, "nf4"};
+
+    std::string path(const std::string& name) const { return folder_.path(name); }
+    // A source of its own, which may be changed.
+    std::string copied_source() const
+    {
+        fs::copy(kTiny, path("source"));
+        return path("source");
+    }
+    Tree reference()
+    {
+        convert(context_, kTiny, path("reference"), options_);
+        return tree(path("reference"));
+    }
+    ConvertOptions& steps(int32_t which, int64_t begin = 0, int64_t end = 0)
+    {
+        options_.value.steps = which;
+        options_.value.unit_begin = begin;
+        options_.value.unit_end = end;
+        return options_;
+    }
+};
+
 } // namespace moeq_test

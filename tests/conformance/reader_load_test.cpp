@@ -349,6 +349,57 @@ TEST(LoadCancel, LeavesNothing)
     expect_all_returned(hooks);
 }
 
+TEST(LoadTruncated, AFileThatShrankIsAnError)
+{
+    ExpertLayer layer(Form::kFused, MOEQ_DTYPE_BF16, 4, 64, 128);
+    const CheckpointFolder folder;
+    layer.write(folder);
+    const Context context = make_context(2);
+    const Reader reader = open_reader(context, folder.path());
+    const int64_t stack = stack_index(reader, kGateUp);
+    const auto file = folder.path("model-00002-of-00002.safetensors");
+    std::filesystem::resize_file(file, std::filesystem::file_size(file) - 1000);
+    for (const char* text : {"int8", "int8:expert", "nf4:nested"}) {
+        const auto spec = parse(text);
+        auto options = sized<moeq_load_options>();
+        options.spec = &spec;
+        moeq_qtensor* out = nullptr;
+        Error error;
+        EXPECT_EQ(moeq_reader_load(reader.get(), stack, &options, nullptr, &out, &error), MOEQ_ERROR_TRUNCATED) << text;
+        EXPECT_STREQ(error.class_id, "F19");
+        EXPECT_EQ(out, nullptr);
+        options.expert_end = 3; // which is all there still
+        EXPECT_EQ(shape_of(load(reader, stack, options)), (Shape{3, 128, 128}));
+    }
+}
+
+TEST(LoadLimit, AScaleUnitBeyondTheBuffersIsRefused)
+{
+    const CheckpointFolder folder;
+    {
+        std::ofstream file(folder.path("a.safetensors"), std::ios::binary); // 128 MiB that are nowhere on the disk
+        std::string header = R"({"m.experts.0.down_proj.weight": {"dtype": "F32", "shape": [4096, 8192], )"
+                             R"("data_offsets": [0, 134217728]}})";
+        header.resize((header.size() + 7) / 8 * 8, ' ');
+        const uint64_t size = header.size();
+        file.write(reinterpret_cast<const char*>(&size), 8);
+        file << header;
+        file.close();
+        std::filesystem::resize_file(folder.path("a.safetensors"), 8 + size + 134217728);
+    }
+    const Context context = make_context();
+    const Reader reader = open_reader(context, folder.path("a.safetensors"));
+    auto spec = parse("int8:block4096x8192");
+    auto options = sized<moeq_load_options>();
+    options.spec = &spec;
+    moeq_qtensor* out = nullptr;
+    Error error;
+    EXPECT_EQ(moeq_reader_load(reader.get(), 0, &options, nullptr, &out, &error), MOEQ_ERROR_LIMIT);
+    EXPECT_NE(error.text().find("67108864"), std::string::npos) << error.text();
+    spec = parse("int8:block2048x4096"); // 32 MiB each
+    EXPECT_EQ(shape_of(load(reader, 0, options)), (Shape{1, 4096, 8192}));
+}
+
 TEST(LoadThreads, OneReaderForManyThreads)
 {
     ExpertLayer layer(Form::kPerExpert, MOEQ_DTYPE_BF16, 6, 64, 128);

@@ -80,7 +80,7 @@ std::vector<WrongCall> wrong_convert_calls()
         convert(4, "options.spec", MOEQ_ERROR_VERSION, {"struct_size 3"}, [](Given& g) { g.spec.struct_size = 3; }),
         convert(4, "options", MOEQ_ERROR_ARGUMENT, {"layout 1", "come from the checkpoint"},
                 [](Given& g) { g.spec.layout = MOEQ_LAYOUT_GATE_UP; }),
-        convert(4, "options.rules", MOEQ_ERROR_ARGUMENT, {"got JSON", "byte 1"},
+        convert(4, "options.rules", MOEQ_ERROR_ARGUMENT, {"got JSON", "byte 2"},
                 [](Given& g) { g.options.rules = "[ "; }),
         convert(4, "options.rules", MOEQ_ERROR_ARGUMENT, {"no list"}, [](Given& g) { g.options.rules = "{}"; }),
         convert(4, "options.rules", MOEQ_ERROR_ARGUMENT, {"rule 1", "a glob"},

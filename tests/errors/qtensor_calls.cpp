@@ -35,7 +35,7 @@ std::vector<WrongCall> wrong_regions()
     static const int64_t kExperts[] = {1, 0, 2};
     return {
         region("region", MOEQ_ERROR_VERSION, {"struct_size 55", "56"}, [](Bench& b) { b.region.struct_size = 55; }),
-        region("region", MOEQ_ERROR_ARGUMENT, {"reserved 3", "want 0"}, [](Bench& b) { b.region.reserved = 3; }),
+        region("region", MOEQ_ERROR_ARGUMENT, {"stores 3", "MOEQ_STORES_"}, [](Bench& b) { b.region.stores = 3; }),
         region("region", MOEQ_ERROR_ARGUMENT, {"experts and expert_ids", "one of them"},
                [](Bench& b) {
                    b.region.experts = kExperts;

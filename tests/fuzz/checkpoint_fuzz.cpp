@@ -86,7 +86,8 @@ void demand_allowed(moeq_status status, const moeq_error& error, const char* cal
     case MOEQ_ERROR_LIMIT:
     case MOEQ_ERROR_VERSION: // of a dialect
         return;
-    default: fail(call, std::string(moeq_status_name(status)) + ": " + error.message);
+    default:
+        fail(call, std::string(moeq_status_name(status)) + ": " + error.message);
     }
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "store/checkpoint.h"
+#include "support/open_reader.h"
 #include "support/store.h"
 
 namespace moeq_test {
@@ -42,6 +43,12 @@ void expect_refused(const std::vector<Case>& cases)
         }
         EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(2)) << hostile.what;
         EXPECT_EQ(memory.allocator.live(), 0);
+        for (const int32_t flags : {0, MOEQ_READER_MMAP}) {
+            const ReaderOutcome opened = open_reader(folder.path(), kSmallLimit, flags);
+            EXPECT_EQ(opened.status, hostile.status) << hostile.what << ": " << opened.message;
+            EXPECT_EQ(opened.class_id, hostile.class_id) << hostile.what << ": " << opened.message;
+            EXPECT_EQ(opened.made, hostile.status == MOEQ_OK) << hostile.what;
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "support/header_oracle.h"
+#include "support/open_reader.h"
 
 namespace moeq_test {
 namespace {
@@ -50,6 +51,7 @@ const std::string kU8 = "\"dtype\": \"U8\", ", kShape4 = "\"shape\": [4], ", kOf
 
 void expect_refused(const std::vector<Case>& cases)
 {
+    const TemporaryFolder folder;
     for (const Case& hostile : cases) {
         const int64_t size = static_cast<int64_t>(hostile.bytes.size());
         const std::vector<char> copy(hostile.bytes.begin(), hostile.bytes.end()); // so that reading beyond is seen
@@ -59,6 +61,10 @@ void expect_refused(const std::vector<Case>& cases)
         EXPECT_EQ(judged.problem, "") << hostile.what;
         EXPECT_EQ(judged.message.find("test: "), 0u) << hostile.what;
         EXPECT_NE(judged.message.find("header"), std::string::npos) << hostile.what << ": the file is not named";
+        const ReaderOutcome opened = open_reader(folder.write("hostile", hostile.bytes), 20'000);
+        EXPECT_EQ(opened.status, hostile.status) << hostile.what << ": " << opened.message;
+        EXPECT_EQ(opened.class_id, hostile.class_id) << hostile.what << ": " << opened.message;
+        EXPECT_FALSE(opened.made) << hostile.what;
     }
 }
 

@@ -107,9 +107,10 @@ def test_version():
     assert done.stdout == f"moeq {moeq.__version__} (libmoeq {moeq.library_version()})\n" and done.returncode == 0
 
 
-def test_completion_is_offered():
-    done = process("--show-completion", "bash")
-    assert "moeq" in (done.stdout + done.stderr)
+def test_shells_complete_commands():
+    """As the scripts ask that `moeq --show-completion` gives."""
+    words = {"_MOEQ_COMPLETE": "complete_bash", "COMP_WORDS": "moeq qu", "COMP_CWORD": "1"}
+    assert process(**words).stdout.split() == ["quantize"]
 
 
 # ---- inspect

@@ -1,7 +1,7 @@
-"""Files in bitsandbytes' dialect: what moeq writes its own loaders read, what its modules save moeq reads, values equal.
+"""Files in bitsandbytes' dialect: its loaders read what moeq writes, moeq reads what its modules save, values equal.
 
-Shapes are such that bitsandbytes' CPU path decodes them rightly: a last axis that is a multiple of the block, or one that
-is no multiple of 16.
+Shapes are such that bitsandbytes' CPU path decodes them rightly: a last axis that is a multiple of the block, or one
+that is no multiple of 16.
 """
 
 import json
@@ -179,7 +179,7 @@ def test_linear8bit_loads_a_state_dict(tmp_path):
 
 
 def test_fused_int8_has_the_statistics_of_all_rows(tmp_path):
-    """bitsandbytes has no file form for this; row_stats [E * rows] is what its int8 functions take with the folded codes."""
+    """bitsandbytes has no file form for this; its int8 functions take row_stats [E * rows] with the folded codes."""
     write_fused(tmp_path / "source", **RAGGED)
     convert(tmp_path / "source", tmp_path / "target", spec="int8", dialect="bitsandbytes")
     files = load_files(tmp_path / "target")

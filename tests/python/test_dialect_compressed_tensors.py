@@ -1,5 +1,5 @@
-"""Files in the dialect of compressed-tensors: its own compressors decompress what moeq writes, moeq reads what they compress,
-values equal. transformers loads what its integration has (fp8 experts, and linears of every kind)."""
+"""Files in the dialect of compressed-tensors: its compressors read what moeq writes, moeq reads what they write,
+values equal. transformers loads what its integration has: fp8 experts, and linears."""
 
 import json
 
@@ -107,8 +107,8 @@ def test_scales_have_the_shapes_that_their_modules_have(spec, tmp_path):
     "spec, turned", [("int8", "int8:scale=factor"), ("fp8_e4m3:block32x64", "fp8_e4m3:block64x32")]
 )
 def test_transposed_and_interleaved_experts_become_linears(spec, turned, tmp_path):
-    """gpt-oss has [in, out] with gate and up in turns; per-expert files have [out, in], gate and up apart. A tile is one of
-    the source, and turns with it."""
+    """gpt-oss has [in, out] with gate and up in turns; per-expert files have [out, in], gate and up apart. A tile is
+    one of the source, and turns with it."""
     experts, hidden, width = 2, 64, 96
     folder = tmp_path / "source"
     folder.mkdir()
@@ -239,7 +239,8 @@ def test_their_compressed_weights_are_read(args, scale_dtype, tmp_path):
             module = f"{EXPERTS}{expert}.{name}_proj"
             own = compressor.compress({"weight": weight, "weight_scale": scale.float()}, scheme)
             own["weight_scale"] = scale
-            expected[module + ".weight"] = compressor.decompress(own | {"weight_scale": scale.float()}, scheme)["weight"]
+            exact = own | {"weight_scale": scale.float()}
+            expected[module + ".weight"] = compressor.decompress(exact, scheme)["weight"]
             tensors |= {f"{module}.{key}": value for key, value in own.items()}
     config = QuantizationConfig(
         config_groups={"group_0": scheme}, format=storage, quantization_status="compressed", ignore=["lm_head"]
@@ -255,7 +256,8 @@ def test_their_compressed_weights_are_read(args, scale_dtype, tmp_path):
 
 def test_a_model_that_they_compress_is_read(tmp_path):
     """Their whole way: apply a preset to a model, compress, write the config."""
-    model = torch.nn.ModuleDict({"a": torch.nn.Linear(96, 64, bias=False), "lm_head": torch.nn.Linear(96, 8, bias=False)})
+    linears = {"a": torch.nn.Linear(96, 64, bias=False), "lm_head": torch.nn.Linear(96, 8, bias=False)}
+    model = torch.nn.ModuleDict(linears)
     config = QuantizationConfig(config_groups={"W8A8": ["Linear"]}, ignore=["lm_head"])
     apply_quantization_config(model, config)
     layer = model["a"]

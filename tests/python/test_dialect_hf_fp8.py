@@ -1,8 +1,8 @@
-"""Files in the dialect of transformers' finegrained fp8 and of DeepSeek: transformers loads what moeq writes, moeq reads what
-transformers quantizes and saves, values equal.
+"""Files of transformers' finegrained fp8 and of DeepSeek: transformers loads what moeq writes, moeq reads
+what transformers quantizes and saves, values equal.
 
-On a CPU transformers decodes while it loads, and takes the tile from the number of scales there: right where both extents
-are multiples of the tile, so these tests have no ragged tiles but where they say so.
+On a CPU transformers decodes while it loads, and takes the tile from the number of scales there: right where both
+extents are multiples of the tile, so these tests have no ragged tiles but where they say so.
 """
 
 import types

@@ -22,7 +22,8 @@ struct OfCheckpoint : Base {
         file.add("model.norm.weight", norm);
         file.add("model.layers.0.mlp.experts.down_proj", experts);
         write_sharded(source_, {file});
-        source_.write("config.json", "{\"model_type\": \"qwen3_moe\", \"hidden_size\": " + std::to_string(size.rows) + "}");
+        source_.write("config.json",
+                      "{\"model_type\": \"qwen3_moe\", \"hidden_size\": " + std::to_string(size.rows) + "}");
         source_.write("tokenizer.json", "{}");
         options_.dialect = MOEQ_DIALECT_NATIVE;
         options_.flags = MOEQ_WRITER_NOT_DURABLE;

@@ -14,7 +14,9 @@
 #include <vector>
 
 #include "codec/dynamic_map.h"
+#include "core/cpu_limits.h"
 #include "cpu/dispatch.h"
+#include "cpu/stores.h"
 #include "formats/elements.h"
 #include "formats/format.h"
 
@@ -807,6 +809,14 @@ TEST(CpuDispatch, ANameIsATierOrWrong)
     EXPECT_EQ(cpu::parse_tier("sse9"), -1);
     EXPECT_EQ(cpu::parse_tier(""), MOEQ_CPU_TIER_BEST);
     EXPECT_EQ(cpu::parse_tier(nullptr), MOEQ_CPU_TIER_BEST);
+}
+
+TEST(CpuStores, GoAroundTheCacheWhenItCannotHoldThem)
+{
+    EXPECT_EQ(cpu::stores_for(0), cpu::kCached);
+    EXPECT_EQ(cpu::stores_for(1 << 16), cpu::kCached);
+    EXPECT_EQ(cpu::stores_for(int64_t{1} << 40), cpu::kStreamed);
+    EXPECT_GE(last_level_cache(), 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Tiers, CpuTiers,

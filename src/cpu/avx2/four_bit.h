@@ -201,6 +201,35 @@ MOEQ_TIER_INLINE void store_multipliers(const uint32_t* bits, float* prescales, 
 }
 
 constexpr int64_t kMostElements = 4096; // at least one block, whose statistics are taken before they are encoded
+constexpr int kBlocks = 8;              // at most
+
+// `count` elements from a block's border on, at most kBlocks blocks: their statistics first, then their codes. Returns the
+// largest magnitude. A compiler that knows the numbers makes a straight line of it.
+template <class Code, FloatType type>
+MOEQ_TIER_INLINE uint32_t encode_group(const void* source, int64_t count, int64_t block, float* absmax, uint8_t* codes)
+{
+    uint32_t bits[kBlocks] = {};
+    float prescales[kBlocks];
+    float values[kBlocks];
+    uint32_t largest = 0;
+    int blocks = 0;
+    for (int64_t i = 0; i < count; i += block, ++blocks) {
+        bits[blocks] = amax_run<type>(element_at<type>(source, i), count - i < block ? count - i : block);
+        largest = largest > bits[blocks] ? largest : bits[blocks];
+        absmax[blocks] = codec::float_from_bits(bits[blocks]);
+    }
+    store_multipliers(bits, prescales, values);
+    int64_t begin = 0;
+    for (int b = 0; b < blocks; ++b, begin += block) {
+        const int64_t size = count - begin < block ? count - begin : block;
+        const void* elements = element_at<type>(source, begin);
+        if (prescales[b] == 1.0f) [[likely]]
+            encode_block<Code, type, false>(elements, size, 1.0f, values[b], codes + begin / 2);
+        else
+            encode_block<Code, type, true>(elements, size, prescales[b], values[b], codes + begin / 2);
+    }
+    return largest;
+}
 
 template <class Code, FloatType type, Stores stores>
 uint32_t encode_blocks(const void* source, int64_t count, int64_t block, float* absmax, uint8_t* codes)
@@ -209,38 +238,24 @@ uint32_t encode_blocks(const void* source, int64_t count, int64_t block, float* 
         if (block > kMostElements)
             return encode_blocks<Code, type, kCached>(source, count, block, absmax, codes);
     }
-    constexpr int kBlocks = 8;
-    const int most_blocks = block > kMostElements / 2         ? 1
-                            : block > kMostElements / kBlocks ? static_cast<int>(kMostElements / block)
-                                                              : kBlocks;
+    const int64_t most_blocks = block > kMostElements / 2         ? 1
+                                : block > kMostElements / kBlocks ? kMostElements / block
+                                                                  : kBlocks;
     uint32_t largest = 0;
     for (int64_t begin = 0; begin < count;) {
-        uint32_t bits[kBlocks] = {};
-        float prescales[kBlocks];
-        float values[kBlocks];
-        int blocks = 0;
-        for (int64_t i = begin; blocks < most_blocks && i < count; i += block, ++blocks) {
-            bits[blocks] = amax_run<type>(element_at<type>(source, i), count - i < block ? count - i : block);
-            largest = largest > bits[blocks] ? largest : bits[blocks];
-            *absmax++ = codec::float_from_bits(bits[blocks]);
-        }
-        store_multipliers(bits, prescales, values);
+        const int64_t some = count - begin < most_blocks * block ? count - begin : most_blocks * block;
+        const void* elements = element_at<type>(source, begin);
         uint8_t* const destination = codes + begin / 2;
         Staged<kMostElements / 2 + 64> staged(destination);
         uint8_t* at = stores == kStreamed ? staged.data() : destination;
-        const int64_t first = begin;
-        for (int b = 0; b < blocks; ++b) {
-            const int64_t size = count - begin < block ? count - begin : block;
-            const void* elements = element_at<type>(source, begin);
-            uint8_t* const block_codes = at + (begin - first) / 2;
-            if (prescales[b] == 1.0f) [[likely]]
-                encode_block<Code, type, false>(elements, size, 1.0f, values[b], block_codes);
-            else
-                encode_block<Code, type, true>(elements, size, prescales[b], values[b], block_codes);
-            begin += size;
-        }
+        const uint32_t bits = block == 64 && some == kBlocks * 64
+                                  ? encode_group<Code, type>(elements, kBlocks * 64, 64, absmax, at)
+                                  : encode_group<Code, type>(elements, some, block, absmax, at);
+        largest = largest > bits ? largest : bits;
         if constexpr (stores == kStreamed)
-            staged.stream(destination, (begin - first + 1) / 2);
+            staged.stream(destination, (some + 1) / 2);
+        begin += some;
+        absmax += most_blocks;
     }
     return largest;
 }

@@ -107,6 +107,16 @@ MOEQ_TIER_INLINE __m512i chunk_magnitude(const void* source, int64_t i, uint64_t
     return most;
 }
 
+// Of a block of 32 or 64 elements.
+template <FloatType type, int block>
+MOEQ_TIER_INLINE __m512i magnitudes_of(const void* source)
+{
+    __m512i most = _mm512_setzero_si512();
+    for (int i = 0; i < block; i += kLanes<type>)
+        most = larger<type>(most, magnitudes<type>(_mm512_loadu_si512(element_at<type>(source, i))));
+    return most;
+}
+
 // The magnitudes of a block, folded into one register.
 template <FloatType type>
 MOEQ_TIER_INLINE __m512i block_magnitudes(const void* source, int64_t begin, int64_t count)

@@ -67,14 +67,31 @@ float encode_nested(const float* absmax, int64_t count, float offset, uint8_t* c
     return amax;
 }
 
+// The values of 16 codes. Gathers are several times slower than looking all eighths of the map up and choosing.
+MOEQ_TIER_INLINE __m512 map_values(const __m512 map[16], __m512i index)
+{
+    __m512 found[8];
+    for (int eighth = 0; eighth < 8; ++eighth)
+        found[eighth] = _mm512_permutex2var_ps(map[2 * eighth], index, map[2 * eighth + 1]);
+    for (int bit = 5, left = 4; left != 0; ++bit, left /= 2) {
+        const __mmask16 upper = _mm512_test_epi32_mask(index, _mm512_set1_epi32(1 << bit));
+        for (int i = 0; i < left; ++i)
+            found[i] = _mm512_mask_blend_ps(upper, found[2 * i], found[2 * i + 1]);
+    }
+    return found[0];
+}
+
 void decode_nested(const uint8_t* codes, int64_t count, const float* map, float scale, float offset, float* absmax)
 {
     const __m512 scales = _mm512_set1_ps(scale);
     const __m512 offsets = _mm512_set1_ps(offset);
+    __m512 values[16];
+    for (int i = 0; i < 16; ++i)
+        values[i] = _mm512_loadu_ps(map + 16 * i);
     for (int64_t i = 0; i < count; i += 16) {
         const __mmask16 mask = static_cast<__mmask16>(low_bits(count - i));
         const __m512i index = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, codes + i));
-        const __m512 product = _mm512_mul_ps(_mm512_i32gather_ps(index, map, 4), scales);
+        const __m512 product = _mm512_mul_ps(map_values(values, index), scales);
         _mm512_mask_storeu_ps(absmax + i, mask, _mm512_add_ps(product, offsets));
     }
 }

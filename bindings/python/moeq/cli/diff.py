@@ -51,7 +51,7 @@ def show(facts: dict[str, Any], worst: int) -> None:
     # What cannot be measured comes first.
     different.sort(key=lambda line: (line["rmse"] is not None, -(line.get("relative") or 0.0)))
     if different and worst:
-        columns = [("tensor", "left"), ("expert", "right"), ("max |a - b|", "right"), ("rms of\na - b", "right"),
+        columns = [("tensor", "left"), ("expert", "right"), ("max\n|a - b|", "right"), ("rms of\na - b", "right"),
                    ("% of\nrms of a", "right"), ("", "left")]  # fmt: skip
         rows = [
             (

@@ -111,7 +111,7 @@ def units_table(facts: dict[str, Any]) -> Any:
         stacks = list(dict.fromkeys(weight["stack"] for weight in one["weights"]))
         what = stacks[0] if len(stacks) == 1 else f"{one['copied_tensors']} tensors as they are"
         cells = [digits(one[column], size) for column in ("bytes_in", "bytes_out", "peak")]
-        rows.append((one["unit"], what, one["file"], *cells))
-    columns = [("unit", "right"), ("does", "left"), ("file", "left"), (f"reads\n{unit}", "right"),
+        rows.append((one["unit"], what, *cells))
+    columns = [("unit", "right"), ("does", "left"), (f"reads\n{unit}", "right"),
                (f"writes\n{unit}", "right"), (f"memory\n{unit}", "right")]  # fmt: skip
     return table("Units", columns, rows)

@@ -12,7 +12,7 @@ import typer
 from ._exit import CommandError, Status
 from ._job import run
 from ._options import Json, Lenient, NoProgress, Patterns, Quiet, Source, open_reader
-from ._screen import emit, say, short_spec, table
+from ._screen import console, emit, kind_of, say, short_kind, short_spec, table
 
 TABLE_LINES = 200
 
@@ -60,10 +60,13 @@ def report(
         show(facts)
 
 
+NARROW = 100  # characters; a terminal with fewer gets the figures that matter most
+
+
 def errors_table(weights: list[dict[str, Any]]) -> Any:
-    columns = [("weight", "left"), ("format", "left"), ("rms error\n% of rms", "right"), ("worst\nexpert", "right"),
-               ("its error\n%", "right"), ("SQNR\ndB", "right"), ("max error", "right"), ("saturated\n%", "right"),
-               ("zero codes\n%", "right")]  # fmt: skip
+    columns = [("weight", "left"), ("layer", "right"), ("format", "left"), ("rms\nerror %", "right"),
+               ("worst\nexpert", "right"), ("its\nerror %", "right"), ("max\nerror", "right"), ("SQNR\ndB", "right"),
+               ("satu-\nrated %", "right"), ("zero\ncodes %", "right")]  # fmt: skip
     rows = []
     for weight in weights[:TABLE_LINES]:
         experts: dict[str, list[float]] = weight["experts"]
@@ -72,18 +75,25 @@ def errors_table(weights: list[dict[str, Any]]) -> Any:
         worst = max(range(len(errors)), key=errors.__getitem__)
         rows.append(
             (
-                weight["name"],
-                short_spec(weight["spec"]),
+                *place(weight),
                 f"{100 * error:.3f}",
                 worst,
                 f"{100 * errors[worst]:.3f}",
-                f"{-20 * math.log10(error):.2f}" if error else "exact",
                 f"{max(experts['max_error']):.5f}",
+                f"{-20 * math.log10(error):.2f}" if error else "exact",
                 f"{100 * statistics.fmean(experts['saturated']):.3f}",
                 f"{100 * statistics.fmean(experts['zero']):.3f}",
             )
         )
-    return table("Errors against the source", columns, rows)
+    shown = 7 if console().width < NARROW else len(columns)
+    title = "Errors against the source; rms errors are in % of the weights' rms"
+    return table(title, columns[:shown], [row[:shown] for row in rows])
+
+
+def place(weight: dict[str, Any]) -> tuple[str, str, str]:
+    """Name, layer and format, the first cells of a line."""
+    kind, layer = kind_of(weight["name"])
+    return short_kind(kind), "" if layer < 0 else str(layer), short_spec(weight["spec"])
 
 
 def amax_table(weights: list[dict[str, Any]]) -> Any:
@@ -91,20 +101,13 @@ def amax_table(weights: list[dict[str, Any]]) -> Any:
     for weight in weights[:TABLE_LINES]:
         amax: list[float] = weight["experts"]["amax"]
         least, most = (pick(range(len(amax)), key=amax.__getitem__) for pick in (min, max))
-        rows.append(
-            (
-                weight["name"],
-                short_spec(weight["spec"]),
-                f"{amax[least]:.5f}",
-                least,
-                f"{statistics.median(amax):.5f}",
-                f"{amax[most]:.5f}",
-                most,
-            )
-        )
-    columns = [("weight", "left"), ("format", "left"), ("smallest\namax", "right"), ("of\nexpert", "right"),
-               ("median\namax", "right"), ("largest\namax", "right"), ("of\nexpert", "right")]  # fmt: skip
-    return table("Largest absolute value of each expert", columns, rows)
+        cells = f"{amax[most]:.5f}", most, f"{amax[least]:.5f}", least, f"{statistics.median(amax):.5f}"
+        rows.append((*place(weight), *cells))
+    columns = [("weight", "left"), ("layer", "right"), ("format", "left"), ("largest\namax", "right"),
+               ("of\nexpert", "right"), ("smallest\namax", "right"), ("of\nexpert", "right"),
+               ("median\namax", "right")]  # fmt: skip
+    shown = 7 if console().width < NARROW else len(columns)
+    return table("Largest absolute value of each expert", columns[:shown], [row[:shown] for row in rows])
 
 
 def show(facts: dict[str, Any]) -> None:

@@ -1612,7 +1612,7 @@ extern "C" {
         err: *mut moeq_error,
     ) -> moeq_status;
     /** One .safetensors file: create, declare everything, put in any order, commit. Until commit `path` is untouched; the
- temporary file is in its directory.*/
+ temporary file is in its directory. Metadata keys that begin with "moeq." are the library's.*/
     pub fn moeq_writer_create(
         context: *const moeq_context,
         path: *const ::core::ffi::c_char,
@@ -1631,7 +1631,8 @@ extern "C" {
         shape: *const i64,
         err: *mut moeq_error,
     ) -> moeq_status;
-    /// The first put ends declaring. tensor: any strides, of the declared type and shape, in host memory.
+    /** The first put ends declaring. tensor: any strides, of the declared type and shape (or its bytes as uint8 [n]), in
+ host memory.*/
     pub fn moeq_writer_put(
         writer: *mut moeq_writer,
         name: *const ::core::ffi::c_char,
@@ -1639,6 +1640,7 @@ extern "C" {
         stream: *mut ::core::ffi::c_void,
         err: *mut moeq_error,
     ) -> moeq_status;
+    /// qtensor: of the declared shape and spec, nonfinite policy aside; else MISMATCH.
     pub fn moeq_writer_put_qtensor(
         writer: *mut moeq_writer,
         name: *const ::core::ffi::c_char,
@@ -1647,7 +1649,8 @@ extern "C" {
         err: *mut moeq_error,
     ) -> moeq_status;
     /** INCOMPLETE names what was declared and not put; it may then be put. After any other failure the writer is only to be
- destroyed. After success it is done: STATE for every other call.*/
+ destroyed. After success it is done: STATE for every other call. The old file is untouched by every failure but
+ one, which says so: syncing the directory after the rename.*/
     pub fn moeq_writer_commit(
         writer: *mut moeq_writer,
         err: *mut moeq_error,
