@@ -37,8 +37,9 @@ Bench::~Bench()
 std::vector<WrongCall> all_wrong_calls()
 {
     std::vector<WrongCall> all;
-    for (auto part : {wrong_context_calls, wrong_tensors, wrong_spec_calls, wrong_quantize_calls, wrong_qtensor_calls,
-                      wrong_builder_calls, wrong_reduce_calls, wrong_reader_calls, wrong_writer_calls, wrong_convert_calls}) {
+    for (auto part :
+         {wrong_context_calls, wrong_tensors, wrong_spec_calls, wrong_quantize_calls, wrong_qtensor_calls,
+          wrong_builder_calls, wrong_reduce_calls, wrong_reader_calls, wrong_writer_calls, wrong_convert_calls}) {
         std::vector<WrongCall> more = part();
         std::move(more.begin(), more.end(), std::back_inserter(all));
     }

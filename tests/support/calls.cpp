@@ -15,7 +15,8 @@ namespace {
 std::vector<CallKind> list_calls()
 {
     std::vector<CallKind> calls;
-    for (auto part : {add_context_calls, add_spec_calls, add_qtensor_calls, add_builder_calls, add_reduce_calls, add_reader_calls, add_writer_calls, add_convert_calls})
+    for (auto part : {add_context_calls, add_spec_calls, add_qtensor_calls, add_builder_calls, add_reduce_calls,
+                      add_reader_calls, add_writer_calls, add_convert_calls})
         part(calls);
     // Room for the statistics is optional: without it the source is read twice.
     for (CallKind& call : calls)
