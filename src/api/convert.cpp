@@ -2,7 +2,7 @@
 #include "api/blob.h"
 #include "api/boundary.h"
 #include "api/qtensor.h"
-#include "store/finish.h"
+#include "store/convert/finish.h"
 
 using namespace moeq;
 

@@ -5,8 +5,8 @@
 
 #include "api/blob.h"
 #include "api/boundary.h"
-#include "store/describe.h"
-#include "store/verify.h"
+#include "store/model/describe.h"
+#include "store/model/verify.h"
 
 namespace moeq {
 

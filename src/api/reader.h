@@ -2,7 +2,7 @@
 #pragma once
 
 #include "api/qtensor.h"
-#include "store/weights.h"
+#include "store/model/weights.h"
 
 namespace moeq {
 

@@ -4,9 +4,9 @@
 #include "api/boundary.h"
 #include "api/options.h"
 #include "api/reader.h"
-#include "store/load.h"
-#include "store/stack_source.h"
-#include "store/task_errors.h"
+#include "store/load/load.h"
+#include "store/load/stack_source.h"
+#include "store/load/task_errors.h"
 
 using namespace moeq;
 

@@ -4,7 +4,7 @@
 #include "api/boundary.h"
 #include "api/context.h"
 #include "api/qtensor.h"
-#include "store/safetensors_writer.h"
+#include "store/write/safetensors_writer.h"
 
 using namespace moeq;
 

@@ -8,7 +8,7 @@
 #include <cstring>
 #include <vector>
 
-#include "store/safetensors_writer.h"
+#include "store/write/safetensors_writer.h"
 #include "support/store.h"
 
 namespace moeq_test {

@@ -11,7 +11,7 @@
 #include <string>
 
 #include "moeq.h"
-#include "store/safetensors.h"
+#include "store/container/safetensors.h"
 #include "support/store.h"
 
 namespace {

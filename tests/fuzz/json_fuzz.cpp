@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "store/json.h"
+#include "store/container/json.h"
 #include "support/store.h"
 
 namespace {

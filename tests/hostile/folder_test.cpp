@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "store/checkpoint.h"
+#include "store/container/checkpoint.h"
 #include "support/open_reader.h"
 #include "support/store.h"
 

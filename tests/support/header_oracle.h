@@ -5,7 +5,7 @@
 #include <cstring>
 #include <string>
 
-#include "store/safetensors.h"
+#include "store/container/safetensors.h"
 #include "support/store.h"
 
 namespace moeq_test {

@@ -1,6 +1,6 @@
 // Files that appear whole or not at all: what they replace, whose they are, what is refused. Failing system calls and killed
 // processes are in tests/faults.
-#include "store/atomic_file.h"
+#include "store/container/atomic_file.h"
 
 #include <gtest/gtest.h>
 #include <signal.h>

@@ -1,6 +1,6 @@
 // Checkpoints: a file, a directory with one, shards and their index, a hub's cache of links, mappings, many readers at
 // once. What is refused is in tests/hostile.
-#include "store/checkpoint.h"
+#include "store/container/checkpoint.h"
 
 #include <gtest/gtest.h>
 

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "store/convert_rules.h"
+#include "store/convert/rules.h"
 #include "support/store.h"
 
 namespace moeq_test {

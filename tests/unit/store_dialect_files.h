@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "formats/spec_text.h"
-#include "store/dialect.h"
+#include "store/dialects/dialect.h"
 
 namespace dialect_test {
 

@@ -3,7 +3,7 @@
 
 #include <chrono>
 
-#include "store/stack_source.h"
+#include "store/load/stack_source.h"
 #include "support/store.h"
 
 namespace moeq_test {

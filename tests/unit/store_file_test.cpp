@@ -1,5 +1,5 @@
 // Opening and reading files: what is refused at once, links, files that change, digests, progress.
-#include "store/file.h"
+#include "store/container/file.h"
 
 #include <gtest/gtest.h>
 #include <sys/socket.h>
@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "store/digest.h"
-#include "store/progress.h"
+#include "store/container/digest.h"
+#include "store/load/progress.h"
 #include "support/store.h"
 
 namespace moeq_test {

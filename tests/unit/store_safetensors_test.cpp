@@ -1,6 +1,6 @@
 // The container's header: what comes out of good ones, the types, the order, and bounds of time and memory. Bad ones
 // are in tests/hostile.
-#include "store/safetensors.h"
+#include "store/container/safetensors.h"
 
 #include <gtest/gtest.h>
 

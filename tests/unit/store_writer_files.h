@@ -1,14 +1,14 @@
 // Files in the making, and what is in them when they are done: for the tests of the writer.
 #pragma once
 
-#include "store/safetensors_writer.h"
+#include "store/write/safetensors_writer.h"
 
 #include <gtest/gtest.h>
 
 #include <random>
 #include <vector>
 
-#include "store/digest_chunks.h"
+#include "store/write/digest_chunks.h"
 #include "support/store.h"
 
 namespace moeq_test {

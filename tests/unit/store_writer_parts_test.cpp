@@ -7,9 +7,9 @@
 #include <thread>
 #include <vector>
 
-#include "store/name_table.h"
-#include "store/row_major.h"
-#include "store/written_ranges.h"
+#include "store/container/name_table.h"
+#include "store/write/row_major.h"
+#include "store/write/written_ranges.h"
 #include "support/store.h"
 
 namespace moeq_test {

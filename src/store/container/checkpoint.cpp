@@ -1,0 +1,225 @@
+#include "store/container/checkpoint.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include <fcntl.h>
+
+#include "store/container/folder.h"
+
+namespace moeq {
+
+namespace {
+
+constexpr char kIndex[] = "model.safetensors.index.json";
+constexpr char kConfig[] = "config.json";
+constexpr char kSuffix[] = ".safetensors";
+
+Failure refuse(moeq_status status, const char* class_id, Report& report)
+{
+    Failure failure = report.fail(status);
+    report.set_class(class_id);
+    return failure;
+}
+
+bool less_text(const char* a, const char* b) { return std::strcmp(a, b) < 0; }
+
+} // namespace
+
+Checkpoint::Checkpoint(Allocator& allocator)
+    : allocator_(allocator), files_(allocator), tensors_(allocator), order_(allocator), config_(allocator)
+{
+}
+
+Checkpoint::~Checkpoint()
+{
+    for (CheckpointFile* file : files_)
+        destroy(allocator_, file);
+}
+
+moeq_status Checkpoint::open(const char* path, int64_t header_limit, bool map, Report& report)
+{
+    header_limit_ = header_limit == 0 ? kHeaderLimit : header_limit;
+    map_ = map;
+    bool found = false;
+    MOEQ_TRY(directory_.open_if_directory(AT_FDCWD, path, &found, report));
+    if (found)
+        return open_directory(path, report);
+    MOEQ_TRY(add_file(AT_FDCWD, path, report));
+    return order_names(report);
+}
+
+moeq_status Checkpoint::open_directory(const char* path, Report& report)
+{
+    if (directory_.has(kConfig))
+        MOEQ_TRY(read_json(kConfig, {.python_words = true, .what = kConfig}, &config_, report));
+    return directory_.has(kIndex) ? open_index(report) : open_only_file(path, report);
+}
+
+moeq_status Checkpoint::read_json(const char* name, const JsonRules& rules, Json* out, Report& report) const
+{
+    File file(allocator_);
+    MOEQ_TRY(file.open(directory_.descriptor(), name, report));
+    MOEQ_TRY(read_text(file, header_limit_, &out->text, report));
+    MOEQ_TRY(out->document.parse(out->text.data(), out->text.size() - 1, rules, report));
+    if (!out->document.root().is_object())
+        return refuse(MOEQ_ERROR_FORMAT, "F12", report) << name << ": got another value; want an object";
+    out->read = true;
+    return MOEQ_OK;
+}
+
+// A directory without an index: the file is the only one of its kind.
+moeq_status Checkpoint::open_only_file(const char* path, Report& report)
+{
+    FolderNames names(allocator_);
+    MOEQ_TRY(names.read(directory_.descriptor(), report));
+    const char* only = nullptr;
+    int64_t count = 0;
+    for (int64_t i = 0; i < names.size(); ++i) {
+        const uint64_t length = std::strlen(names[i]), suffix = sizeof kSuffix - 1;
+        if (length < suffix || std::strcmp(names[i] + length - suffix, kSuffix) != 0)
+            continue;
+        only = names[i];
+        ++count;
+    }
+    if (count == 1) {
+        MOEQ_TRY(add_file(directory_.descriptor(), only, report));
+        return order_names(report);
+    }
+    return (refuse(count == 0 ? MOEQ_ERROR_NOT_FOUND : MOEQ_ERROR_FORMAT, count == 0 ? "" : "F28", report)
+            << "directory ")
+               .quoted(path)
+           << ": got no " << kIndex << " and " << count
+           << " files that end in .safetensors; want the index, or one file";
+}
+
+// The files that the index names, sorted, then all that it says against all that they hold.
+moeq_status Checkpoint::open_index(Report& report)
+{
+    Json index(allocator_);
+    MOEQ_TRY(read_json(kIndex, {.what = kIndex}, &index, report));
+    const JsonValue weight_map = index.document.root().find("weight_map");
+    if (!weight_map.is_object())
+        return refuse(MOEQ_ERROR_FORMAT, "F28", report) << kIndex << ": has no object weight_map; want one";
+    Array<const char*> names(allocator_);
+    if (!names.reserve(weight_map.size()))
+        return report.out_of_memory(static_cast<uint64_t>(weight_map.size()) * sizeof(char*));
+    for (JsonMember member = weight_map.first(); !member.done(); member = member.next()) {
+        const JsonValue file = member.value();
+        if (!file.is_string() || !is_plain_name(file.text(), file.length()))
+            return ((refuse(MOEQ_ERROR_FORMAT, "F17", report) << kIndex << ": tensor ").quoted(member.name().text())
+                    << ": got the file ")
+                       .quoted(file.text())
+                   << "; want the plain name of a file in the same directory";
+        const char* const name = file.text();
+        if (names.empty() || std::strcmp(names[names.size() - 1], name) != 0)
+            names.append_reserved(&name, 1);
+    }
+    std::sort(names.begin(), names.end(), less_text);
+    for (int64_t i = 0; i < names.size(); ++i)
+        if (i == 0 || std::strcmp(names[i - 1], names[i]) != 0)
+            MOEQ_TRY(add_file(directory_.descriptor(), names[i], report));
+    MOEQ_TRY(order_names(report));
+    return check_index(weight_map, report);
+}
+
+moeq_status Checkpoint::check_index(const JsonValue& weight_map, Report& report) const
+{
+    Array<bool> named(allocator_);
+    if (!named.resize(tensor_count()))
+        return report.out_of_memory(static_cast<uint64_t>(tensor_count()));
+    std::fill(named.begin(), named.end(), false);
+    for (JsonMember member = weight_map.first(); !member.done(); member = member.next()) {
+        const JsonValue name = member.name();
+        const int64_t tensor = find(name.text(), name.length());
+        const char* const wanted = member.value().text();
+        const char* const found = tensor < 0 ? nullptr : files_[tensors_[tensor].file]->file.name();
+        if (found == nullptr || std::strcmp(found, wanted) != 0) {
+            Failure failure = refuse(MOEQ_ERROR_FORMAT, "F28", report);
+            ((failure << kIndex << ": tensor ").quoted(name.text()) << ": got ").quoted(wanted);
+            if (found == nullptr)
+                return failure << " as its file, which does not have it";
+            return (failure << " as its file, but it is in ").quoted(found);
+        }
+        named[tensor] = true;
+    }
+    const int64_t missing = std::find(named.begin(), named.end(), false) - named.begin();
+    if (missing == tensor_count())
+        return MOEQ_OK;
+    const CheckpointTensor& tensor = tensors_[missing];
+    return (((refuse(MOEQ_ERROR_FORMAT, "F28", report) << "file ").quoted(files_[tensor.file]->file.name())
+             << ": tensor ")
+                .quoted(tensor.entry.name)
+            << ": is not in ")
+           << kIndex << "; want every tensor of the files there";
+}
+
+moeq_status Checkpoint::add_file(int directory, const char* path, Report& report)
+{
+    if (!files_.reserve(files_.size() + 1))
+        return report.out_of_memory(sizeof(CheckpointFile*));
+    CheckpointFile* const added = create<CheckpointFile>(allocator_, allocator_);
+    if (added == nullptr)
+        return report.out_of_memory(sizeof(CheckpointFile));
+    files_.append_reserved(&added, 1);
+    MOEQ_TRY(added->file.open(directory, path, report));
+    MOEQ_TRY(read_header(added->file, header_limit_, &added->header, report));
+    if (map_)
+        MOEQ_TRY(added->file.map(report));
+    added->first_tensor = tensors_.size();
+    added->tensor_count = added->header.entries.size();
+    if (!tensors_.reserve(tensors_.size() + added->tensor_count))
+        return report.out_of_memory(static_cast<uint64_t>(added->tensor_count) * sizeof(CheckpointTensor));
+    for (const FileEntry& entry : added->header.entries) {
+        const CheckpointTensor tensor = {entry, files_.size() - 1};
+        tensors_.append_reserved(&tensor, 1);
+        bytes_ += entry.bytes; // cannot overflow: bytes of files that are there
+    }
+    added->header.entries.clear();
+    return MOEQ_OK;
+}
+
+moeq_status Checkpoint::order_names(Report& report)
+{
+    const auto name = [this](int64_t i) { return name_at(i); };
+    if (!order_.reserve(tensor_count()))
+        return report.out_of_memory(static_cast<uint64_t>(tensor_count()) * sizeof(uint64_t));
+    for (int64_t i = 0; i < tensor_count(); ++i)
+        order_.add(i, name_at(i));
+    order_.sort(name);
+    const int64_t duplicate = order_.find_duplicate(name);
+    if (duplicate < 0)
+        return MOEQ_OK;
+    const CheckpointTensor& tensor = tensors_[duplicate];
+    return ((refuse(MOEQ_ERROR_FORMAT, "F11", report) << "file ").quoted(files_[tensor.file]->file.name())
+            << ": tensor ")
+               .quoted(tensor.entry.name)
+           << ": is in another file too; want each tensor once";
+}
+
+int64_t Checkpoint::find(const char* name, int64_t length) const
+{
+    return order_.find({name, length}, [this](int64_t i) { return name_at(i); });
+}
+
+moeq_status Checkpoint::read(int64_t tensor, int64_t begin, int64_t count, void* out, Report& report) const
+{
+    const FileEntry& entry = tensors_[tensor].entry;
+    if (begin < 0 || count < 0 || begin > entry.bytes - count)
+        return report.internal("a read beyond a tensor");
+    const char* const mapping = mapped(tensor);
+    if (mapping == nullptr)
+        return files_[tensors_[tensor].file]->file.read(entry.offset + begin, out, count, report);
+    if (count != 0)
+        std::memcpy(out, mapping + begin, static_cast<uint64_t>(count));
+    return MOEQ_OK;
+}
+
+const char* Checkpoint::mapped(int64_t tensor) const
+{
+    const CheckpointTensor& found = tensors_[tensor];
+    const char* const mapping = files_[found.file]->file.mapping();
+    return mapping == nullptr ? nullptr : mapping + found.entry.offset;
+}
+
+} // namespace moeq

@@ -1,0 +1,84 @@
+// A checkpoint as its files tell it: one file, or a directory with an index; tensors in file order, found by name.
+#pragma once
+
+#include "store/container/name_order.h"
+#include "store/container/safetensors.h"
+
+namespace moeq {
+
+struct CheckpointFile {
+    explicit CheckpointFile(Allocator& allocator) : file(allocator), header(allocator) {}
+    File file;
+    FileHeader header; // its entries have become the checkpoint's tensors [first_tensor, first_tensor + tensor_count)
+    int64_t first_tensor = 0;
+    int64_t tensor_count = 0;
+};
+
+struct CheckpointTensor {
+    FileEntry entry;
+    int64_t file;
+};
+
+// Once open it does not change, and may be used by several threads at once.
+class Checkpoint {
+public:
+    explicit Checkpoint(Allocator& allocator);
+    ~Checkpoint();
+    Checkpoint(const Checkpoint&) = delete;
+    Checkpoint& operator=(const Checkpoint&) = delete;
+
+    // path: a file, or a directory with model.safetensors.index.json, or with exactly one .safetensors file. What index
+    // and headers say must agree (F28), shard names are plain names (F17), no tensor is in two files (F11).
+    // header_limit: 0 means kHeaderLimit. To be called once.
+    [[nodiscard]] moeq_status open(const char* path, int64_t header_limit, bool map, Report& report);
+
+    int64_t file_count() const { return files_.size(); }
+    const CheckpointFile& file(int64_t i) const { return *files_[i]; } // sorted by name
+    int64_t tensor_count() const { return tensors_.size(); }
+    const CheckpointTensor& tensor(int64_t i) const { return tensors_[i]; }
+    // -1: none.
+    int64_t find(const char* name, int64_t length) const;
+    // config.json beside the files of a directory; missing where there is none. Strictly parsed, but for NaN and
+    // Infinity.
+    JsonValue config() const { return config_.root_or_missing(); }
+    bool is_directory() const { return directory_.descriptor() >= 0; }
+    const Directory& directory() const { return directory_; }
+    int64_t bytes() const { return bytes_; } // of all tensors
+
+    // Bytes [begin, begin + count) of a tensor: by pread, or from the mapping. TRUNCATED, F19, when the file has
+    // shrunk.
+    [[nodiscard]] moeq_status read(int64_t tensor, int64_t begin, int64_t count, void* out, Report& report) const;
+    // NULL: not mapped.
+    const char* mapped(int64_t tensor) const;
+
+private:
+    // A text with its document: what a JSON file beside the tensors becomes.
+    struct Json {
+        explicit Json(Allocator& allocator) : text(allocator), document(allocator) {}
+        JsonValue root_or_missing() const { return read ? document.root() : JsonValue(); }
+        Array<char> text;
+        JsonDocument document;
+        bool read = false;
+    };
+
+    [[nodiscard]] moeq_status open_directory(const char* path, Report& report);
+    [[nodiscard]] moeq_status open_only_file(const char* path, Report& report);
+    [[nodiscard]] moeq_status open_index(Report& report);
+    [[nodiscard]] moeq_status check_index(const JsonValue& weight_map, Report& report) const;
+    [[nodiscard]] moeq_status read_json(const char* name, const JsonRules& rules, Json* out, Report& report) const;
+    [[nodiscard]] moeq_status add_file(int directory, const char* path, Report& report);
+    [[nodiscard]] moeq_status order_names(Report& report);
+    NameView name_at(int64_t i) const { return {tensors_[i].entry.name, tensors_[i].entry.name_length}; }
+
+    Allocator& allocator_;
+    int64_t header_limit_ = kHeaderLimit;
+    bool map_ = false;
+    Directory directory_;
+    Array<CheckpointFile*> files_;
+    Array<CheckpointTensor> tensors_;
+    NameOrder order_; // of tensors_
+    Json config_;
+    int64_t bytes_ = 0;
+};
+
+} // namespace moeq

@@ -1,0 +1,197 @@
+#include "store/container/file.h"
+
+#include <cerrno>
+#include <cstring>
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace moeq {
+
+namespace {
+
+constexpr int64_t kReadLimit = int64_t{1} << 30; // of one call; Linux cuts at 2 GiB less a page
+const char kNothing[1] = {};                     // what an empty file is mapped to
+
+// O_NONBLOCK: opening a FIFO must not wait for its other end. It means nothing for regular files.
+constexpr int kOpenFlags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+
+int open_retrying(int directory, const char* path, int flags)
+{
+    int descriptor = -1;
+    do {
+        descriptor = ::openat(directory, path, flags);
+    } while (descriptor < 0 && errno == EINTR);
+    return descriptor;
+}
+
+moeq_status cannot(Report& report, const char* action, const char* name)
+{
+    const int code = errno;
+    const bool missing = code == ENOENT || code == ENOTDIR;
+    Failure failure = report.fail(missing ? MOEQ_ERROR_NOT_FOUND : MOEQ_ERROR_IO);
+    report.set_os_error(code);
+    failure.quoted(name);
+    if (missing)
+        return failure << ": there is no such file or directory";
+    return failure << ": cannot " << action << " it, errno " << code;
+}
+
+const char* kind_of(mode_t mode)
+{
+    return S_ISDIR(mode)    ? "a directory"
+           : S_ISFIFO(mode) ? "a FIFO"
+           : S_ISCHR(mode)  ? "a character device"
+           : S_ISBLK(mode)  ? "a block device"
+           : S_ISSOCK(mode) ? "a socket"
+           : S_ISREG(mode)  ? "a regular file"
+                            : "something unknown";
+}
+
+moeq_status refuse_kind(Report& report, const char* name, const char* found, const char* wanted)
+{
+    Failure failure = report.fail(MOEQ_ERROR_FORMAT);
+    report.set_class("F18");
+    return failure.quoted(name) << ": got " << found << "; want " << wanted;
+}
+
+} // namespace
+
+// ---- File
+
+moeq_status File::open(int directory, const char* path, Report& report)
+{
+    close();
+    const int64_t length = static_cast<int64_t>(std::strlen(path)) + 1;
+    if (!name_.resize(length))
+        return report.out_of_memory(static_cast<uint64_t>(length));
+    std::memcpy(name_.data(), path, static_cast<uint64_t>(length));
+    descriptor_ = open_retrying(directory, path, kOpenFlags);
+    if (descriptor_ < 0)
+        return errno == ENXIO ? refuse_kind(report, path, "a socket or a device", "a regular file")
+                              : cannot(report, "open", path);
+    struct stat status = {};
+    int looked = -1;
+    do {
+        looked = ::fstat(descriptor_, &status); // network file systems may be interrupted
+    } while (looked != 0 && errno == EINTR);
+    if (looked != 0) {
+        const moeq_status failed = cannot(report, "look at", path);
+        close();
+        return failed;
+    }
+    if (!S_ISREG(status.st_mode)) {
+        close();
+        return refuse_kind(report, path, kind_of(status.st_mode), "a regular file");
+    }
+    size_ = status.st_size;
+    modified_ns_ = static_cast<int64_t>(status.st_mtim.tv_sec) * 1'000'000'000 + status.st_mtim.tv_nsec;
+    return MOEQ_OK;
+}
+
+moeq_status File::read(int64_t offset, void* out, int64_t bytes, Report& report) const
+{
+    char* next = static_cast<char*>(out);
+    while (bytes > 0) {
+        const int64_t wanted = bytes < kReadLimit ? bytes : kReadLimit;
+        const ssize_t count = ::pread(descriptor_, next, static_cast<size_t>(wanted), offset);
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count < 0)
+            return cannot(report, "read", name());
+        if (count == 0) {
+            Failure failure = report.fail(MOEQ_ERROR_TRUNCATED);
+            report.set_class("F19");
+            return failure.quoted(name()) << ": ends at byte " << offset << ", had " << size_
+                                          << " bytes when it was opened; want it unchanged while it is read";
+        }
+        next += count;
+        offset += count;
+        bytes -= count;
+    }
+    return MOEQ_OK;
+}
+
+moeq_status File::map(Report& report)
+{
+    if (mapping_ != nullptr)
+        return MOEQ_OK;
+    if (size_ == 0) {
+        mapping_ = const_cast<char*>(kNothing);
+        return MOEQ_OK;
+    }
+    void* const mapping = ::mmap(nullptr, static_cast<size_t>(size_), PROT_READ, MAP_SHARED, descriptor_, 0);
+    if (mapping == MAP_FAILED)
+        return cannot(report, "map", name());
+    mapping_ = static_cast<char*>(mapping);
+    return MOEQ_OK;
+}
+
+void File::close()
+{
+    if (mapping_ != nullptr && size_ != 0)
+        ::munmap(mapping_, static_cast<size_t>(size_));
+    if (descriptor_ >= 0)
+        ::close(descriptor_);
+    mapping_ = nullptr;
+    descriptor_ = -1;
+    size_ = modified_ns_ = 0;
+}
+
+// ---- Directory
+
+moeq_status Directory::open(int parent, const char* path, Report& report)
+{
+    close();
+    descriptor_ = open_retrying(parent, path, O_RDONLY | O_CLOEXEC | O_DIRECTORY);
+    if (descriptor_ >= 0)
+        return MOEQ_OK;
+    return errno == ENOTDIR ? refuse_kind(report, path, "a file", "a directory") : cannot(report, "open", path);
+}
+
+moeq_status Directory::open_if_directory(int parent, const char* path, bool* out_found, Report& report)
+{
+    close();
+    descriptor_ = open_retrying(parent, path, O_RDONLY | O_CLOEXEC | O_DIRECTORY);
+    *out_found = descriptor_ >= 0;
+    return *out_found || errno == ENOTDIR ? MOEQ_OK : cannot(report, "open", path);
+}
+
+void Directory::close()
+{
+    if (descriptor_ >= 0)
+        ::close(descriptor_);
+    descriptor_ = -1;
+}
+
+bool Directory::has(const char* name) const { return ::faccessat(descriptor_, name, F_OK, 0) == 0; }
+
+// ---- Text
+
+moeq_status read_text(const File& file, int64_t limit, Array<char>* out, Report& report)
+{
+    out->clear();
+    const int64_t size = file.size();
+    if (size > limit) {
+        Failure failure = report.fail(MOEQ_ERROR_LIMIT);
+        report.set_class("F02");
+        return failure.quoted(file.name()) << ": got " << size << " bytes; want " << limit << " at most";
+    }
+    if (!out->resize(size + 1))
+        return report.out_of_memory(static_cast<uint64_t>(size) + 1);
+    MOEQ_TRY(file.read(0, out->data(), size, report));
+    (*out)[size] = '\0';
+    return MOEQ_OK;
+}
+
+bool is_plain_name(const char* name, int64_t length)
+{
+    if (length <= 0 || length > 255 || std::memchr(name, '/', static_cast<uint64_t>(length)) != nullptr ||
+        std::memchr(name, '\0', static_cast<uint64_t>(length)) != nullptr)
+        return false;
+    return name[0] != '.' || (length > 1 && (name[1] != '.' || length > 2));
+}
+
+} // namespace moeq

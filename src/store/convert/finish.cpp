@@ -1,0 +1,200 @@
+#include "store/convert/finish.h"
+
+#include <cstring>
+
+#include "formats/spec_text.h"
+#include "store/container/folder.h"
+
+namespace moeq {
+
+namespace {
+
+constexpr int64_t kNamedUnits = 8; // that a message lists
+
+void write_digest(const Digest& digest, JsonWriter& json)
+{
+    char text[kDigestText];
+    print_digest(digest, text);
+    json.string(text);
+}
+
+moeq_status write_weights(const Conversion& c, JsonWriter& json, Report& report)
+{
+    json.begin_array();
+    for (const PlanItem& item : c.plan.items) {
+        char spec[MOEQ_SPEC_TEXT];
+        if (item.kind == ItemKind::kCopy)
+            continue;
+        MOEQ_TRY(print_spec(item.out.spec, spec, report));
+        for (int64_t n = 0; n < item.name_count; ++n) {
+            json.begin_object();
+            json.key("name").string(c.plan.name(item.first_name + n));
+            json.key("spec").string(spec);
+            json.key("shape").begin_array();
+            for (int32_t d = 0; d < item.out.ndim; ++d)
+                json.integer(item.out.shape[d]);
+            json.end_array();
+            json.key("bytes").integer(item.out_bytes);
+            json.end_object();
+        }
+    }
+    json.end_array();
+    return MOEQ_OK;
+}
+
+// The report depends on the plan and on the bytes alone.
+moeq_status write_report(const Conversion& c, const Array<UnitFacts>& facts, const SideFiles& side, Report& report)
+{
+    char name[Plan::kFileNameLimit];
+    Array<char> text(c.allocator);
+    JsonWriter json(text);
+    json.begin_object();
+    json.key("version").integer(MOEQ_VERSION_MAJOR * 10000 + MOEQ_VERSION_MINOR * 100 + MOEQ_VERSION_PATCH);
+    json.key("plan").string(c.plan.hash_text);
+    json.key("dialect").string(c.plan.dialect->name);
+    json.key("units").integer(c.plan.units.size());
+    json.key("files").begin_object();
+    for (int64_t u = 0; u < facts.size(); ++u) {
+        json.key(c.plan.file_name(u, name));
+        write_digest(facts[u].digest, json);
+    }
+    for (const SideFile& file : side.files()) {
+        json.key(file.name);
+        write_digest(file.digest, json);
+    }
+    json.end_object();
+    json.key("weights");
+    MOEQ_TRY(write_weights(c, json, report));
+    json.key("kept").begin_array();
+    for (const PlanKept& kept : c.plan.kept)
+        write_kept_entry(kept, json);
+    json.end_array().end_object();
+    if (!json.ok())
+        return report.out_of_memory(static_cast<uint64_t>(text.size()));
+    return write_file(c.allocator, c.folder, kReportFile, text.data(), text.size(), c.durable, report);
+}
+
+// The digest that the report has of a file: files of the container by their parts, all others as a whole.
+moeq_status digest_listed_file(const Conversion& c, const char* name, Digest* out, Report& report)
+{
+    const uint64_t length = std::strlen(name);
+    constexpr uint64_t kEnd = sizeof ".safetensors" - 1;
+    if (length > kEnd && std::strcmp(name + length - kEnd, ".safetensors") == 0)
+        return digest_of_file(c.allocator, c.folder, name, out, report);
+    File file(c.allocator);
+    Array<char> text(c.allocator);
+    MOEQ_TRY(file.open(c.folder, name, report));
+    MOEQ_TRY(read_text(file, kJsonBytes, &text, report));
+    *out = digest_of(text.data(), text.size() - 1);
+    return MOEQ_OK;
+}
+
+moeq_status refuse_missing(const Array<UnitFacts>& facts, Report& report)
+{
+    int64_t missing = 0;
+    for (const UnitFacts& unit : facts)
+        missing += unit.whole ? 0 : 1;
+    Failure failure = report.fail(MOEQ_ERROR_INCOMPLETE);
+    failure << "got " << facts.size() - missing << " of " << facts.size() << " units; missing, or not as written:";
+    int64_t named = 0;
+    for (int64_t u = 0; u < facts.size() && named < kNamedUnits; ++u)
+        if (!facts[u].whole)
+            failure << (named++ == 0 ? " " : ", ") << u;
+    failure << (missing > kNamedUnits ? ", ..." : "") << "; want all; do them with MOEQ_CONVERT_UNITS";
+    return failure;
+}
+
+moeq_status check_units(const Conversion& c, Array<UnitFacts>& facts, Report& report)
+{
+    bool all = true;
+    for (int64_t u = 0; u < facts.size(); ++u) {
+        char name[Plan::kFileNameLimit];
+        int64_t stale = -1;
+        if (!facts[u].whole)
+            MOEQ_TRY(check_unit(c, u, &facts[u], &stale, report));
+        if (stale >= 0)
+            return (report.fail(MOEQ_ERROR_MISMATCH, 2, "source") << "got ")
+                       .quoted(c.checkpoint.is_directory() ? c.checkpoint.file(stale).file.name() : "the file")
+                   << " with other bytes than unit " << u << " read from it; want a source that stays as it is; do the "
+                   << "unit again";
+        all = all && facts[u].whole;
+        MOEQ_TRY(c.progress.add(MOEQ_STAGE_VERIFY, c.plan.file_name(u, name), c.plan.units[u].bytes_in, report));
+    }
+    return all ? MOEQ_OK : refuse_missing(facts, report);
+}
+
+// What only a directory in the making has: records, the plan, and what killed processes left.
+moeq_status remove_own_files(const Conversion& c, Report& report)
+{
+    FolderNames names(c.allocator);
+    MOEQ_TRY(names.read(c.folder, report));
+    for (int64_t i = 0; i < names.size(); ++i) {
+        const char* name = names[i];
+        const bool record = std::strncmp(name, "unit-", 5) == 0;
+        const bool temporary = name[0] == '.' && std::strstr(name, ".moeq-tmp-") != nullptr;
+        if (record || temporary)
+            MOEQ_TRY(remove_file(c.folder, name, report));
+    }
+    return remove_file(c.folder, kPlanFile, report);
+}
+
+} // namespace
+
+moeq_status check_unit(const Conversion& c, int64_t unit, UnitFacts* out, int64_t* stale, Report& report)
+{
+    UnitRecord record(c.allocator);
+    *stale = -1;
+    out->whole = false;
+    MOEQ_TRY(verify_unit(c.allocator, c.folder, c.plan, c.checkpoint, unit, &record, &out->whole, report));
+    if (!out->whole)
+        return MOEQ_OK;
+    out->bytes = record.bytes;
+    out->digest = record.digest;
+    for (const SourceStamp& stamp : record.stamps) {
+        if (c.checkpoint.file(stamp.file).file.modified_ns() == stamp.modified_ns)
+            continue;
+        Digest source;
+        MOEQ_TRY(digest_unit_source(c, unit, &source, report));
+        out->whole = source == record.source;
+        *stale = out->whole ? -1 : stamp.file;
+        return MOEQ_OK;
+    }
+    return MOEQ_OK;
+}
+
+moeq_status is_sealed(const Conversion& c, bool* out, Report& report)
+{
+    Array<char> text(c.allocator);
+    JsonDocument document(c.allocator);
+    MOEQ_TRY(read_own_json(c.allocator, c.folder, kReportFile, &text, &document, out, report));
+    const JsonValue files = document.root().find("files");
+    *out = *out && document.root().find("plan").equals(c.plan.hash_text) && files.is_object();
+    for (JsonMember member = files.first(); *out && !member.done(); member = member.next()) {
+        Digest digest;
+        Digest listed;
+        moeq_error error{};
+        Report inner(report.function(), &error);
+        const moeq_status status = digest_listed_file(c, member.name().text(), &digest, inner);
+        if (status == MOEQ_ERROR_MEMORY || status == MOEQ_ERROR_IO)
+            return report.take_over(error);
+        *out = status == MOEQ_OK && parse_digest(member.value().text(), member.value().length(), &listed) &&
+               digest == listed;
+    }
+    return MOEQ_OK;
+}
+
+moeq_status seal_conversion(const Conversion& c, Array<UnitFacts>& facts, Report& report)
+{
+    MOEQ_TRY(check_units(c, facts, report));
+    SideFiles side(c, report);
+    MOEQ_TRY(side.write());
+    return write_report(c, facts, side, report);
+}
+
+moeq_status publish_conversion(const Conversion& c, ConvertTarget& target, Report& report)
+{
+    MOEQ_TRY(remove_own_files(c, report));
+    return target.publish(c.durable, report);
+}
+
+} // namespace moeq

@@ -1,0 +1,53 @@
+// The end of a conversion: all units are there and true; then what surrounds them is written, and the directory gets its name.
+#pragma once
+
+#include "store/container/folder.h"
+#include "store/convert/target.h"
+#include "store/convert/unit.h"
+
+namespace moeq {
+
+// Whether a unit is done and true: its record and file verify, and the source still has the bytes that it read. *stale: a
+// file of the checkpoint that has changed since, which makes it untrue; -1: none.
+[[nodiscard]] moeq_status check_unit(const Conversion& conversion, int64_t unit, UnitFacts* out, int64_t* stale,
+                                     Report& report);
+
+// Whether the report has been written and is true, so that only the name is missing.
+[[nodiscard]] moeq_status is_sealed(const Conversion& conversion, bool* out, Report& report);
+
+// All units are whole; index, config.json, small files and, last, the report are written. facts: of each unit, as far as this
+// call knows them. INCOMPLETE, MISMATCH. May be repeated wherever it was stopped, as the next one may.
+[[nodiscard]] moeq_status seal_conversion(const Conversion& conversion, Array<UnitFacts>& facts, Report& report);
+// A sealed directory gets its name.
+[[nodiscard]] moeq_status publish_conversion(const Conversion& conversion, ConvertTarget& target, Report& report);
+
+// A file beside the units, and its digest.
+struct SideFile {
+    const char* name;
+    Digest digest;
+};
+
+// Writes what surrounds the units: index, config.json, and copies of the small files of the source. Names live in `names`.
+class SideFiles {
+public:
+    SideFiles(const Conversion& conversion, Report& report)
+        : c_(conversion), report_(report), source_names_(conversion.allocator), files_(conversion.allocator)
+    {
+    }
+
+    [[nodiscard]] moeq_status write();
+    const Array<SideFile>& files() const { return files_; }
+
+private:
+    [[nodiscard]] moeq_status write_index();
+    [[nodiscard]] moeq_status write_config();
+    [[nodiscard]] moeq_status copy_small_files();
+    [[nodiscard]] moeq_status add(const char* name, const Array<char>& text, int64_t bytes);
+
+    const Conversion& c_;
+    Report& report_;
+    FolderNames source_names_;
+    Array<SideFile> files_;
+};
+
+} // namespace moeq

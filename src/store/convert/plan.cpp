@@ -1,0 +1,382 @@
+#include "store/convert/plan.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/text.h"
+#include "formats/spec_text.h"
+#include "store/load/load.h"
+
+namespace moeq {
+
+namespace {
+
+constexpr const char* kRouters[] = {".gate.weight", ".router.weight", ".shared_expert_gate.weight", "router"};
+
+bool holds(const char* text, const char* part) { return std::strstr(text, part) != nullptr; }
+
+// Why a tensor that nobody asked to quantize is not.
+const char* reason_of(const FileEntry& entry)
+{
+    if (float_type(entry.dtype) < 0)
+        return "not of a float type that is quantized";
+    if (entry.ndim != 2)
+        return "not a matrix";
+    if (holds(entry.name, kRouters[0]) || holds(entry.name, kRouters[1]) || holds(entry.name, kRouters[2]) ||
+        holds(entry.name, kRouters[3]))
+        return "router";
+    return holds(entry.name, "embed") || holds(entry.name, "lm_head") ? "embedding or output layer"
+                                                                      : "not an expert weight";
+}
+
+} // namespace
+
+// Walks the tensors in file order.
+class Planner {
+public:
+    Planner(Plan& plan, const Checkpoint& checkpoint, Weights& weights, const ConvertRequest& request, Report& report)
+        : plan_(plan), checkpoint_(checkpoint), weights_(weights), request_(request), report_(report),
+          fate_(plan.allocator_)
+    {
+    }
+
+    moeq_status run()
+    {
+        MOEQ_TRY(plan_.rules.read(request_.rules, report_));
+        if (!fate_.reserve(weights_.stacks.size()))
+            return report_.out_of_memory(static_cast<uint64_t>(weights_.stacks.size()) * sizeof(Fate));
+        for (int64_t i = 0; i < weights_.stacks.size(); ++i) {
+            const Fate unknown = Fate::kUnknown;
+            fate_.append_reserved(&unknown, 1);
+        }
+        for (int64_t i = 0; i < checkpoint_.tensor_count(); ++i)
+            MOEQ_TRY(take(i));
+        MOEQ_TRY(end_group());
+        return check_names();
+    }
+
+private:
+    enum class Fate : int8_t { kUnknown, kCopied, kPlanned };
+
+    template <class T>
+    moeq_status append(Array<T>& to, const T& value)
+    {
+        if (!to.reserve(to.size() + 1))
+            return report_.out_of_memory(static_cast<uint64_t>(to.size() + 1) * sizeof(T));
+        to.append_reserved(&value, 1);
+        return MOEQ_OK;
+    }
+
+    moeq_status take(int64_t tensor)
+    {
+        const int64_t weight = weights_.weight_of[tensor];
+        const int64_t stack = weight < 0 ? -1 : weights_.weights[weight].stack;
+        if (stack < 0)
+            return take_dense(tensor);
+        if (fate_[stack] == Fate::kUnknown)
+            MOEQ_TRY(decide(stack));
+        if (fate_[stack] != Fate::kCopied)
+            return MOEQ_OK;
+        if (!weights_.stacks[stack].quantized) // a weight of experts that config.json has to name as one that stays
+            MOEQ_TRY(append(plan_.dense, checkpoint_.tensor(tensor).entry.name));
+        return add_copy(tensor);
+    }
+
+    // ---- stacks
+
+    moeq_status decide(int64_t index)
+    {
+        const Stack& stack = weights_.stacks[index];
+        const ConvertRule* rule = plan_.rules.find(stack.name);
+        const moeq_spec* spec = rule != nullptr                     ? (rule->dense ? nullptr : &rule->spec)
+                                : stack.expert && request_.has_spec ? &request_.spec
+                                                                    : nullptr;
+        if (spec != nullptr)
+            MOEQ_TRY(check_by_nature(*spec));
+        if (spec != nullptr && stack.quantized && holds_already(weights_, stack, *request_.dialect, *spec))
+            spec = nullptr;
+        if (spec != nullptr)
+            return add_stack(index, spec);
+        if (!stack.quantized) {
+            fate_[index] = Fate::kCopied;
+            return keep(stack.name, rule != nullptr ? "kept dense by rule" : "no spec was given",
+                        rule != nullptr ? rule->glob : nullptr);
+        }
+        const char* text = nullptr;
+        MOEQ_TRY(spec_text(own_spec(weights_, stack), &text));
+        MOEQ_TRY(keep(stack.name, "quantized already, kept", text));
+        // What says nothing in names of its own can be copied; native files say it in their headers.
+        const bool form_stays = !(request_.dialect->per_expert && stack.expert && stack.fused);
+        if (weights_.dialect == request_.dialect->id && weights_.dialect != MOEQ_DIALECT_NATIVE && form_stays) {
+            fate_[index] = Fate::kCopied;
+            return MOEQ_OK;
+        }
+        plan_.has_new_weights = true;
+        return add_stack(index, nullptr);
+    }
+
+    // Layout and axis are those of the checkpoint.
+    moeq_status check_by_nature(const moeq_spec& spec)
+    {
+        if (spec.layout == MOEQ_LAYOUT_PLAIN && spec.scale_axis != -2)
+            return MOEQ_OK;
+        return report_.fail(MOEQ_ERROR_ARGUMENT, 4, "options")
+               << "got a spec with layout " << spec.layout << " and scale_axis " << spec.scale_axis
+               << "; want neither: both come from the checkpoint";
+    }
+
+    // spec NULL: its own.
+    moeq_status add_stack(int64_t index, const moeq_spec* spec)
+    {
+        PlanItem item;
+        item.kind = spec == nullptr ? ItemKind::kKeep : ItemKind::kEncode;
+        item.source = index;
+        item.bytes_in = weights_.stacks[index].bytes;
+        item.requantized = spec != nullptr && weights_.stacks[index].quantized;
+        MOEQ_TRY(shape_item(plan_.allocator_, weights_, *request_.dialect, spec, &item, &plan_.names, &plan_.names_text,
+                            report_));
+        if (item.form == ItemForm::kEach)
+            MOEQ_TRY(add_lone_stacks(&item));
+        fate_[index] = Fate::kPlanned;
+        plan_.has_new_weights = true;
+        if (!weights_.stacks[index].expert)
+            return add_to_group(item);
+        const PlanUnit unit = unit_of(item);
+        MOEQ_TRY(append(plan_.items, item));
+        return append_unit(unit, plan_.items.size() - 1);
+    }
+
+    // Each piece as a stack of its own.
+    moeq_status add_lone_stacks(PlanItem* item)
+    {
+        item->first_lone = weights_.stacks.size();
+        const Stack stack = weights_.stacks[item->source];
+        for (int64_t i = 0; i < stack.piece_count; ++i)
+            MOEQ_TRY(add_lone_stack(weights_.pieces[stack.first_piece + i], true));
+        return MOEQ_OK;
+    }
+
+    // A stack of one weight; `of_expert`: it stays in its own stack too.
+    moeq_status add_lone_stack(int64_t index, bool of_expert)
+    {
+        Weight weight = weights_.weights[index];
+        Stack stack{};
+        stack.name = weight.name;
+        stack.name_length = weight.name_length;
+        stack.dtype = weight.dtype;
+        stack.layout = MOEQ_LAYOUT_PLAIN;
+        stack.scale_axis = -1;
+        stack.quantized = weight.quantized;
+        stack.spec = weight.spec;
+        stack.shape[0] = weight.experts();
+        stack.shape[1] = weight.rows();
+        stack.shape[2] = weight.columns();
+        stack.bytes = weight.bytes;
+        stack.first_piece = weights_.pieces.size();
+        stack.piece_count = 1;
+        stack.missing_expert = stack.odd_piece = -1;
+        weight.stack = weights_.stacks.size();
+        weight.expert = weight.row = weight.column = 0;
+        int64_t piece = index;
+        if (of_expert) {
+            piece = weights_.weights.size();
+            MOEQ_TRY(append(weights_.weights, weight));
+        } else {
+            weights_.weights[index] = weight;
+        }
+        MOEQ_TRY(append(weights_.pieces, piece));
+        return append(weights_.stacks, stack);
+    }
+
+    PlanUnit unit_of(const PlanItem& item) const
+    {
+        PlanUnit unit;
+        unit.bytes_in = item.bytes_in;
+        if (item.kind == ItemKind::kCopy) {
+            unit.bytes_out = item.bytes_in;
+            unit.peak = kCopyBytes;
+            return unit;
+        }
+        unit.bytes_out = item.out_bytes * item.name_count;
+        const bool small = item.form == ItemForm::kEach || item.form == ItemForm::kPieces;
+        const Geometry& in_memory = small ? item.out : item.work;
+        const int64_t times = item.form == ItemForm::kPieces ? item.parts.count : 1;
+        unit.peak = stored_bytes(in_memory) * times + kBufferBytes;
+        if (item.out.nested())
+            unit.peak += item.out.block_count() * static_cast<int64_t>(sizeof(float));
+        return unit;
+    }
+
+    // ---- dense tensors
+
+    moeq_status take_dense(int64_t tensor)
+    {
+        const FileEntry& entry = checkpoint_.tensor(tensor).entry;
+        const bool matrix = entry.ndim == 2 && float_type(entry.dtype) >= 0;
+        const ConvertRule* rule = matrix ? plan_.rules.find(entry.name) : nullptr;
+        if (rule != nullptr && !rule->dense) {
+            MOEQ_TRY(check_by_nature(rule->spec));
+            return add_lone_tensor(tensor, rule->spec);
+        }
+        MOEQ_TRY(keep(entry.name, rule != nullptr ? "kept dense by rule" : reason_of(entry),
+                      rule != nullptr ? rule->glob : nullptr));
+        if (matrix)
+            MOEQ_TRY(append(plan_.dense, entry.name));
+        return add_copy(tensor);
+    }
+
+    moeq_status add_lone_tensor(int64_t tensor, const moeq_spec& spec)
+    {
+        int64_t index = weights_.weight_of[tensor];
+        if (index < 0) {
+            const FileEntry& entry = checkpoint_.tensor(tensor).entry;
+            Weight weight = empty_weight();
+            weight.name = entry.name;
+            weight.name_length = entry.name_length;
+            weight.dtype = entry.dtype;
+            weight.ndim = entry.ndim;
+            for (int32_t i = 0; i < entry.ndim; ++i)
+                weight.shape[i] = entry.shape[i];
+            weight.tensors[0] = tensor;
+            weight.bytes = entry.bytes;
+            index = weights_.weights.size();
+            MOEQ_TRY(append(weights_.weights, weight));
+            weights_.weight_of[tensor] = index;
+        }
+        const int64_t stack = weights_.stacks.size();
+        MOEQ_TRY(add_lone_stack(index, false));
+        while (fate_.size() <= stack)
+            MOEQ_TRY(append(fate_, Fate::kUnknown));
+        return add_stack(stack, &spec);
+    }
+
+    moeq_status add_copy(int64_t tensor)
+    {
+        PlanItem item;
+        item.source = tensor;
+        item.bytes_in = checkpoint_.tensor(tensor).entry.bytes;
+        return add_to_group(item);
+    }
+
+    // ---- units
+
+    // The group that is being filled lies in `group_`, as its unit's items must follow each other.
+    moeq_status add_to_group(const PlanItem& item)
+    {
+        const PlanUnit one = unit_of(item);
+        if (group_.item_count != 0 && group_.bytes_in + one.bytes_in > kGroupBytes)
+            MOEQ_TRY(end_group());
+        group_.bytes_in += one.bytes_in;
+        group_.bytes_out += one.bytes_out;
+        group_.peak = maximum(group_.peak, one.peak);
+        ++group_.item_count;
+        return append(group_items_, item);
+    }
+
+    moeq_status end_group()
+    {
+        if (group_.item_count == 0)
+            return MOEQ_OK;
+        const PlanUnit unit = group_;
+        const int64_t first = plan_.items.size();
+        for (const PlanItem& item : group_items_)
+            MOEQ_TRY(append(plan_.items, item));
+        group_ = PlanUnit();
+        group_items_.clear();
+        return append_unit(unit, first);
+    }
+
+    moeq_status append_unit(PlanUnit unit, int64_t first_item)
+    {
+        unit.first_item = first_item;
+        unit.item_count = plan_.items.size() - first_item;
+        return append(plan_.units, unit);
+    }
+
+    // ---- names
+
+    moeq_status keep(const char* name, const char* reason, const char* detail)
+    {
+        return append(plan_.kept, PlanKept{name, reason, detail});
+    }
+
+    moeq_status spec_text(const moeq_spec& spec, const char** out)
+    {
+        char text[MOEQ_SPEC_TEXT];
+        MOEQ_TRY(print_spec(spec, text, report_));
+        const uint64_t bytes = std::strlen(text) + 1;
+        char* copy = static_cast<char*>(plan_.allocator_.allocate(bytes));
+        if (copy == nullptr)
+            return report_.out_of_memory(bytes);
+        std::memcpy(copy, text, bytes);
+        *out = copy;
+        const moeq_status status = append(plan_.texts_, copy);
+        if (status != MOEQ_OK)
+            plan_.allocator_.free(copy, bytes);
+        return status;
+    }
+
+    // Two outputs of one name would be told apart by nobody.
+    moeq_status check_names()
+    {
+        Array<const char*> all(plan_.allocator_);
+        for (int64_t i = 0; i < plan_.names.size(); ++i)
+            MOEQ_TRY(append(all, plan_.name(i)));
+        for (const PlanItem& item : plan_.items)
+            if (item.kind == ItemKind::kCopy)
+                MOEQ_TRY(append(all, checkpoint_.tensor(item.source).entry.name));
+        std::sort(all.begin(), all.end(), [](const char* a, const char* b) { return std::strcmp(a, b) < 0; });
+        for (int64_t i = 1; i < all.size(); ++i)
+            if (std::strcmp(all[i - 1], all[i]) == 0)
+                return (report_.fail(MOEQ_ERROR_DUPLICATE, 2, "source") << "got two tensors that would be ")
+                           .quoted(all[i])
+                       << " in the target; want names that differ";
+        return MOEQ_OK;
+    }
+
+    Plan& plan_;
+    const Checkpoint& checkpoint_;
+    Weights& weights_;
+    const ConvertRequest& request_;
+    Report& report_;
+    Array<Fate> fate_; // of each stack
+    PlanUnit group_;
+    Array<PlanItem> group_items_{plan_.allocator_};
+};
+
+Plan::Plan(Allocator& allocator)
+    : rules(allocator), units(allocator), items(allocator), kept(allocator), dense(allocator), names(allocator),
+      names_text(allocator), identity(allocator), allocator_(allocator), texts_(allocator)
+{
+}
+
+Plan::~Plan()
+{
+    for (char* text : texts_)
+        allocator_.free(text, std::strlen(text) + 1);
+}
+
+moeq_status Plan::make(const Checkpoint& checkpoint, Weights& weights, const ConvertRequest& request, Report& report)
+{
+    dialect = request.dialect;
+    MOEQ_TRY(identify(checkpoint, request, report));
+    return Planner(*this, checkpoint, weights, request, report).run();
+}
+
+const char* Plan::file_name(int64_t unit, char* out) const
+{
+    Text text(out, kFileNameLimit);
+    const auto number = [&](int64_t value) {
+        for (int64_t scale = 10000; scale > 1 && value < scale; scale /= 10)
+            text.add('0');
+        text.add(value);
+    };
+    text.add("model-");
+    number(unit + 1);
+    text.add("-of-");
+    number(units.size());
+    text.add(".safetensors");
+    return out;
+}
+
+} // namespace moeq

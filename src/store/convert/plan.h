@@ -1,0 +1,127 @@
+// What a conversion will do, known from headers and options alone: units, what each one writes, and what stays as it is. The
+// same input gives the same plan wherever source and target lie.
+#pragma once
+
+#include "store/container/digest.h"
+#include "store/convert/rules.h"
+#include "store/dialects/dialect.h"
+
+namespace moeq {
+
+constexpr int64_t kPlanVersion = 1;
+constexpr int64_t kGroupBytes = 256 << 20; // of tensors that share a unit; a larger one is alone
+constexpr int64_t kCopyBytes = 32 << 20;   // buffers of a unit that copies
+
+// What was asked for, checked.
+struct ConvertRequest {
+    const Dialect* dialect = nullptr;
+    bool has_spec = false;
+    moeq_spec spec{};
+    const char* rules = nullptr;
+    const char* patterns = nullptr;
+};
+
+// Where the 2-D weights of a stack come from: parts of each expert, in the order in which files have them.
+struct ExpertParts {
+    int32_t count = 1; // 2: gate and up
+    bool interleaved = false;
+    bool swapped = false;    // up is first in the stack
+    bool transposed = false; // the stack is [in, out]
+};
+
+enum class ItemKind : int32_t { kCopy, kKeep, kEncode };
+
+// How the output weights of a stack are got.
+enum class ItemForm : int32_t {
+    kWhole,  // one weight, encoded as it lies
+    kParts,  // the stack is encoded as it lies, and cut into 2-D weights
+    kEach,   // each 2-D weight by itself: blocks would cross its borders
+    kPieces, // each 2-D weight by itself, from rows of a fused stack
+};
+
+// What becomes of one tensor or of one stack.
+struct PlanItem {
+    ItemKind kind = ItemKind::kCopy;
+    ItemForm form = ItemForm::kWhole;
+    int64_t source = 0; // the tensor, or the stack
+    int64_t bytes_in = 0;
+    // Of stacks:
+    Geometry work{}; // codes of the whole stack, as they are in memory
+    Geometry out{};  // of each output weight
+    ExpertParts parts{};
+    bool requantized = false;
+    int64_t first_lone = -1; // kEach: the stacks that stand for the output weights, one after the other
+    int64_t first_name = 0;  // the output weights, in Plan::names
+    int64_t name_count = 0;
+    int64_t out_bytes = 0; // of one output weight in the file
+};
+
+struct PlanUnit {
+    int64_t first_item = 0;
+    int64_t item_count = 0;
+    int64_t bytes_in = 0;
+    int64_t bytes_out = 0; // of all tensors
+    int64_t peak = 0;      // bytes of memory that it takes at most, besides what the checkpoint's headers take
+};
+
+// Why a tensor or a stack is not quantized.
+struct PlanKept {
+    const char* name;
+    const char* reason;
+    const char* detail; // the spec that it has, or the rule; NULL: none
+};
+
+class Plan {
+public:
+    explicit Plan(Allocator& allocator);
+    ~Plan();
+    Plan(const Plan&) = delete;
+    Plan& operator=(const Plan&) = delete;
+
+    // Weights grow: lone weights that are to be quantized become stacks.
+    [[nodiscard]] moeq_status make(const Checkpoint& checkpoint, Weights& weights, const ConvertRequest& request,
+                                   Report& report);
+    // The plan as JSON, for people and for who places units.
+    [[nodiscard]] moeq_status print(const Checkpoint& checkpoint, const Weights& weights, Array<char>* out,
+                                    Report& report) const;
+
+    const char* file_name(int64_t unit, char* out) const; // kFileNameLimit bytes
+    static constexpr int64_t kFileNameLimit = 64;
+    const char* name(int64_t i) const { return names_text.data() + names[i]; }
+
+    const Dialect* dialect = nullptr;
+    ConvertRules rules;
+    Array<PlanUnit> units; // in file order of their first tensor
+    Array<PlanItem> items;
+    Array<PlanKept> kept;
+    Array<const char*> dense; // names of 2-D float tensors, and of weights of experts, that stay
+    Array<int64_t> names;     // offsets into names_text
+    Array<char> names_text;
+    Array<char> identity; // JSON: all that the plan depends on, but for the hash itself
+    Digest hash;
+    char hash_text[kDigestText] = {};
+    bool has_new_weights = false; // else what quantization_config says stays true
+
+private:
+    friend class Planner;
+    [[nodiscard]] moeq_status identify(const Checkpoint& checkpoint, const ConvertRequest& request, Report& report);
+
+    Allocator& allocator_;
+    Array<char*> texts_; // of specs in reasons
+};
+
+// The spec of a quantized stack as its file has it: nested where its pieces are.
+moeq_spec own_spec(const Weights& weights, const Stack& stack);
+
+// {"name", "reason"} and, where there is one, "detail".
+void write_kept_entry(const PlanKept& kept, JsonWriter& json);
+
+// What an item of a stack becomes: forms, geometries, names. spec: what was asked for; NULL: the stack keeps its own.
+// UNSUPPORTED where the dialect cannot hold that.
+[[nodiscard]] moeq_status shape_item(Allocator& allocator, const Weights& weights, const Dialect& dialect,
+                                     const moeq_spec* spec, PlanItem* item, Array<int64_t>* names,
+                                     Array<char>* names_text, Report& report);
+// Whether a quantized stack is what a spec asks for, as far as that says anything.
+bool holds_already(const Weights& weights, const Stack& stack, const Dialect& dialect, const moeq_spec& spec);
+
+} // namespace moeq

@@ -1,0 +1,292 @@
+// How one stack becomes the weights of the target: its codes as they lie in memory, and how they are cut.
+#include <cstring>
+
+#include "core/text.h"
+#include "store/convert/plan.h"
+
+namespace moeq {
+
+namespace {
+
+bool blocks_of_tiles(const moeq_spec& spec)
+{
+    return !find_format(spec.format)->packed() && spec.granularity == MOEQ_GRANULARITY_BLOCK;
+}
+
+// The spec of a weight seen with rows and columns exchanged.
+void swap_axes(moeq_spec* spec)
+{
+    if (blocks_of_tiles(*spec))
+        std::swap(spec->block_rows, spec->block_columns);
+}
+
+class ItemShaper {
+public:
+    ItemShaper(Allocator& allocator, const Weights& weights, const Dialect& dialect, PlanItem& item,
+               Array<int64_t>& names, Array<char>& names_text, Report& report)
+        : allocator_(allocator), weights_(weights), dialect_(dialect), item_(item), stack_(weights.stacks[item.source]),
+          names_(names), text_(names_text), report_(report)
+    {
+    }
+
+    moeq_status run(const moeq_spec* spec)
+    {
+        if (stack_.missing_expert >= 0)
+            return (report_.fail(MOEQ_ERROR_INCOMPLETE, 2, "source") << "got ").quoted(stack_.name)
+                   << " without expert " << stack_.missing_expert << "; want all " << stack_.shape[0]
+                   << "; is the checkpoint complete?";
+        if (stack_.odd_piece >= 0)
+            return ((report_.fail(MOEQ_ERROR_MISMATCH, 2, "source") << "got ").quoted(stack_.name) << " with ")
+                       .quoted(piece(stack_.odd_piece).name)
+                   << " quantized otherwise than the first of its experts; want all alike";
+        item_.first_name = names_.size();
+        const bool experts = stack_.expert && dialect_.id != MOEQ_DIALECT_NATIVE;
+        const bool apart = experts && (dialect_.per_expert || !stack_.fused);
+        MOEQ_TRY(apart ? shape_parts(spec) : shape_whole(spec));
+        item_.name_count = names_.size() - item_.first_name;
+        return list();
+    }
+
+private:
+    const Weight& piece(int64_t i) const { return weights_.weights[weights_.pieces[stack_.first_piece + i]]; }
+
+    // What the stack is by nature is no matter of choice.
+    moeq_spec by_nature(moeq_spec spec) const
+    {
+        spec.layout = stack_.layout;
+        spec.scale_axis = stack_.scale_axis;
+        if (spec.logical_dtype == MOEQ_DTYPE_DEFAULT)
+            spec.logical_dtype = stack_.dtype;
+        return spec;
+    }
+
+    moeq_status geometry(const moeq_spec& spec, int32_t ndim, const int64_t* shape, Geometry* out)
+    {
+        return make_geometry(spec, 4, ndim, shape, 2, "source", out, report_);
+    }
+
+    // Blocks over one expert are blocks over a weight that has only one.
+    void adjust_kept(moeq_spec* spec, int32_t ndim, const int64_t* shape) const
+    {
+        moeq_spec adjusted = *spec;
+        dialect_.adjust(&adjusted, ndim, shape);
+        if (ndim == 2 || shape[0] == 1)
+            spec->blocking = adjusted.blocking;
+    }
+
+    moeq_status shape_whole(const moeq_spec* given)
+    {
+        const bool lone = stack_.piece_count == 1 && piece(0).ndim == 2;
+        const int32_t ndim = lone ? 2 : 3;
+        const int64_t* shape = stack_.shape + 3 - ndim;
+        item_.form = ItemForm::kWhole;
+        moeq_spec spec = given == nullptr ? stack_.spec : by_nature(*given);
+        if (given == nullptr)
+            adjust_kept(&spec, ndim, shape);
+        else
+            dialect_.adjust(&spec, ndim, shape);
+        MOEQ_TRY(geometry(spec, ndim, shape, &item_.out));
+        item_.work = item_.out;
+        return add_name(stack_.name, stack_.name_length, "", "");
+    }
+
+    void find_parts()
+    {
+        ExpertParts parts;
+        parts.count = stack_.layout == MOEQ_LAYOUT_PLAIN ? 1 : 2;
+        parts.interleaved = stack_.layout == MOEQ_LAYOUT_GATE_UP_INTERLEAVED;
+        parts.swapped = stack_.layout == MOEQ_LAYOUT_UP_GATE;
+        parts.transposed = stack_.scale_axis == -2;
+        const int64_t per_expert = stack_.piece_count / maximum(stack_.shape[0], 1);
+        own_pieces_ = !stack_.fused && (!dialect_.per_expert || per_expert == parts.count);
+        if (own_pieces_) {
+            parts.count = static_cast<int32_t>(per_expert);
+            parts.swapped = false;
+        }
+        item_.parts = parts;
+    }
+
+    moeq_status shape_parts(const moeq_spec* given)
+    {
+        find_parts();
+        const ExpertParts& parts = item_.parts;
+        moeq_spec spec = given == nullptr ? stack_.spec : by_nature(*given);
+        const bool turned = parts.transposed && (dialect_.per_expert || given == nullptr);
+        if (parts.transposed && !turned)
+            return shape_each(spec);
+        if (parts.count > 1 || stack_.layout == MOEQ_LAYOUT_PLAIN)
+            spec.layout = MOEQ_LAYOUT_PLAIN;
+        spec.scale_axis = -1;
+        if (turned)
+            swap_axes(&spec);
+        const int64_t output = parts.transposed ? stack_.shape[2] : stack_.shape[1];
+        const int64_t shape[2] = {output / parts.count, parts.transposed ? stack_.shape[1] : stack_.shape[2]};
+        if (given == nullptr)
+            adjust_kept(&spec, 2, shape);
+        else
+            dialect_.adjust(&spec, 2, shape);
+        MOEQ_TRY(geometry(spec, 2, shape, &item_.out));
+        MOEQ_TRY(given == nullptr ? geometry(stack_.spec, 3, stack_.shape, &item_.work) : shape_work());
+        MOEQ_TRY(choose_form(given == nullptr));
+        return name_parts();
+    }
+
+    // The stack with plain statistics that every output weight can be cut out of.
+    moeq_status shape_work()
+    {
+        moeq_spec spec = item_.out.spec;
+        spec.layout = stack_.layout;
+        spec.scale_axis = stack_.scale_axis;
+        spec.nested = 0;
+        if (spec.blocking == MOEQ_BLOCKING_FLAT)
+            spec.blocking = MOEQ_BLOCKING_EXPERT;
+        if (item_.parts.transposed)
+            swap_axes(&spec);
+        return geometry(spec, 3, stack_.shape, &item_.work);
+    }
+
+    moeq_status choose_form(bool keep)
+    {
+        const Geometry& out = item_.out;
+        const ExpertParts& parts = item_.parts;
+        item_.form = ItemForm::kParts;
+        if (parts.interleaved && parts.count > 1 && blocks_of_tiles(out.spec))
+            item_.form = ItemForm::kPieces;
+        const bool crossing = out.packed() && parts.count > 1 && out.spec.blocking != MOEQ_BLOCKING_ROW &&
+                              out.expert_elements() % out.block != 0;
+        if (crossing)
+            item_.form = ItemForm::kEach;
+        const bool impossible = (out.packed() && (parts.interleaved || parts.transposed)) ||
+                                (keep && item_.form != ItemForm::kParts) || (crossing && !own_pieces_);
+        if (!impossible)
+            return MOEQ_OK;
+        return (report_.fail(MOEQ_ERROR_UNSUPPORTED, 4, "options") << "got ").quoted(stack_.name)
+               << " whose scale units do not end where its gate and up, or its experts' rows, do; want a spec in which "
+                  "they "
+                  "do; "
+               << dialect_.name << " has a weight for each of them";
+    }
+
+    // Each piece as it lies.
+    moeq_status shape_each(moeq_spec spec)
+    {
+        const Weight& first = piece(0);
+        if (item_.parts.count > 1)
+            spec.layout = MOEQ_LAYOUT_PLAIN;
+        dialect_.adjust(&spec, first.ndim, first.shape);
+        MOEQ_TRY(geometry(spec, first.ndim, first.shape, &item_.out));
+        item_.work = item_.out;
+        item_.form = ItemForm::kEach;
+        return name_parts();
+    }
+
+    moeq_status name_parts()
+    {
+        const int64_t parts = item_.parts.count;
+        const int64_t count = stack_.shape[0] * parts;
+        for (int64_t i = 0; i < count; ++i) {
+            if (own_pieces_)
+                MOEQ_TRY(add_name(piece(i).name, piece(i).name_length, "", ""));
+            else
+                MOEQ_TRY(add_derived_name(i / parts, i % parts));
+        }
+        return MOEQ_OK;
+    }
+
+    // "a.experts.gate_up_proj" becomes "a.experts.7.up_proj.weight".
+    moeq_status add_derived_name(int64_t expert, int64_t part)
+    {
+        int64_t stem = stack_.name_length;
+        int64_t end = stack_.name_length;
+        while (stem != 0 && stack_.name[stem - 1] != '.')
+            --stem;
+        char buffer[32];
+        Text number(buffer, sizeof buffer);
+        number.add(expert).add('.');
+        if (item_.parts.count == 2)
+            return add_name(stack_.name, stem, number.c_str(),
+                            (part == 1) != item_.parts.swapped ? "up_proj.weight" : "gate_proj.weight");
+        Array<char> tail(allocator_);
+        if (!tail.reserve(end - stem + 8))
+            return report_.out_of_memory(static_cast<uint64_t>(end - stem + 8));
+        tail.append_reserved(stack_.name + stem, end - stem);
+        tail.append_reserved(".weight", 8);
+        return add_name(stack_.name, stem, number.c_str(), tail.data());
+    }
+
+    moeq_status add_name(const char* stem, int64_t length, const char* middle, const char* tail)
+    {
+        const int64_t middle_length = static_cast<int64_t>(std::strlen(middle));
+        const int64_t tail_length = static_cast<int64_t>(std::strlen(tail)) + 1;
+        const int64_t start = text_.size();
+        if (!text_.reserve(start + length + middle_length + tail_length) || !names_.reserve(names_.size() + 1))
+            return report_.out_of_memory(static_cast<uint64_t>(length + tail_length));
+        names_.append_reserved(&start, 1);
+        text_.append_reserved(stem, length);
+        text_.append_reserved(middle, middle_length);
+        text_.append_reserved(tail, tail_length);
+        return MOEQ_OK;
+    }
+
+    // Asks the dialect whether it can hold the weights, and how many bytes one of them takes.
+    moeq_status list()
+    {
+        if (item_.name_count == 0)
+            return MOEQ_OK;
+        DialectEntries entries(allocator_);
+        MOEQ_TRY(dialect_.list(item_.out, text_.data() + names_[item_.first_name], &entries, report_));
+        item_.out_bytes = 0;
+        for (int32_t i = 0; i < entries.count; ++i)
+            item_.out_bytes += entries.entries[i].bytes;
+        return MOEQ_OK;
+    }
+
+    Allocator& allocator_;
+    const Weights& weights_;
+    const Dialect& dialect_;
+    PlanItem& item_;
+    const Stack& stack_;
+    Array<int64_t>& names_;
+    Array<char>& text_;
+    Report& report_;
+    bool own_pieces_ = false; // names are those of the stack's pieces
+};
+
+} // namespace
+
+moeq_spec own_spec(const Weights& weights, const Stack& stack)
+{
+    moeq_spec spec = stack.spec;
+    if (stack.piece_count > 0)
+        spec.nested = weights.weights[weights.pieces[stack.first_piece]].spec.nested;
+    return spec;
+}
+
+bool holds_already(const Weights& weights, const Stack& stack, const Dialect& dialect, const moeq_spec& spec)
+{
+    Report silent("", nullptr);
+    moeq_spec wanted = spec;
+    dialect.adjust(&wanted, 3, stack.shape);
+    const moeq_spec own = own_spec(weights, stack);
+    if (resolve_spec(wanted, 0, "", &wanted, silent) != MOEQ_OK || wanted.format != own.format ||
+        wanted.granularity != own.granularity || wanted.nested != own.nested)
+        return false;
+    if (spec.scale_kind != MOEQ_SCALE_DEFAULT && wanted.scale_kind != own.scale_kind)
+        return false;
+    if (own.granularity == MOEQ_GRANULARITY_BLOCK &&
+        (wanted.block_rows != own.block_rows || wanted.block_columns != own.block_columns))
+        return false;
+    if (!find_format(own.format)->packed() || wanted.blocking == own.blocking)
+        return true;
+    // Blocks over experts and over the whole are the same where experts are whole blocks; rows are another matter.
+    const bool rows = wanted.blocking == MOEQ_BLOCKING_ROW || own.blocking == MOEQ_BLOCKING_ROW;
+    return !rows && (stack.shape[0] == 1 || stack.shape[1] * stack.shape[2] % own.block_columns == 0);
+}
+
+moeq_status shape_item(Allocator& allocator, const Weights& weights, const Dialect& dialect, const moeq_spec* spec,
+                       PlanItem* item, Array<int64_t>* names, Array<char>* names_text, Report& report)
+{
+    return ItemShaper(allocator, weights, dialect, *item, *names, *names_text, report).run(spec);
+}
+
+} // namespace moeq

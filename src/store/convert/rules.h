@@ -1,0 +1,39 @@
+// The caller's rules of a conversion: globs over names of weights, and what becomes of what they match.
+#pragma once
+
+#include "core/report.h"
+#include "store/container/json.h"
+
+namespace moeq {
+
+// `*` is any run of characters without a dot, `**` any run at all; all else is itself. Time is the product of the lengths at most.
+bool glob_matches(const char* glob, const char* name);
+
+struct ConvertRule {
+    const char* glob; // in the document
+    bool dense;       // null: keep as it is
+    bool used;
+    moeq_spec spec;
+};
+
+class ConvertRules {
+public:
+    explicit ConvertRules(Allocator& allocator) : text_(allocator), document_(allocator), rules_(allocator) {}
+
+    // text: JSON [{"match": glob, "spec": text or null}, ...]; NULL: no rules. ARGUMENT tells what is wrong with it.
+    [[nodiscard]] moeq_status read(const char* text, Report& report);
+
+    // The first rule that matches, marked as used; NULL: none.
+    const ConvertRule* find(const char* name);
+    int64_t size() const { return rules_.size(); }
+    const ConvertRule& operator[](int64_t i) const { return rules_[i]; }
+
+private:
+    [[nodiscard]] moeq_status add(const JsonValue& value, int64_t index, Report& report);
+
+    Array<char> text_;
+    JsonDocument document_;
+    Array<ConvertRule> rules_;
+};
+
+} // namespace moeq

@@ -1,0 +1,140 @@
+#include "store/convert/target.h"
+
+#include <fcntl.h>
+
+#include <cstring>
+
+#include "store/container/atomic_file.h"
+#include "store/container/folder.h"
+#include "store/convert/record.h"
+
+namespace moeq {
+
+namespace {
+
+constexpr int32_t kTargetArgument = 3; // of moeq_convert
+constexpr char kPartial[] = ".partial";
+
+// What a plan depends on, in the order in which differences are told.
+struct Ingredient {
+    const char* key;
+    const char* name;
+};
+constexpr Ingredient kIngredients[] = {
+    {"plan_version", "version of moeq"},
+    {"library", "version of moeq"},
+    {"dialect", "dialect"},
+    {"spec", "spec"},
+    {"rules", "rules"},
+    {"patterns", "patterns"},
+    {"config", "config.json"},
+    {"files", "source files"},
+};
+
+// Whether two values are written alike; false too when there is no memory to see it.
+bool same_value(Allocator& allocator, const JsonValue& a, const JsonValue& b)
+{
+    Array<char> texts[2] = {Array<char>(allocator), Array<char>(allocator)};
+    if (a.missing() || b.missing() || !JsonWriter(texts[0]).copy(a).ok() || !JsonWriter(texts[1]).copy(b).ok())
+        return false;
+    return texts[0].size() == texts[1].size() &&
+           std::memcmp(texts[0].data(), texts[1].data(), static_cast<uint64_t>(texts[0].size())) == 0;
+}
+
+} // namespace
+
+moeq_status ConvertTarget::set_paths(const char* path, Report& report)
+{
+    int64_t length = static_cast<int64_t>(std::strlen(path));
+    while (length > 1 && path[length - 1] == '/')
+        --length;
+    int64_t begin = length;
+    while (begin > 0 && path[begin - 1] != '/')
+        --begin;
+    const bool dots = (length - begin == 1 && path[begin] == '.') ||
+                      (length - begin == 2 && path[begin] == '.' && path[begin + 1] == '.');
+    if (begin == length || dots)
+        return (report.fail(MOEQ_ERROR_ARGUMENT, kTargetArgument, "target") << "got ").quoted(path)
+               << "; want a path that ends with the name of a new directory";
+    if (!path_.reserve(length + 1) || !partial_.reserve(length + static_cast<int64_t>(sizeof kPartial)))
+        return report.out_of_memory(static_cast<uint64_t>(length));
+    path_.append_reserved(path, length);
+    path_.append_reserved("", 1);
+    partial_.append_reserved(path, length);
+    partial_.append_reserved(kPartial, sizeof kPartial);
+    return MOEQ_OK;
+}
+
+moeq_status ConvertTarget::open(const char* path, const Plan& plan, bool durable, Report& report)
+{
+    MOEQ_TRY(set_paths(path, report));
+    bool found = false;
+    MOEQ_TRY(look_for(AT_FDCWD, path_.data(), &found, report));
+    if (found)
+        return (report.fail(MOEQ_ERROR_DUPLICATE, kTargetArgument, "target") << "got ").quoted(path_.data())
+               << ", which is there; want the name of a new directory; remove it or choose another one";
+    MOEQ_TRY(make_folder(AT_FDCWD, partial_.data(), report));
+    MOEQ_TRY(folder_.open(AT_FDCWD, partial_.data(), report));
+    return check_plan(plan, durable, report);
+}
+
+moeq_status ConvertTarget::check_plan(const Plan& plan, bool durable, Report& report)
+{
+    Array<char> text(allocator_);
+    JsonDocument document(allocator_);
+    bool found = false;
+    MOEQ_TRY(read_own_json(allocator_, folder(), kPlanFile, &text, &document, &found, report));
+    if (found)
+        return document.root().find("plan").equals(plan.hash_text) ? MOEQ_OK
+                                                                   : refuse_plan(document.root(), plan, report);
+    Array<char> out(allocator_);
+    JsonWriter json(out);
+    json.begin_object();
+    json.key("plan").string(plan.hash_text);
+    json.key("identity").raw(plan.identity.data(), plan.identity.size());
+    json.end_object();
+    if (!json.ok())
+        return report.out_of_memory(static_cast<uint64_t>(out.size()));
+    return write_file(allocator_, folder(), kPlanFile, out.data(), out.size(), durable, report);
+}
+
+moeq_status ConvertTarget::refuse_plan(const JsonValue& other, const Plan& plan, Report& report)
+{
+    Array<char> text(allocator_);
+    JsonDocument document(allocator_);
+    if (!text.reserve(plan.identity.size() + 1))
+        return report.out_of_memory(static_cast<uint64_t>(plan.identity.size()));
+    text.append_reserved(plan.identity.data(), plan.identity.size());
+    MOEQ_TRY(document.parse(text.data(), text.size(), {.what = "the plan"}, report));
+    const char* name = "input";
+    for (const Ingredient& ingredient : kIngredients)
+        if (!same_value(allocator_, other.find("identity").find(ingredient.key),
+                        document.root().find(ingredient.key))) {
+            name = ingredient.name;
+            break;
+        }
+    return (report.fail(MOEQ_ERROR_MISMATCH, kTargetArgument, "target") << "got ").quoted(partial_.data())
+           << " of a conversion with another " << name << "; want the same, to go on with it; remove it to start anew";
+}
+
+moeq_status ConvertTarget::publish(bool durable, Report& report)
+{
+    if (durable)
+        MOEQ_TRY(sync_folder(folder(), partial_.data(), report));
+    MOEQ_TRY(rename_new(AT_FDCWD, partial_.data(), path_.data(), report));
+    if (!durable)
+        return MOEQ_OK;
+    int64_t begin = path_.size() - 1;
+    while (begin > 0 && path_[begin - 1] != '/')
+        --begin;
+    Array<char> parent(allocator_);
+    if (!parent.reserve(begin + 2))
+        return report.out_of_memory(static_cast<uint64_t>(begin) + 2);
+    parent.append_reserved(begin == 0 ? "." : path_.data(), begin == 0 ? 1 : begin);
+    parent.append_reserved("", 1);
+    Directory directory;
+    MOEQ_TRY(directory.open(AT_FDCWD, parent.data(), report));
+    return sync_folder(directory.descriptor(), parent.data(), report);
+}
+
+} // namespace moeq

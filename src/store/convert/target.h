@@ -1,0 +1,33 @@
+// The directory that a conversion makes: TARGET.partial while it is being filled, TARGET when it is whole.
+#pragma once
+
+#include "store/convert/plan.h"
+
+namespace moeq {
+
+constexpr const char* kPlanFile = "moeq_plan.json";     // in TARGET.partial only
+constexpr const char* kReportFile = "moeq_report.json"; // the last file that is written
+
+class ConvertTarget {
+public:
+    explicit ConvertTarget(Allocator& allocator) : allocator_(allocator), path_(allocator), partial_(allocator) {}
+
+    // DUPLICATE where TARGET is there; MISMATCH where TARGET.partial is another plan's.
+    [[nodiscard]] moeq_status open(const char* path, const Plan& plan, bool durable, Report& report);
+    // TARGET.partial becomes TARGET.
+    [[nodiscard]] moeq_status publish(bool durable, Report& report);
+
+    int folder() const { return folder_.descriptor(); }
+
+private:
+    [[nodiscard]] moeq_status set_paths(const char* path, Report& report);
+    [[nodiscard]] moeq_status check_plan(const Plan& plan, bool durable, Report& report);
+    [[nodiscard]] moeq_status refuse_plan(const JsonValue& other, const Plan& plan, Report& report);
+
+    Allocator& allocator_;
+    Array<char> path_; // without slashes at its end
+    Array<char> partial_;
+    Directory folder_;
+};
+
+} // namespace moeq

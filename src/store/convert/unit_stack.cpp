@@ -1,0 +1,306 @@
+// Stacks: encoded or taken over in memory, whole or some experts at a time, and written as the weights of the target.
+#include "store/convert/unit.h"
+#include "store/load/task_errors.h"
+
+namespace moeq {
+
+namespace {
+
+constexpr int64_t kPutBytes = 1 << 20;    // that a task writes; a multiple of what one digest is of
+constexpr int64_t kRangeBytes = 16 << 20; // of the source, of experts that are converted together
+
+class StackConverter {
+public:
+    StackConverter(const UnitSink& sink, const PlanItem& item, Report& report)
+        : sink_(sink), c_(sink.conversion), item_(item), stack_(c_.weights.stacks[item.source]), report_(report)
+    {
+    }
+
+    moeq_status run()
+    {
+        switch (item_.form) {
+        case ItemForm::kWhole:
+            return convert_whole();
+        case ItemForm::kParts:
+            return convert_parts();
+        case ItemForm::kEach:
+            return convert_each();
+        default:
+            return convert_pieces();
+        }
+    }
+
+private:
+    const char* name(int64_t i) const { return c_.plan.name(item_.first_name + i); }
+
+    // Codes and scales of a stack's experts [begin, end).
+    moeq_status load(int64_t stack, int64_t begin, int64_t end, const EncodedWeight& out)
+    {
+        Digest digest;
+        const StackCut cut{.expert_begin = begin, .expert_end = end};
+        MOEQ_TRY(item_.kind == ItemKind::kEncode
+                     ? load_and_encode(c_.engine, c_.allocator, c_.checkpoint, c_.weights, stack, cut, nullptr, out,
+                                       c_.progress, &digest, report_)
+                     : load_components(c_.engine, c_.allocator, c_.checkpoint, c_.weights, stack, cut, true, out,
+                                       c_.progress, &digest, report_));
+        return sink_.note(digest, report_);
+    }
+
+    moeq_status put(const char* weight_name, const EncodedWeight& weight, Report& report)
+    {
+        return sink_.writer == nullptr ? MOEQ_OK : sink_.writer->put_weight(weight_name, weight, report);
+    }
+
+    // One large weight: its bytes are digested and written side by side. but_for: a component that is there already; 0: none.
+    moeq_status put_shared(const char* weight_name, const EncodedWeight& weight, int32_t but_for)
+    {
+        if (sink_.writer == nullptr)
+            return MOEQ_OK;
+        DialectEntries entries(c_.allocator);
+        const Dialect& dialect = *c_.plan.dialect;
+        MOEQ_TRY(dialect.list(weight.geometry, weight_name, &entries, report_));
+        if (dialect.fill != nullptr)
+            MOEQ_TRY(dialect.fill(weight, weight_name, &entries, report_));
+        for (int32_t i = 0; i < entries.count; ++i) {
+            const DialectEntry& entry = entries.entries[i];
+            if (but_for != 0 && entry.component == but_for)
+                continue;
+            const char* bytes =
+                entry.component == 0 ? entries.bytes.data() + entry.constant : weight.component(entry.component).data;
+            MOEQ_TRY(put_entry(weight_name, entry, 0, bytes, entry.bytes));
+        }
+        return MOEQ_OK;
+    }
+
+    // Bytes [begin, begin + count) of an entry, in tasks that end where the pieces do that digests are of.
+    moeq_status put_entry(const char* weight_name, const DialectEntry& entry, int64_t begin, const char* bytes,
+                          int64_t count)
+    {
+        Array<char> full(c_.allocator);
+        if (!append_entry_name(weight_name, entry, &full))
+            return report_.out_of_memory(static_cast<uint64_t>(kNameLimit));
+        const int64_t first = round_down(begin, kPutBytes);
+        TaskErrors errors;
+        auto body = [&](int64_t i) {
+            const int64_t from = maximum(first + i * kPutBytes, begin);
+            const int64_t to = minimum(first + (i + 1) * kPutBytes, begin + count);
+            errors.run(i, report_.function(), [&](Report& report) {
+                return sink_.writer->put(full.data(), from, bytes + (from - begin), to - from, report);
+            });
+        };
+        MOEQ_TRY(c_.engine.executor.for_each(ceil_divide(begin + count - first, kPutBytes), body, report_));
+        return errors.conclude(report_);
+    }
+
+    moeq_status convert_whole()
+    {
+        if (item_.work.ndim != 3 || !experts_stand_alone())
+            return convert_at_once();
+        DialectEntries entries(c_.allocator);
+        MOEQ_TRY(c_.plan.dialect->list(item_.out, name(0), &entries, report_));
+        OwnWeight statistics(c_.allocator), own(c_.allocator);
+        MOEQ_TRY(statistics.allocate(item_.work, false, report_));
+        const moeq_status status = for_each_range([&](int64_t begin, int64_t end) -> moeq_status {
+            MOEQ_TRY(own.allocate(geometry_of(end - begin), true, report_));
+            share_statistics(statistics.weight, begin, &own.weight);
+            MOEQ_TRY(load(item_.source, begin, end, own.weight));
+            return put_codes(entries, begin, end, own.weight);
+        });
+        MOEQ_TRY(status);
+        statistics.weight.codes = own.weight.codes; // for what fills constants, which looks at statistics only
+        return put_shared(name(0), statistics.weight, MOEQ_COMPONENT_CODES);
+    }
+
+    // What belongs together over all experts is in memory together.
+    moeq_status convert_at_once()
+    {
+        OwnWeight own(c_.allocator);
+        MOEQ_TRY(own.allocate(item_.work, true, report_));
+        MOEQ_TRY(load(item_.source, 0, stack_.shape[0], own.weight));
+        return put_shared(name(0), own.weight, 0);
+    }
+
+    moeq_status convert_parts()
+    {
+        OwnWeight own(c_.allocator);
+        return for_each_range([&](int64_t begin, int64_t end) -> moeq_status {
+            MOEQ_TRY(own.allocate(geometry_of(end - begin), true, report_));
+            MOEQ_TRY(load(item_.source, begin, end, own.weight));
+            if (sink_.writer == nullptr)
+                return MOEQ_OK;
+            const int64_t parts = item_.parts.count;
+            TaskErrors errors;
+            auto body = [&](int64_t i) {
+                errors.run(i, report_.function(),
+                           [&](Report& report) { return put_part(own.weight, begin * parts, i, report); });
+            };
+            MOEQ_TRY(c_.engine.executor.for_each((end - begin) * parts, body, report_));
+            return errors.conclude(report_);
+        });
+    }
+
+    // ---- some experts at a time: codes that are written while they are in a cache, and memory that is used again
+
+    // Whether codes and statistics of each expert are a range of the whole's.
+    bool experts_stand_alone() const
+    {
+        const Geometry& g = item_.work;
+        return !g.nested() && !(g.flat() && g.expert_elements() % g.block != 0);
+    }
+
+    template <class Visit>
+    moeq_status for_each_range(Visit visit)
+    {
+        const int64_t experts = stack_.shape[0];
+        const int64_t each = maximum(1, stack_.bytes / maximum(1, experts));
+        const int64_t step = experts_stand_alone() ? minimum(maximum(1, kRangeBytes / each), experts) : experts;
+        for (int64_t begin = 0; begin < experts; begin += step)
+            MOEQ_TRY(visit(begin, minimum(begin + step, experts)));
+        return MOEQ_OK;
+    }
+
+    // The work geometry of so many experts.
+    Geometry geometry_of(int64_t experts)
+    {
+        if (experts == item_.work.experts)
+            return item_.work;
+        Geometry out;
+        moeq_spec spec = item_.work.spec;
+        if (item_.work.flat())
+            spec.blocking = MOEQ_BLOCKING_EXPERT; // the same, where experts are whole blocks
+        const int64_t shape[3] = {experts, item_.work.rows, item_.work.columns};
+        Report quiet("", nullptr);
+        (void)make_geometry(spec, 0, 3, shape, 0, "", &out, quiet); // as the whole has one
+        return out;
+    }
+
+    // The statistics of an expert and those behind it, in memory of the whole's.
+    void share_statistics(const EncodedWeight& whole, int64_t begin, EncodedWeight* out) const
+    {
+        component_layout(out->geometry, MOEQ_COMPONENT_SCALE, &out->scale);
+        out->scale.data = whole.scale.data + begin * (whole.scale.count / item_.work.experts) * whole.scale.itemsize();
+        out->prepare();
+    }
+
+    moeq_status put_codes(const DialectEntries& entries, int64_t begin, int64_t end, const EncodedWeight& weight)
+    {
+        if (sink_.writer == nullptr)
+            return MOEQ_OK;
+        for (int32_t i = 0; i < entries.count; ++i) {
+            const DialectEntry& entry = entries.entries[i];
+            if (entry.component != MOEQ_COMPONENT_CODES)
+                continue;
+            const int64_t each = entry.bytes / item_.work.experts;
+            MOEQ_TRY(put_entry(name(0), entry, begin * each, weight.codes.data, (end - begin) * each));
+        }
+        return MOEQ_OK;
+    }
+
+    // The i-th output weight of some experts, the first of which has the output weight `first`.
+    moeq_status put_part(const EncodedWeight& experts, int64_t first, int64_t i, Report& report)
+    {
+        const EncodedWeight plain = part_of_stack(item_, experts, i / item_.parts.count, i % item_.parts.count);
+        if (!item_.out.nested())
+            return put(name(first + i), plain, report);
+        OwnWeight nested(c_.allocator);
+        MOEQ_TRY(nested.allocate(item_.out, true, report));
+        EncodedWeight& weight = nested.weight;
+        weight.codes = plain.codes;
+        weight.prepare();
+        const float* absmax = reinterpret_cast<const float*>(plain.scale.data);
+        encode_nested(weight, [&](int64_t at, int64_t count, float* out) {
+            std::memcpy(out, absmax + at, static_cast<uint64_t>(count) * sizeof(float));
+        });
+        return put(name(first + i), weight, report);
+    }
+
+    // Each output weight is a stack of its own.
+    moeq_status convert_each()
+    {
+        OwnWeight own(c_.allocator);
+        for (int64_t i = 0; i < item_.name_count; ++i) {
+            MOEQ_TRY(own.allocate(item_.out, true, report_));
+            MOEQ_TRY(load(item_.first_lone + i, 0, 1, own.weight));
+            MOEQ_TRY(put(name(i), own.weight, report_));
+        }
+        return MOEQ_OK;
+    }
+
+    // Gate and up take turns, and tiles hold rows of one of them: whole tiles of both at a time.
+    moeq_status convert_pieces()
+    {
+        constexpr int32_t kMostParts = 2;
+        const ExpertParts& parts = item_.parts;
+        const int64_t tile =
+            parts.transposed ? item_.out.spec.block_columns : int64_t{item_.out.spec.block_rows} * parts.count;
+        const int64_t row_bytes = stack_.shape[2] * dtype_bytes(stack_.dtype);
+        const int64_t rows = maximum(1, kBufferBytes / 2 / maximum(row_bytes * tile, 1)) * tile;
+        const int64_t bytes = minimum(rows, stack_.shape[1]) * row_bytes;
+        Array<char> buffer(c_.allocator);
+        if (!buffer.reserve(bytes))
+            return report_.out_of_memory(static_cast<uint64_t>(bytes));
+        OwnWeight first(c_.allocator), second(c_.allocator);
+        OwnWeight* own[kMostParts] = {&first, &second};
+        for (int64_t e = 0; e < stack_.shape[0]; ++e) {
+            for (int32_t p = 0; p < parts.count; ++p)
+                MOEQ_TRY(own[p]->allocate(item_.out, true, report_));
+            for (int64_t r = 0; r < stack_.shape[1]; r += rows) {
+                const int64_t end = minimum(r + rows, stack_.shape[1]);
+                MOEQ_TRY(read_rows(c_.engine, c_.allocator, c_.checkpoint, c_.weights, item_.source, e, r, end,
+                                   buffer.data(), report_));
+                MOEQ_TRY(sink_.note(digest_of(buffer.data(), (end - r) * row_bytes), report_));
+                for (int32_t p = 0; p < parts.count; ++p)
+                    MOEQ_TRY(encode_rows(buffer.data(), p, r, end, own[p]->weight));
+                const int64_t read = (end - r) * stack_.bytes / maximum(stack_.shape[0] * stack_.shape[1], 1);
+                MOEQ_TRY(c_.progress.add(MOEQ_STAGE_QUANTIZE, stack_.name, read, report_));
+            }
+            for (int32_t p = 0; p < parts.count; ++p)
+                MOEQ_TRY(put(name(e * parts.count + p), own[p]->weight, report_));
+        }
+        return MOEQ_OK;
+    }
+
+    // Rows [begin, end) of the stack hold every second row, or column, of one part.
+    moeq_status encode_rows(char* rows, int32_t part, int64_t begin, int64_t end, const EncodedWeight& out)
+    {
+        const ExpertParts& parts = item_.parts;
+        const int64_t step = parts.count;
+        TensorView view;
+        view.dtype = stack_.dtype;
+        view.ndim = 2;
+        const int64_t across = parts.transposed ? 1 : stack_.shape[2];
+        view.data = rows + part * across * dtype_bytes(stack_.dtype);
+        Box box{0, 1, 0, out.geometry.rows, 0, out.geometry.columns};
+        if (parts.transposed) {
+            box.column_begin = begin;
+            box.column_end = end;
+        } else {
+            box.row_begin = begin / step;
+            box.row_end = end / step;
+        }
+        view.shape[0] = box.rows();
+        view.shape[1] = box.columns();
+        view.strides[0] = parts.transposed ? step : step * stack_.shape[2];
+        view.strides[1] = parts.transposed ? stack_.shape[2] : 1;
+        view.count = box.rows() * box.columns();
+        Findings findings;
+        const Patch patch{StackView(view), box};
+        MOEQ_TRY(encode_whole_units(c_.engine, out, patch, nullptr, nullptr, findings, report_));
+        return conclude(findings, out.geometry, 2, "source", nullptr, report_);
+    }
+
+    const UnitSink& sink_;
+    const Conversion& c_;
+    const PlanItem& item_;
+    const Stack& stack_;
+    Report& report_;
+};
+
+} // namespace
+
+moeq_status convert_stack(const UnitSink& sink, const PlanItem& item, Report& report)
+{
+    return StackConverter(sink, item, report).run();
+}
+
+} // namespace moeq

@@ -1,0 +1,384 @@
+// compressed-tensors: 2-D weights "X.weight" int8 or fp8_e4m3, with "X.weight_scale", which codes are multiplied by: [rows, 1] for a
+// scale per row (channel), [1] for one scale (tensor), one for each tile (block). What kind it is stands in config.json
+// (config_groups). Experts are always 2-D weights of their own: nobody reads fused ones.
+#include "store/dialects/parts.h"
+
+namespace moeq {
+
+namespace {
+
+constexpr char kScale[] = "_scale"; // after "X.weight"
+
+// What a group of config.json says about weights, as far as it decides what codes and scales mean.
+struct Scheme {
+    int32_t format = 0; // MOEQ_FORMAT_
+    int32_t granularity = 0;
+    int32_t block_rows = 0;
+    int32_t block_columns = 0;
+
+    bool operator==(const Scheme& other) const
+    {
+        return format == other.format && granularity == other.granularity && block_rows == other.block_rows &&
+               block_columns == other.block_columns;
+    }
+    bool is_int() const { return format == MOEQ_FORMAT_INT8; }
+    bool is_block() const { return granularity == MOEQ_GRANULARITY_BLOCK; }
+    const char* storage() const { return is_int() ? "int-quantized" : "float-quantized"; }
+};
+
+Scheme scheme_of(const moeq_spec& spec)
+{
+    return {.format = spec.format,
+            .granularity = spec.granularity,
+            .block_rows = spec.block_rows,
+            .block_columns = spec.block_columns};
+}
+
+// ---- writing
+
+void adjust(moeq_spec* spec, int32_t, const int64_t*)
+{
+    if (spec->scale_kind == MOEQ_SCALE_DEFAULT && spec->format == MOEQ_FORMAT_INT8)
+        spec->scale_kind = MOEQ_SCALE_FACTOR;
+}
+
+bool fits(const Geometry& g)
+{
+    const moeq_spec& spec = g.spec;
+    const bool int8 = spec.format == MOEQ_FORMAT_INT8 && spec.granularity != MOEQ_GRANULARITY_BLOCK;
+    return (int8 || spec.format == MOEQ_FORMAT_FP8_E4M3) && spec.scale_kind == MOEQ_SCALE_FACTOR &&
+           !g.scale_per_column();
+}
+
+moeq_status list(const Geometry& g, const char* name, DialectEntries* out, Report& report)
+{
+    if (!fits(g))
+        return refuse_to_write(kCompressedTensorsDialect, g, name, report)
+               << "int8:row,scale=factor or int8:expert,scale=factor, or fp8_e4m3 with scales per row, block or expert";
+    if (g.ndim != 2 || !ends_with(name, static_cast<int64_t>(std::strlen(name)), ".weight"))
+        return refuse_to_write(kCompressedTensorsDialect, g, name, report)
+               << "2-D weights NAME.weight, one for each expert and projection";
+    for (const Tiling& tiling : {g.row_tiling, g.column_tiling})
+        if (tiling.border % tiling.size != 0)
+            return refuse_to_write(kCompressedTensorsDialect, g, name, report) << "gate and up of whole tiles";
+    add_component(g, MOEQ_COMPONENT_CODES, "", out);
+    const int64_t row_scales[2] = {g.rows, 1};
+    const int64_t one = 1;
+    if (g.spec.granularity == MOEQ_GRANULARITY_BLOCK)
+        add_component(g, MOEQ_COMPONENT_SCALE, kScale, out);
+    else if (g.spec.granularity == MOEQ_GRANULARITY_ROW)
+        add_component(g, MOEQ_COMPONENT_SCALE, kScale, 2, row_scales, out);
+    else
+        add_component(g, MOEQ_COMPONENT_SCALE, kScale, 1, &one, out);
+    return MOEQ_OK;
+}
+
+// The weights' scheme, and the activations' that goes with it in the project's own presets: engines have kernels for these.
+void write_scheme(const Scheme& scheme, JsonWriter& out)
+{
+    const char* type = scheme.is_int() ? "int" : "float";
+    out.key("format").string(scheme.storage());
+    out.key("weights").begin_object();
+    out.key("num_bits")
+        .integer(8)
+        .key("type")
+        .string(type)
+        .key("symmetric")
+        .boolean(true)
+        .key("dynamic")
+        .boolean(false);
+    out.key("strategy");
+    out.string(scheme.is_block() ? "block" : scheme.granularity == MOEQ_GRANULARITY_ROW ? "channel" : "tensor");
+    out.key("group_size").null();
+    if (scheme.is_block())
+        out.key("block_structure").begin_array().integer(scheme.block_rows).integer(scheme.block_columns).end_array();
+    out.end_object();
+    out.key("input_activations").begin_object();
+    out.key("num_bits").integer(8).key("type").string(type).key("symmetric").boolean(true).key("dynamic").boolean(true);
+    out.key("strategy").string(scheme.is_block() ? "group" : "token");
+    out.key("group_size");
+    if (scheme.is_block())
+        out.integer(scheme.block_columns);
+    else
+        out.null();
+    out.end_object();
+    out.key("output_activations").null();
+}
+
+class ConfigWriter {
+public:
+    static constexpr int32_t kSchemeLimit = 16;
+
+    ConfigWriter(const WrittenWeight* weights, int64_t count) : weights_(weights), count_(count) {}
+
+    moeq_status run(const char* const* dense, int64_t dense_count, JsonWriter& out, Report& report)
+    {
+        MOEQ_TRY(collect(report));
+        bool one_storage = true;
+        for (int32_t i = 1; i < scheme_count_; ++i)
+            one_storage = one_storage && schemes_[i].is_int() == schemes_[0].is_int();
+        out.begin_object();
+        out.key("quant_method").string("compressed-tensors");
+        out.key("format").string(scheme_count_ == 0 ? "dense"
+                                 : one_storage      ? schemes_[0].storage()
+                                                    : "mixed-precision");
+        out.key("quantization_status").string("compressed");
+        out.key("config_groups").begin_object();
+        for (int32_t i = 0; i < scheme_count_; ++i)
+            write_group(i, out);
+        out.end_object();
+        out.key("ignore");
+        write_module_names(dense, dense_count, weights_, count_, ModuleNames::kRegular, out);
+        out.key("kv_cache_scheme").null();
+        out.key("global_compression_ratio").null();
+        out.end_object();
+        return MOEQ_OK;
+    }
+
+private:
+    int32_t index_of(const Scheme& scheme) const
+    {
+        int32_t i = 0;
+        while (i < scheme_count_ && !(schemes_[i] == scheme))
+            ++i;
+        return i;
+    }
+
+    moeq_status collect(Report& report)
+    {
+        for (int64_t i = 0; i < count_; ++i) {
+            const Scheme scheme = scheme_of(weights_[i].geometry.spec);
+            const int32_t index = index_of(scheme);
+            if (index == kSchemeLimit)
+                return report.fail(MOEQ_ERROR_LIMIT)
+                       << "got more than " << kSchemeLimit << " kinds of weights for config.json";
+            if (index == scheme_count_)
+                schemes_[scheme_count_++] = scheme;
+            ++used_[index];
+        }
+        for (int32_t i = 1; i < scheme_count_; ++i)
+            most_used_ = used_[i] > used_[most_used_] ? i : most_used_;
+        return MOEQ_OK;
+    }
+
+    // Readers match names before classes of modules, and some look for the class Linear to find out about experts: the
+    // commonest scheme is that of the class, the others name their weights.
+    void write_group(int32_t index, JsonWriter& out) const
+    {
+        char key[24];
+        out.key(Text(key, sizeof key).add("group_").add(index).c_str()).begin_object();
+        out.key("targets").begin_array();
+        if (index == most_used_)
+            out.string("Linear");
+        else
+            for (int64_t i = 0; i < count_; ++i)
+                if (scheme_of(weights_[i].geometry.spec) == schemes_[index])
+                    out.string(weights_[i].name, module_name_length(weights_[i].name));
+        out.end_array();
+        write_scheme(schemes_[index], out);
+        out.end_object();
+    }
+
+    const WrittenWeight* weights_;
+    int64_t count_;
+    Scheme schemes_[kSchemeLimit];
+    int64_t used_[kSchemeLimit] = {};
+    int32_t scheme_count_ = 0;
+    int32_t most_used_ = 0;
+};
+
+moeq_status write_config(const WrittenWeight* weights, int64_t weight_count, const char* const* dense,
+                         int64_t dense_count, JsonWriter& out, Report& report)
+{
+    return ConfigWriter(weights, weight_count).run(dense, dense_count, out, report);
+}
+
+// ---- reading
+
+bool is_understood(const JsonValue& format)
+{
+    if (!format.is_string())
+        return true; // of a group: the checkpoint's
+    for (const char* known : {"int-quantized", "float-quantized", "naive-quantized", "mixed-precision"})
+        if (format.equals(known))
+            return true;
+    return false;
+}
+
+// False: weights that moeq has no format for.
+bool read_scheme(const JsonValue& group, const JsonValue& checkpoint_format, Scheme* out)
+{
+    const JsonValue weights = group.find("weights");
+    const JsonValue format = group.find("format");
+    int32_t bits = 0;
+    bool symmetric = true;
+    bool dynamic = false;
+    (void)weights.find("symmetric").get_bool(&symmetric);
+    (void)weights.find("dynamic").get_bool(&dynamic);
+    if (!weights.is_object() || !is_understood(format.is_string() ? format : checkpoint_format) || !symmetric ||
+        dynamic || !get_integer_in(weights.find("num_bits"), 8, 8, &bits))
+        return false;
+    out->format = weights.find("type").equals("float") ? MOEQ_FORMAT_FP8_E4M3 : MOEQ_FORMAT_INT8;
+    const JsonValue strategy = weights.find("strategy");
+    int64_t group_size = 0;
+    const bool grouped = weights.find("group_size").get_integer(&group_size) && group_size > 0;
+    if (strategy.equals("channel") || (!strategy.is_string() && group_size == -1))
+        out->granularity = MOEQ_GRANULARITY_ROW;
+    else if (strategy.equals("tensor") || (!strategy.is_string() && !grouped))
+        out->granularity = MOEQ_GRANULARITY_EXPERT;
+    else if (strategy.equals("block"))
+        out->granularity = MOEQ_GRANULARITY_BLOCK;
+    else
+        return false;
+    const JsonMember tile = weights.find("block_structure").first();
+    return !out->is_block() ||
+           (weights.find("block_structure").size() == 2 && get_integer_in(tile.value(), 1, 1 << 20, &out->block_rows) &&
+            get_integer_in(tile.next().value(), 1, 1 << 20, &out->block_columns));
+}
+
+bool names_module(const JsonValue& targets, const char* name, int64_t length)
+{
+    for (JsonMember target = targets.first(); !target.done(); target = target.next())
+        if (target.value().length() == length &&
+            std::memcmp(target.value().text(), name, static_cast<uint64_t>(length)) == 0)
+            return true;
+    return false;
+}
+
+class Recogniser {
+public:
+    Recogniser(const Checkpoint& checkpoint, Weights* out, Report& report)
+        : checkpoint_(checkpoint), out_(out), report_(report), config_(quantization_config(checkpoint)),
+          logical_(model_dtype(checkpoint))
+    {
+    }
+
+    moeq_status run()
+    {
+        for (int64_t i = 0; i < checkpoint_.tensor_count(); ++i)
+            if (ends_with(checkpoint_.tensor(i).entry, ".weight_scale"))
+                MOEQ_TRY(add(i));
+        return MOEQ_OK;
+    }
+
+private:
+    // The geometry of codes under a scheme, and whether the scales have the size that it asks for.
+    moeq_status try_scheme(int64_t codes, int64_t scale, const Scheme& scheme, Geometry* out, Report& report)
+    {
+        const FileEntry& entry = checkpoint_.tensor(codes).entry;
+        moeq_spec spec{};
+        spec.struct_size = sizeof spec;
+        spec.format = scheme.format;
+        spec.granularity = scheme.granularity;
+        spec.block_rows = scheme.block_rows;
+        spec.block_columns = scheme.block_columns;
+        spec.scale_kind = MOEQ_SCALE_FACTOR;
+        spec.logical_dtype = logical_;
+        MOEQ_TRY(file_geometry(checkpoint_, codes, spec, entry.ndim, entry.shape, out, report));
+        MOEQ_TRY(check_component(checkpoint_, codes, *out, MOEQ_COMPONENT_CODES, report));
+        MOEQ_TRY(check_component(checkpoint_, scale, *out, MOEQ_COMPONENT_SCALE, report));
+        TensorView want;
+        component_layout(*out, MOEQ_COMPONENT_SCALE, &want);
+        return check_shape(checkpoint_, scale, want.ndim, want.shape, report);
+    }
+
+    // The scheme that a weight has. A group that names the module counts before all others; where several are left (classes and
+    // regular expressions are not looked at), the element type and the number of scales have to leave one meaning.
+    moeq_status add(int64_t scale)
+    {
+        const FileEntry& entry = checkpoint_.tensor(scale).entry;
+        const int64_t stem = entry.name_length - (static_cast<int64_t>(sizeof kScale) - 1);
+        const int64_t codes = find_tensor(checkpoint_, entry.name, stem, "");
+        if (codes < 0)
+            return MOEQ_OK; // of a packed format
+        const FileEntry& weight = checkpoint_.tensor(codes).entry;
+        if (weight.dtype != MOEQ_DTYPE_INT8 && weight.dtype != MOEQ_DTYPE_FP8_E4M3FN)
+            return MOEQ_OK; // not compressed
+        const int64_t module = stem - static_cast<int64_t>(std::strlen(".weight"));
+        int32_t tried = 0;
+        int32_t fitting = 0;
+        Scheme chosen;
+        Scheme unfit;
+        Geometry geometry;
+        for (const bool by_name : {true, false}) {
+            for (JsonMember member = config_.find("config_groups").first(); !member.done(); member = member.next()) {
+                Scheme scheme;
+                if (names_module(member.value().find("targets"), entry.name, module) != by_name ||
+                    !read_scheme(member.value(), config_.find("format"), &scheme) ||
+                    find_format(scheme.format)->code_dtype != weight.dtype || (fitting != 0 && scheme == chosen))
+                    continue;
+                ++tried;
+                Report quiet("", nullptr);
+                Geometry possible;
+                if (try_scheme(codes, scale, scheme, &possible, quiet) != MOEQ_OK) {
+                    unfit = scheme;
+                    continue;
+                }
+                chosen = scheme;
+                geometry = possible;
+                ++fitting;
+            }
+            if (tried != 0)
+                break;
+        }
+        if (fitting == 1)
+            return claim(codes, scale, stem, geometry);
+        if (fitting > 1)
+            return refuse_tensor(checkpoint_, codes, MOEQ_ERROR_UNSUPPORTED, "", report_)
+                   << "got several groups of config.json that fit; want the module's name among the targets of one";
+        // Nothing tried: another format, and so a plain tensor. Else the last one says what is wrong.
+        return tried == 0 ? MOEQ_OK : try_scheme(codes, scale, unfit, &geometry, report_);
+    }
+
+    moeq_status claim(int64_t codes, int64_t scale, int64_t stem, const Geometry& geometry)
+    {
+        Weight weight = make_weight(checkpoint_, codes, geometry);
+        weight.tensors[MOEQ_COMPONENT_SCALE] = scale;
+        MOEQ_TRY(out_->add(checkpoint_, weight, report_));
+        const int64_t zeros = find_tensor(checkpoint_, checkpoint_.tensor(codes).entry.name, stem, "_zero_point");
+        return zeros < 0 ? MOEQ_OK : check_zero_points(zeros);
+    }
+
+    // Early releases wrote the zero points of symmetric weights too.
+    moeq_status check_zero_points(int64_t tensor)
+    {
+        const int64_t bytes = checkpoint_.tensor(tensor).entry.bytes;
+        char buffer[4096];
+        for (int64_t begin = 0; begin < bytes; begin += static_cast<int64_t>(sizeof buffer)) {
+            const int64_t some = minimum(bytes - begin, static_cast<int64_t>(sizeof buffer));
+            MOEQ_TRY(checkpoint_.read(tensor, begin, some, buffer, report_));
+            for (int64_t i = 0; i < some; ++i)
+                if (buffer[i] != 0)
+                    return refuse_tensor(checkpoint_, tensor, MOEQ_ERROR_UNSUPPORTED, "", report_)
+                           << "got a zero point that is not 0; want symmetric codes";
+        }
+        return out_->describe(checkpoint_, tensor, report_);
+    }
+
+    const Checkpoint& checkpoint_;
+    Weights* out_;
+    Report& report_;
+    JsonValue config_;
+    int32_t logical_;
+};
+
+moeq_status recognise(Allocator&, const Checkpoint& checkpoint, Weights* out, Report& report)
+{
+    return Recogniser(checkpoint, out, report).run();
+}
+
+} // namespace
+
+constinit const Dialect kCompressedTensorsDialect = {
+    .id = MOEQ_DIALECT_COMPRESSED_TENSORS,
+    .name = "compressed-tensors",
+    .per_expert = true,
+    .adjust = adjust,
+    .list = list,
+    .fill = nullptr,
+    .write_metadata = write_torch_metadata,
+    .write_config = write_config,
+    .recognise = recognise,
+};
+
+} // namespace moeq

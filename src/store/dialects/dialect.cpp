@@ -1,0 +1,148 @@
+// The table of dialects, and which one a checkpoint is in.
+#include "store/dialects/parts.h"
+
+#include "codec/float16.h"
+
+namespace moeq {
+
+namespace {
+
+constexpr const Dialect* kDialects[kDialectCount] = {&kNativeDialect, &kBitsandbytesDialect, &kCompressedTensorsDialect,
+                                                     &kHfFp8Dialect};
+
+struct Method {
+    const char* name; // quant_method
+    int32_t dialect;
+};
+
+constexpr Method kMethods[] = {
+    {"moeq", MOEQ_DIALECT_NATIVE},
+    {"bitsandbytes", MOEQ_DIALECT_BITSANDBYTES},
+    {"compressed-tensors", MOEQ_DIALECT_COMPRESSED_TENSORS},
+    {"fp8", MOEQ_DIALECT_HF_FP8},
+};
+
+bool is_true(const JsonValue& value)
+{
+    bool flag = false;
+    return value.get_bool(&flag) && flag;
+}
+
+// By the object quantization_config; NONE where it names no dialect of the table.
+int32_t dialect_of_config(const JsonValue& config)
+{
+    const JsonValue method = config.find("quant_method");
+    for (const Method& known : kMethods)
+        if (method.equals(known.name))
+            return known.dialect;
+    // Before transformers had quant_method, bitsandbytes was the only method.
+    if (method.missing() && (is_true(config.find("load_in_4bit")) || is_true(config.find("load_in_8bit"))))
+        return MOEQ_DIALECT_BITSANDBYTES;
+    return MOEQ_DIALECT_NONE;
+}
+
+bool has_native_metadata(const Checkpoint& checkpoint)
+{
+    for (int64_t i = 0; i < checkpoint.file_count(); ++i)
+        if (!checkpoint.file(i).header.metadata().find("moeq.version").missing())
+            return true;
+    return false;
+}
+
+// Names that only bitsandbytes gives.
+bool has_bitsandbytes_names(const Checkpoint& checkpoint)
+{
+    for (int64_t i = 0; i < checkpoint.tensor_count(); ++i) {
+        const FileEntry& entry = checkpoint.tensor(i).entry;
+        if (ends_with(entry, ".quant_state.bitsandbytes__nf4") || ends_with(entry, ".quant_state.bitsandbytes__fp4") ||
+            ends_with(entry, ".SCB") || ends_with(entry, ".row_stats"))
+            return true;
+    }
+    return false;
+}
+
+} // namespace
+
+const Dialect& dialect_at(int32_t index) { return *kDialects[index]; }
+
+const Dialect* find_dialect(int32_t id)
+{
+    for (const Dialect* dialect : kDialects)
+        if (dialect->id == id)
+            return dialect;
+    return nullptr;
+}
+
+const Dialect* find_dialect(const char* name)
+{
+    for (const Dialect* dialect : kDialects)
+        if (std::strcmp(dialect->name, name) == 0)
+            return dialect;
+    return nullptr;
+}
+
+moeq_status detect_dialect(const Checkpoint& checkpoint, int32_t* out, Report&)
+{
+    const JsonValue config = quantization_config(checkpoint);
+    *out = dialect_of_config(config);
+    if (*out != MOEQ_DIALECT_NONE)
+        return MOEQ_OK;
+    if (has_native_metadata(checkpoint))
+        *out = MOEQ_DIALECT_NATIVE;
+    // A method that moeq does not know is not guessed at by names.
+    else if (config.find("quant_method").missing() && has_bitsandbytes_names(checkpoint))
+        *out = MOEQ_DIALECT_BITSANDBYTES;
+    return MOEQ_OK;
+}
+
+const char* foreign_format(const Checkpoint& checkpoint)
+{
+    const JsonValue config = quantization_config(checkpoint);
+    const JsonValue method = config.find("quant_method");
+    if (dialect_of_config(config) == MOEQ_DIALECT_NONE)
+        return method.is_string() ? method.text() : nullptr;
+    const JsonValue format = config.find("format");
+    for (const char* understood : {"", "dense", "int-quantized", "float-quantized", "naive-quantized"})
+        if (std::strcmp(format.text(), understood) == 0)
+            return nullptr;
+    return format.text();
+}
+
+bool append_entry_name(const char* weight, const DialectEntry& entry, Array<char>* out)
+{
+    int64_t stem = static_cast<int64_t>(std::strlen(weight));
+    if (entry.sibling)
+        while (stem != 0 && weight[stem - 1] != '.')
+            --stem;
+    const int64_t suffix = static_cast<int64_t>(std::strlen(entry.suffix));
+    if (stem + suffix > kNameLimit || !out->reserve(out->size() + stem + suffix + 1))
+        return false;
+    out->append_reserved(weight, stem);
+    out->append_reserved(entry.suffix, suffix + 1);
+    return true;
+}
+
+void widen_statistics(int32_t dtype, const void* source, int64_t count, float* out)
+{
+    const auto* bytes = static_cast<const uint8_t*>(source);
+    if (dtype == MOEQ_DTYPE_FP32) {
+        if (count != 0)
+            std::memcpy(out, source, static_cast<uint64_t>(count) * sizeof(float));
+        return;
+    }
+    for (int64_t i = 0; i < count; ++i) {
+        if (dtype == MOEQ_DTYPE_FP16 || dtype == MOEQ_DTYPE_BF16) {
+            uint16_t half;
+            std::memcpy(&half, bytes + 2 * i, sizeof half);
+            out[i] = dtype == MOEQ_DTYPE_FP16 ? codec::fp16_to_float(half) : codec::bf16_to_float(half);
+        } else {
+            // An exponent without sign and mantissa, biased by 127: 0 is 2^-127, a subnormal, and 255 is NaN.
+            const uint32_t exponent = bytes[i];
+            out[i] = codec::float_from_bits(exponent == 0     ? 0x00400000u
+                                            : exponent == 255 ? 0x7FC00000u
+                                                              : exponent << 23);
+        }
+    }
+}
+
+} // namespace moeq

@@ -1,0 +1,86 @@
+// A dialect is how a project lays a quantized weight out as tensors of a file. One row per dialect; reading and writing of one
+// are in one file, so that they cannot drift apart.
+#pragma once
+
+#include "formats/encoded_weight.h"
+#include "store/model/weights.h"
+
+namespace moeq {
+
+// One tensor of a file that a quantized weight is written as.
+struct DialectEntry {
+    const char* suffix; // a literal: appended to the weight's name, or, as a sibling, put in place of its last segment
+    bool sibling;
+    int32_t dtype;
+    int32_t ndim;
+    int64_t shape[kMaxDims];
+    int32_t component; // whose bytes they are, row-major; 0: `constant`
+    int64_t constant;  // offset into DialectEntries::bytes
+    int64_t bytes;
+};
+
+struct DialectEntries {
+    explicit DialectEntries(Allocator& allocator) : bytes(allocator) {}
+    static constexpr int32_t kLimit = 8;
+    DialectEntry entries[kLimit];
+    int32_t count = 0;
+    Array<char> bytes; // of constants: quant_map, quant_state
+};
+
+// A weight of a file, or one that config.json has to tell about.
+struct WrittenWeight {
+    const char* name;
+    Geometry geometry;
+};
+
+struct Dialect {
+    int32_t id;       // MOEQ_DIALECT_
+    const char* name; // "bitsandbytes"
+
+    // ---- writing
+    // Whether experts have to be 2-D weights of their own; else they stay as the source has them (native: always fused).
+    bool per_expert;
+    // Fills what the caller left at its default with what the dialect needs (scale_kind, granularity, blocking), for a shape.
+    void (*adjust)(moeq_spec* spec, int32_t ndim, const int64_t* shape);
+    // The tensors of a weight, codes first; UNSUPPORTED says what the dialect cannot hold. `name`: of the weight.
+    moeq_status (*list)(const Geometry& geometry, const char* name, DialectEntries* out, Report& report);
+    // What is known only when the weight is encoded: constants that hold statistics (bitsandbytes' nested offset). Changes bytes
+    // of constants, never their size. NULL: nothing.
+    moeq_status (*fill)(const EncodedWeight& weight, const char* name, DialectEntries* entries, Report& report);
+    // Appends members (a key and a string each) to the object __metadata__ of a file: once with weight NULL, then for each
+    // weight of the file.
+    void (*write_metadata)(const WrittenWeight* weight, JsonWriter& out);
+    // The object quantization_config of config.json, as one value. dense: names of weights (2-D ones, and those of experts) that
+    // stayed dense.
+    moeq_status (*write_config)(const WrittenWeight* weights, int64_t weight_count, const char* const* dense,
+                                int64_t dense_count, JsonWriter& out, Report& report);
+
+    // ---- reading
+    // Groups the checkpoint's tensors into quantized weights of this dialect: Weights::add for each, in the order of their
+    // codes, and Weights::describe for what only describes it. Tensors that it does not claim are dense. Sizes in files are
+    // compared with what a Geometry says (F15), never used. Bytes and order of elements are those of the geometry's
+    // components; two things may differ and are for the loader: shapes (only their product is equal), and the element type of
+    // statistics that are fp32 in the geometry: see widen_statistics. A component that is in no tensor (-1) is
+    // NESTED_OFFSET alone: Weight::nested_offset is its value.
+    moeq_status (*recognise)(Allocator& allocator, const Checkpoint& checkpoint, Weights* out, Report& report);
+};
+
+const Dialect* find_dialect(int32_t id); // NULL: none
+const Dialect* find_dialect(const char* name);
+constexpr int32_t kDialectCount = 4;
+const Dialect& dialect_at(int32_t index);
+// What a checkpoint is written in, by config.json, metadata and names; NONE where nothing is quantized.
+[[nodiscard]] moeq_status detect_dialect(const Checkpoint& checkpoint, int32_t* out, Report& report);
+
+// How config.json says that weights are quantized, where no dialect understands it: "gptq", "pack-quantized". Such tensors are
+// plain ones here, and no expert weights: what looks for some can tell why there are none. NULL: nothing of that kind.
+const char* foreign_format(const Checkpoint& checkpoint);
+
+// The full name of an entry: at most kNameLimit bytes, ended by NUL, appended to `out`.
+[[nodiscard]] bool append_entry_name(const char* weight, const DialectEntry& entry, Array<char>* out);
+
+// Statistics as other projects store them to the fp32 that they are here, exactly. dtype: FP32, FP16, BF16, or FP8_E8M0, which
+// is 2^(byte - 127).
+void widen_statistics(int32_t dtype, const void* source, int64_t count, float* out);
+
+} // namespace moeq

@@ -1,0 +1,253 @@
+// moeq's own files: every format and every shape, and what a weight is stands in the header's __metadata__.
+//
+//   NAME                                codes, of the element type and shape of the component
+//   NAME.moeq.absmax or NAME.moeq.scale  the statistic, as the spec's scale_kind says
+//   NAME.moeq.nested_absmax, .moeq.nested_map, .moeq.nested_offset
+//   __metadata__: "moeq.version": "1", "moeq.weight.NAME": "{\"spec\": \"nf4:64\", \"shape\": [8, 256, 64]}"
+#include "formats/spec_text.h"
+#include "store/dialects/parts.h"
+
+namespace moeq {
+
+namespace {
+
+constexpr char kVersion[] = "1";
+constexpr char kWeightKey[] = "moeq.weight.";
+constexpr int64_t kWeightKeyLength = sizeof kWeightKey - 1;
+
+const char* suffix_of(const Geometry& geometry, int32_t component)
+{
+    switch (component) {
+    case MOEQ_COMPONENT_CODES:
+        return "";
+    case MOEQ_COMPONENT_SCALE:
+        return geometry.spec.scale_kind == MOEQ_SCALE_FACTOR ? ".moeq.scale" : ".moeq.absmax";
+    case MOEQ_COMPONENT_NESTED_SCALE:
+        return ".moeq.nested_absmax";
+    case MOEQ_COMPONENT_NESTED_MAP:
+        return ".moeq.nested_map";
+    default:
+        return ".moeq.nested_offset";
+    }
+}
+
+void adjust(moeq_spec*, int32_t, const int64_t*) {}
+
+moeq_status list(const Geometry& geometry, const char*, DialectEntries* out, Report&)
+{
+    int32_t components[kComponentLimit];
+    const int32_t count = stored_components(geometry, components);
+    for (int32_t i = 0; i < count; ++i)
+        add_component(geometry, components[i], suffix_of(geometry, components[i]), out);
+    return MOEQ_OK;
+}
+
+void write_metadata(const WrittenWeight* weight, JsonWriter& out)
+{
+    if (weight == nullptr) {
+        out.key("moeq.version").string(kVersion);
+        return;
+    }
+    char spec[MOEQ_SPEC_TEXT] = "";
+    Report quiet("", nullptr);
+    (void)print_spec(weight->geometry.spec, spec, quiet);
+    char value[512];
+    Text text(value, sizeof value);
+    text.add("{\"spec\": \"").add(spec).add("\", \"shape\": ");
+    text.add_shape(weight->geometry.ndim, weight->geometry.shape).add("}");
+    char key[kWeightKeyLength + kNameLimit + 1];
+    const int64_t length = static_cast<int64_t>(std::strlen(weight->name));
+    Text name(key, sizeof key);
+    name.add(kWeightKey).add(weight->name, static_cast<uint64_t>(minimum(length, kNameLimit)));
+    out.key(key).string(value);
+}
+
+moeq_status write_config(const WrittenWeight* weights, int64_t weight_count, const char* const* dense,
+                         int64_t dense_count, JsonWriter& out, Report&)
+{
+    out.begin_object();
+    out.key("quant_method").string("moeq");
+    out.key("version").string(kVersion);
+    out.key("modules_to_not_convert");
+    write_module_names(dense, dense_count, weights, weight_count, ModuleNames::kPlain, out);
+    out.end_object();
+    return MOEQ_OK;
+}
+
+// ---- reading
+
+class Recogniser {
+public:
+    Recogniser(Allocator& allocator, const Checkpoint& checkpoint, Weights* out, Report& report)
+        : allocator_(allocator), checkpoint_(checkpoint), out_(out), report_(report)
+    {
+    }
+
+    moeq_status run()
+    {
+        for (int64_t i = 0; i < checkpoint_.file_count(); ++i)
+            MOEQ_TRY(read_file(i));
+        return check_orphans();
+    }
+
+private:
+    // "weight "a.b" of file "c": "; the caller appends what is wrong.
+    Failure refuse(const char* class_id, const char* name)
+    {
+        Failure failure = report_.fail(MOEQ_ERROR_FORMAT);
+        report_.set_class(class_id);
+        failure << "weight ";
+        failure.quoted(name) << " in the metadata of ";
+        failure.quoted(checkpoint_.file(file_).file.name()) << ": ";
+        return failure;
+    }
+
+    moeq_status read_file(int64_t file)
+    {
+        file_ = file;
+        const JsonValue metadata = checkpoint_.file(file).header.metadata();
+        const JsonValue version = metadata.find("moeq.version");
+        const bool native = !version.missing();
+        if (native && !version.equals(kVersion)) {
+            Failure failure = report_.fail(MOEQ_ERROR_VERSION);
+            failure.quoted(checkpoint_.file(file).file.name()) << ": got moeq.version ";
+            failure.quoted(version.text()) << "; want " << kVersion << ": a newer moeq wrote it";
+            return failure;
+        }
+        for (JsonMember member = metadata.first(); !member.done(); member = member.next()) {
+            const JsonValue key = member.name();
+            if (key.length() <= kWeightKeyLength || std::strncmp(key.text(), kWeightKey, kWeightKeyLength) != 0)
+                continue;
+            if (!native)
+                return refuse("F28", key.text() + kWeightKeyLength) << "got no moeq.version; want " << kVersion;
+            MOEQ_TRY(read_weight(key, member.value()));
+        }
+        return MOEQ_OK;
+    }
+
+    moeq_status read_weight(const JsonValue& key, const JsonValue& value)
+    {
+        const char* name = key.text() + kWeightKeyLength;
+        const int64_t length = key.length() - kWeightKeyLength;
+        Array<char> text(allocator_);
+        if (!text.reserve(value.length() + 1))
+            return report_.out_of_memory(static_cast<uint64_t>(value.length() + 1));
+        text.append_reserved(value.text(), value.length());
+        moeq_spec spec{};
+        int32_t ndim = 0;
+        int64_t shape[kMaxDims] = {};
+        MOEQ_TRY(parse_weight(name, &text, &spec, &ndim, shape));
+        const int64_t codes = checkpoint_.find(name, length);
+        if (codes < 0)
+            return refuse("F28", name) << "got no tensor of this name; want its codes";
+        Geometry geometry;
+        MOEQ_TRY(file_geometry(checkpoint_, codes, spec, ndim, shape, &geometry, report_));
+        return add(name, length, geometry);
+    }
+
+    // The two members, and no other.
+    moeq_status parse_weight(const char* name, Array<char>* text, moeq_spec* spec, int32_t* ndim, int64_t* shape)
+    {
+        moeq_error error{};
+        Report inner("metadata", &error);
+        JsonDocument document(allocator_);
+        const JsonRules rules{.depth = 2, .integers_only = true, .what = "what the metadata says about a weight"};
+        const moeq_status status = document.parse(text->data(), text->size(), rules, inner);
+        if (status == MOEQ_ERROR_MEMORY)
+            return report_.out_of_memory(static_cast<uint64_t>(text->size()));
+        if (status != MOEQ_OK)
+            return refuse(error.class_id, name) << error.message;
+        const JsonValue root = document.root();
+        const JsonValue extents = root.find("shape");
+        if (!root.is_object() || root.size() != 2 || !root.find("spec").is_string() || !extents.is_array())
+            return refuse("F15", name) << "want an object with \"spec\", a text, and \"shape\", a list";
+        const JsonValue given = root.find("spec");
+        if (!given.equals(given.text()))
+            return refuse("F15", name) << "got a spec with NUL; want a text";
+        if (parse_spec(given.text(), spec, inner) != MOEQ_OK)
+            return refuse("F15", name) << error.message;
+        if (extents.size() < 2 || extents.size() > kMaxDims)
+            return refuse("F14", name) << "got " << extents.size() << " extents; want 2 to " << kMaxDims;
+        for (JsonMember member = extents.first(); !member.done(); member = member.next())
+            if (!member.value().get_integer(&shape[(*ndim)++]))
+                return refuse("F15", name) << "got an extent that is no integer; want integers";
+        return MOEQ_OK;
+    }
+
+    moeq_status add(const char* name, int64_t length, const Geometry& geometry)
+    {
+        int32_t components[kComponentLimit];
+        const int32_t count = stored_components(geometry, components);
+        Weight weight = empty_weight();
+        for (int32_t i = 0; i < count; ++i) {
+            const char* suffix = suffix_of(geometry, components[i]);
+            const int64_t tensor = find_tensor(checkpoint_, name, length, suffix);
+            if (tensor < 0)
+                return refuse("F28", name)
+                       << "got no tensor NAME" << suffix << "; want its " << component_name(components[i]);
+            MOEQ_TRY(check(tensor, geometry, components[i]));
+            if (i == 0)
+                weight = make_weight(checkpoint_, tensor, geometry);
+            weight.tensors[components[i]] = tensor;
+        }
+        return out_->add(checkpoint_, weight, report_);
+    }
+
+    // Our own files have exactly what the geometry says.
+    moeq_status check(int64_t tensor, const Geometry& geometry, int32_t component)
+    {
+        const FileEntry& entry = checkpoint_.tensor(tensor).entry;
+        TensorView want;
+        component_layout(geometry, component, &want);
+        if (entry.dtype == want.dtype && entry.ndim == want.ndim &&
+            std::memcmp(entry.shape, want.shape, static_cast<uint64_t>(want.ndim) * sizeof *want.shape) == 0)
+            return MOEQ_OK;
+        Failure failure = refuse_tensor(checkpoint_, tensor, MOEQ_ERROR_FORMAT, "F15", report_);
+        failure << "got " << dtype_name(entry.dtype) << " ";
+        failure.shape(entry.ndim, entry.shape) << "; want " << dtype_name(want.dtype) << " ";
+        return failure.shape(want.ndim, want.shape) << " for " << component_name(component);
+    }
+
+    // A part of a weight that the metadata says nothing about.
+    moeq_status check_orphans()
+    {
+        for (int64_t i = 0; i < checkpoint_.tensor_count(); ++i) {
+            const FileEntry& entry = checkpoint_.tensor(i).entry;
+            if (out_->is_taken(i))
+                continue;
+            for (const char* suffix :
+                 {".moeq.absmax", ".moeq.scale", ".moeq.nested_absmax", ".moeq.nested_map", ".moeq.nested_offset"})
+                if (ends_with(entry, suffix))
+                    return refuse_tensor(checkpoint_, i, MOEQ_ERROR_FORMAT, "F28", report_)
+                           << "got a part of a weight that the metadata does not name; want its moeq.weight. entry";
+        }
+        return MOEQ_OK;
+    }
+
+    Allocator& allocator_;
+    const Checkpoint& checkpoint_;
+    Weights* out_;
+    Report& report_;
+    int64_t file_ = 0;
+};
+
+moeq_status recognise(Allocator& allocator, const Checkpoint& checkpoint, Weights* out, Report& report)
+{
+    return Recogniser(allocator, checkpoint, out, report).run();
+}
+
+} // namespace
+
+constinit const Dialect kNativeDialect = {
+    .id = MOEQ_DIALECT_NATIVE,
+    .name = "native",
+    .per_expert = false,
+    .adjust = adjust,
+    .list = list,
+    .fill = nullptr,
+    .write_metadata = write_metadata,
+    .write_config = write_config,
+    .recognise = recognise,
+};
+
+} // namespace moeq

@@ -1,0 +1,332 @@
+// What the dialects share.
+#include "store/dialects/parts.h"
+
+#include "formats/spec_text.h"
+
+namespace moeq {
+
+namespace {
+
+constexpr int64_t kDescriptionLimit = 64 << 10;
+
+struct TorchName {
+    int32_t dtype;
+    const char* name;
+};
+
+constexpr TorchName kTorchNames[] = {
+    {MOEQ_DTYPE_FP32, "float32"}, {MOEQ_DTYPE_FP16, "float16"}, {MOEQ_DTYPE_BF16, "bfloat16"}};
+
+bool same_shape(const FileEntry& entry, int32_t ndim, const int64_t* shape)
+{
+    return entry.ndim == ndim && std::memcmp(entry.shape, shape, static_cast<uint64_t>(ndim) * sizeof *shape) == 0;
+}
+
+// The shape without axes of extent 1, and how many axes that leaves.
+int32_t squeeze(int32_t ndim, const int64_t* shape, int64_t* out)
+{
+    int32_t count = 0;
+    for (int32_t i = 0; i < ndim; ++i)
+        if (shape[i] != 1)
+            out[count++] = shape[i];
+    return count;
+}
+
+bool begins_with(const char* name, const char* begin, int64_t length)
+{
+    return std::strncmp(name, begin, static_cast<uint64_t>(length)) == 0;
+}
+
+// Length of "a.experts" in "a.experts.3.up_proj.weight"; 0: no weight of experts.
+int64_t holder_length(const char* name)
+{
+    static constexpr char kExperts[] = ".experts.";
+    const char* found = std::strstr(name, kExperts);
+    return found == nullptr ? 0 : found - name + static_cast<int64_t>(sizeof kExperts) - 2;
+}
+
+bool holds_any(const char* name, int64_t holder, const WrittenWeight* weights, int64_t count)
+{
+    for (int64_t i = 0; i < count; ++i)
+        if (begins_with(weights[i].name, name, holder + 1))
+            return true;
+    return false;
+}
+
+// A regular expression that matches a module and all that is in it.
+void write_regular(const char* name, int64_t length, JsonWriter& out)
+{
+    char pattern[2 * kNameLimit + 16];
+    Text text(pattern, sizeof pattern);
+    text.add("re:");
+    for (int64_t i = 0; i < length; ++i) {
+        const char c = name[i];
+        const bool word = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+        const bool plain = word || static_cast<unsigned char>(c) >= 0x80; // bytes of one character stay together
+        if (!plain)
+            text.add('\\');
+        text.add(c);
+    }
+    out.string(text.add("(\\..*)?$").c_str());
+}
+
+} // namespace
+
+// ---- writing
+
+DialectEntry& add_component(const Geometry& geometry, int32_t component, const char* suffix, int32_t ndim,
+                            const int64_t* shape, DialectEntries* out)
+{
+    TensorView layout;
+    component_layout(geometry, component, &layout);
+    DialectEntry& entry = out->entries[out->count++];
+    entry = {};
+    entry.suffix = suffix;
+    entry.dtype = layout.dtype;
+    entry.ndim = ndim;
+    for (int32_t i = 0; i < ndim; ++i)
+        entry.shape[i] = shape[i];
+    entry.component = component;
+    entry.bytes = layout.count * layout.itemsize();
+    return entry;
+}
+
+void add_component(const Geometry& geometry, int32_t component, const char* suffix, DialectEntries* out)
+{
+    TensorView layout;
+    component_layout(geometry, component, &layout);
+    add_component(geometry, component, suffix, layout.ndim, layout.shape, out);
+}
+
+moeq_status add_constant(const char* suffix, int32_t dtype, int32_t ndim, const int64_t* shape, const void* bytes,
+                         int64_t count, DialectEntries* out, Report& report)
+{
+    const int64_t offset = out->bytes.size();
+    if (!out->bytes.reserve(offset + count))
+        return report.out_of_memory(static_cast<uint64_t>(offset + count));
+    out->bytes.append_reserved(static_cast<const char*>(bytes), count);
+    DialectEntry& entry = out->entries[out->count++];
+    entry = {};
+    entry.suffix = suffix;
+    entry.dtype = dtype;
+    entry.ndim = ndim;
+    for (int32_t i = 0; i < ndim; ++i)
+        entry.shape[i] = shape[i];
+    entry.constant = offset;
+    entry.bytes = count;
+    return MOEQ_OK;
+}
+
+Failure refuse_to_write(const Dialect& dialect, const Geometry& geometry, const char* name, Report& report)
+{
+    char text[MOEQ_SPEC_TEXT] = "";
+    moeq_error ignored;
+    Report quiet("", &ignored);
+    (void)print_spec(geometry.spec, text, quiet);
+    Failure failure = report.fail(MOEQ_ERROR_UNSUPPORTED);
+    failure.quoted(name) << ": got " << text << " ";
+    failure.shape(geometry.ndim, geometry.shape) << " for the dialect " << dialect.name << "; want ";
+    return failure;
+}
+
+void write_torch_metadata(const WrittenWeight* weight, JsonWriter& out)
+{
+    if (weight == nullptr)
+        out.key("format").string("pt");
+}
+
+int64_t module_name_length(const char* name)
+{
+    const int64_t length = static_cast<int64_t>(std::strlen(name));
+    return ends_with(name, length, ".weight") ? length - static_cast<int64_t>(std::strlen(".weight")) : length;
+}
+
+void write_module_names(const char* const* dense, int64_t dense_count, const WrittenWeight* weights,
+                        int64_t weight_count, ModuleNames how, JsonWriter& out)
+{
+    out.begin_array();
+    const char* last = nullptr; // a name with the experts that were looked at last
+    int64_t last_length = 0;
+    bool last_whole = false;
+    for (int64_t i = 0; i < dense_count; ++i) {
+        const char* name = dense[i];
+        const int64_t holder = holder_length(name);
+        const bool again = holder != 0 && holder == last_length && begins_with(name, last, holder);
+        if (again && last_whole)
+            continue;
+        const bool whole = holder != 0 && !again && !holds_any(name, holder, weights, weight_count);
+        if (holder != 0) {
+            last = name;
+            last_length = holder;
+            last_whole = whole;
+        }
+        if (!whole)
+            out.string(name, module_name_length(name));
+        else if (how == ModuleNames::kPlain)
+            out.string(name, holder);
+        else
+            write_regular(name, holder, out);
+    }
+    out.end_array();
+}
+
+// ---- reading
+
+bool ends_with(const char* text, int64_t length, const char* suffix)
+{
+    const int64_t tail = static_cast<int64_t>(std::strlen(suffix));
+    return length >= tail && std::memcmp(text + length - tail, suffix, static_cast<uint64_t>(tail)) == 0;
+}
+
+int64_t find_tensor(const Checkpoint& checkpoint, const char* name, int64_t length, const char* suffix)
+{
+    char full[kNameLimit];
+    const int64_t tail = static_cast<int64_t>(std::strlen(suffix));
+    if (length + tail > kNameLimit)
+        return -1;
+    std::memcpy(full, name, static_cast<uint64_t>(length));
+    std::memcpy(full + length, suffix, static_cast<uint64_t>(tail));
+    return checkpoint.find(full, length + tail);
+}
+
+Failure refuse_tensor(const Checkpoint& checkpoint, int64_t tensor, moeq_status status, const char* class_id,
+                      Report& report)
+{
+    const CheckpointTensor& found = checkpoint.tensor(tensor);
+    Failure failure = report.fail(status);
+    report.set_class(class_id);
+    failure << "tensor ";
+    failure.quoted(found.entry.name) << " of ";
+    failure.quoted(checkpoint.file(found.file).file.name()) << ": ";
+    return failure;
+}
+
+moeq_status check_component(const Checkpoint& checkpoint, int64_t tensor, const Geometry& geometry, int32_t component,
+                            Report& report, bool exponents)
+{
+    const FileEntry& entry = checkpoint.tensor(tensor).entry;
+    TensorView want;
+    if (!component_layout(geometry, component, &want))
+        return report.internal("a component that the format does not have");
+    const bool widened = want.dtype == MOEQ_DTYPE_FP32 &&
+                         (float_type(entry.dtype) >= 0 || (exponents && entry.dtype == MOEQ_DTYPE_FP8_E8M0));
+    if (entry.dtype != want.dtype && !widened)
+        return refuse_tensor(checkpoint, tensor, MOEQ_ERROR_FORMAT, "F15", report)
+               << "got the type " << dtype_name(entry.dtype) << "; want " << dtype_name(want.dtype) << " for "
+               << component_name(component);
+    const int64_t want_bytes = want.count * dtype_bytes(entry.dtype);
+    if (entry.bytes != want_bytes)
+        return (refuse_tensor(checkpoint, tensor, MOEQ_ERROR_FORMAT, "F15", report) << "got shape ")
+                   .shape(entry.ndim, entry.shape)
+               << ", " << entry.bytes << " bytes; want " << want_bytes << " bytes of " << component_name(component);
+    return MOEQ_OK;
+}
+
+moeq_status check_shape(const Checkpoint& checkpoint, int64_t tensor, int32_t ndim, const int64_t* shape,
+                        Report& report)
+{
+    const FileEntry& entry = checkpoint.tensor(tensor).entry;
+    if (same_shape(entry, ndim, shape))
+        return MOEQ_OK;
+    // Axes of one element are written by some and left out by others.
+    int64_t got[kMaxDims];
+    int64_t want[kMaxDims];
+    const int32_t axes = squeeze(entry.ndim, entry.shape, got);
+    if (axes == squeeze(ndim, shape, want) && std::memcmp(got, want, static_cast<uint64_t>(axes) * sizeof *got) == 0)
+        return MOEQ_OK;
+    Failure failure = refuse_tensor(checkpoint, tensor, MOEQ_ERROR_FORMAT, "F15", report);
+    failure << "got shape ";
+    failure.shape(entry.ndim, entry.shape) << "; want ";
+    return failure.shape(ndim, shape);
+}
+
+moeq_status file_geometry(const Checkpoint& checkpoint, int64_t tensor, const moeq_spec& spec, int32_t ndim,
+                          const int64_t* shape, Geometry* out, Report& report)
+{
+    moeq_error error;
+    Report inner("spec and shape", &error);
+    const moeq_status status = make_geometry(spec, 0, ndim, shape, 0, nullptr, out, inner);
+    if (status == MOEQ_OK || status == MOEQ_ERROR_MEMORY)
+        return status;
+    return refuse_tensor(checkpoint, tensor, MOEQ_ERROR_FORMAT, "F15", report) << error.message;
+}
+
+Weight make_weight(const Checkpoint& checkpoint, int64_t codes, const Geometry& geometry)
+{
+    const FileEntry& entry = checkpoint.tensor(codes).entry;
+    Weight weight = empty_weight();
+    weight.name = entry.name;
+    weight.name_length = entry.name_length;
+    weight.spec = geometry.spec;
+    if (weight.spec.logical_dtype == 0)
+        weight.spec.logical_dtype = MOEQ_DTYPE_BF16;
+    weight.dtype = weight.spec.logical_dtype;
+    weight.ndim = geometry.ndim;
+    for (int32_t i = 0; i < geometry.ndim; ++i)
+        weight.shape[i] = geometry.shape[i];
+    weight.quantized = true;
+    weight.tensors[MOEQ_COMPONENT_CODES] = codes;
+    return weight;
+}
+
+moeq_status read_description(const Checkpoint& checkpoint, int64_t tensor, Array<char>* out, Report& report)
+{
+    const int64_t bytes = checkpoint.tensor(tensor).entry.bytes;
+    if (bytes > kDescriptionLimit)
+        return refuse_tensor(checkpoint, tensor, MOEQ_ERROR_LIMIT, "F02", report)
+               << "got " << bytes << " bytes that describe a weight; want at most " << kDescriptionLimit;
+    if (!out->resize(bytes + 1))
+        return report.out_of_memory(static_cast<uint64_t>(bytes + 1));
+    (*out)[bytes] = '\0';
+    return bytes == 0 ? MOEQ_OK : checkpoint.read(tensor, 0, bytes, out->data(), report);
+}
+
+JsonValue quantization_config(const Checkpoint& checkpoint)
+{
+    const JsonValue root = checkpoint.config();
+    for (const JsonValue& holder : {root, root.find("text_config")}) {
+        const JsonValue config = holder.find("quantization_config");
+        if (config.is_object())
+            return config;
+    }
+    return root.find("compression_config"); // an older name that compressed-tensors gave it
+}
+
+int32_t model_dtype(const Checkpoint& checkpoint)
+{
+    const JsonValue root = checkpoint.config();
+    for (const JsonValue& holder : {root, root.find("text_config")})
+        for (const char* name : {"dtype", "torch_dtype"}) {
+            const int32_t dtype = torch_dtype(holder.find(name));
+            if (dtype != 0)
+                return dtype;
+        }
+    return MOEQ_DTYPE_BF16;
+}
+
+const char* torch_dtype_name(int32_t dtype)
+{
+    for (const TorchName& known : kTorchNames)
+        if (known.dtype == dtype)
+            return known.name;
+    return nullptr;
+}
+
+int32_t torch_dtype(const JsonValue& name)
+{
+    for (const TorchName& known : kTorchNames)
+        if (name.equals(known.name))
+            return known.dtype;
+    return 0;
+}
+
+bool get_integer_in(const JsonValue& value, int64_t low, int64_t high, int32_t* out)
+{
+    int64_t number;
+    if (!value.get_integer(&number) || number < low || number > high)
+        return false;
+    *out = static_cast<int32_t>(number);
+    return true;
+}
+
+} // namespace moeq

@@ -1,0 +1,62 @@
+// Buffers of tasks.
+#pragma once
+
+#include <atomic>
+
+#include "core/checked.h"
+#include "core/memory.h"
+#include "core/report.h"
+#include "store/load/load.h"
+
+namespace moeq {
+
+// Memory that tasks read into; the same few buffers again and again, so that they stay in the cache.
+class Buffers {
+public:
+    static constexpr int64_t kSlots = 64; // at most: one bit of a word for each
+
+    explicit Buffers(Allocator& allocator) : allocator_(allocator) {}
+    ~Buffers() { allocator_.free(memory_, static_cast<uint64_t>(count_ * slot_bytes_)); }
+    Buffers(const Buffers&) = delete;
+    Buffers& operator=(const Buffers&) = delete;
+
+    // Each has room for elements and for scratch; as many as fit kBufferBytes, but one at least.
+    [[nodiscard]] moeq_status open(int64_t elements_bytes, int64_t scratch_bytes, int64_t wanted, Report& report)
+    {
+        scratch_at_ = ceil_divide(elements_bytes, 64) * 64;
+        slot_bytes_ = maximum(scratch_at_ + ceil_divide(scratch_bytes, 64) * 64, 64);
+        const int64_t count = maximum(1, minimum(minimum(wanted, kSlots), kBufferBytes / slot_bytes_));
+        const uint64_t bytes = static_cast<uint64_t>(count * slot_bytes_);
+        memory_ = static_cast<char*>(allocator_.allocate(bytes));
+        if (memory_ == nullptr)
+            return report.out_of_memory(bytes);
+        count_ = count;
+        return MOEQ_OK;
+    }
+
+    int64_t count() const { return count_; }
+    char* elements(int64_t slot) const { return memory_ + slot * slot_bytes_; }
+    char* scratch(int64_t slot) const { return elements(slot) + scratch_at_; }
+
+    // One that nobody has. There is one as long as no more tasks run than there are buffers.
+    int64_t claim()
+    {
+        uint64_t taken = taken_.load(std::memory_order_relaxed);
+        for (;;) {
+            const int64_t slot = __builtin_ctzll(~taken);
+            if (taken_.compare_exchange_weak(taken, taken | uint64_t{1} << slot, std::memory_order_acquire))
+                return slot;
+        }
+    }
+    void give_back(int64_t slot) { taken_.fetch_and(~(uint64_t{1} << slot), std::memory_order_release); }
+
+private:
+    Allocator& allocator_;
+    char* memory_ = nullptr;
+    int64_t count_ = 0;
+    int64_t slot_bytes_ = 0;
+    int64_t scratch_at_ = 0;
+    std::atomic<uint64_t> taken_{0};
+};
+
+} // namespace moeq

@@ -1,0 +1,304 @@
+#include "store/load/stack_source.h"
+
+#include "formats/decode.h"
+#include "formats/elements.h"
+#include "store/load/encoded_part.h"
+
+namespace moeq {
+
+namespace {
+
+constexpr int64_t kDecodeBytes = 1 << 18; // of codes and statistics that are decoded at once, unless a row has more
+
+// Of one decoded row of any type.
+int64_t row_bytes(const Geometry& geometry) { return ceil_divide(geometry.columns * 4, 64) * 64; }
+
+bool is_output_axis(const Stack& stack, int32_t axis) { return (axis == 1) == (stack.scale_axis == -1); }
+
+// What rank `tp_rank` of `tp_size` has of an axis of a stack.
+AxisCut cut_axis(const Stack& stack, const StackCut& cut, int32_t axis)
+{
+    AxisCut out;
+    const int64_t extent = stack.shape[axis];
+    const bool is_cut = cut.tp_size > 1 && is_output_axis(stack, axis) == (stack.cut == Cut::kOutput);
+    if (!is_cut) {
+        out.ranges[out.count++] = {0, 0, extent};
+        return out;
+    }
+    const bool halves =
+        is_output_axis(stack, axis) && (stack.layout == MOEQ_LAYOUT_GATE_UP || stack.layout == MOEQ_LAYOUT_UP_GATE);
+    const int64_t whole = halves ? extent / 2 : extent;
+    const int64_t part = whole / cut.tp_size;
+    out.ranges[out.count++] = {0, cut.tp_rank * part, part};
+    if (halves)
+        out.ranges[out.count++] = {part, whole + cut.tp_rank * part, part};
+    return out;
+}
+
+moeq_status check_tensor_parallel(const Stack& stack, const StackCut& cut, Report& report)
+{
+    if (cut.tp_size <= 1)
+        return MOEQ_OK;
+    if (stack.cut == Cut::kUnknown)
+        return (report.fail(MOEQ_ERROR_UNSUPPORTED) << "got tp_size " << cut.tp_size << " for ").quoted(stack.name)
+               << ", of which it is not known whether ranks have a part of its output or of its contraction axis; want "
+                  "a pattern with \"cut\", or no cut";
+    const int32_t axis = is_output_axis(stack, 1) == (stack.cut == Cut::kOutput) ? 1 : 2;
+    const bool pairs = stack.cut == Cut::kOutput && stack.layout != MOEQ_LAYOUT_PLAIN;
+    const int64_t unit = pairs ? 2 * int64_t{cut.tp_size} : int64_t{cut.tp_size};
+    if (stack.shape[axis] % unit == 0)
+        return MOEQ_OK;
+    Failure failure = report.fail(MOEQ_ERROR_SHAPE);
+    (failure << "got tp_size " << cut.tp_size << " for ").quoted(stack.name).shape(3, stack.shape);
+    return failure << "; want one that divides " << (pairs ? "gate and up, " : "") << stack.shape[axis]
+                   << (axis == 1 ? " rows" : " columns") << (pairs ? " of both," : "") << " evenly";
+}
+
+} // namespace
+
+moeq_status cut_shape(const Stack& stack, const StackCut& cut, int64_t* out_shape, Report& report)
+{
+    const int64_t end = cut.expert_end == 0 ? stack.shape[0] : cut.expert_end;
+    if (cut.expert_begin < 0 || cut.expert_begin > end || end > stack.shape[0]) {
+        const moeq_status status = report.fail(MOEQ_ERROR_RANGE)
+                                   << "got experts [" << cut.expert_begin << ", " << cut.expert_end
+                                   << "); want a range inside [0, " << stack.shape[0] << ")";
+        report.set_place({cut.expert_begin, -1, -1});
+        return status;
+    }
+    if (cut.tp_size < 0 || cut.tp_rank < 0 || cut.tp_rank >= maximum(cut.tp_size, 1))
+        return report.fail(MOEQ_ERROR_RANGE) << "got tp_rank " << cut.tp_rank << " of tp_size " << cut.tp_size
+                                             << "; want a rank from 0 to tp_size - 1";
+    MOEQ_TRY(check_tensor_parallel(stack, cut, report));
+    out_shape[0] = end - cut.expert_begin;
+    for (int32_t axis = 1; axis < 3; ++axis) {
+        const AxisCut part = cut_axis(stack, cut, axis);
+        out_shape[axis] = part.ranges[0].length * part.count;
+    }
+    return MOEQ_OK;
+}
+
+moeq_status StackSource::set_cut(const StackCut& cut, Report& report)
+{
+    MOEQ_TRY(cut_shape(stack_, cut, shape_, report));
+    row_cut_ = cut_axis(stack_, cut, 1);
+    column_cut_ = cut_axis(stack_, cut, 2);
+    expert_begin_ = cut.expert_begin;
+    return MOEQ_OK;
+}
+
+moeq_status StackSource::check_complete(Report& report)
+{
+    const Weight& first = piece(0);
+    const int64_t wanted = stack_.shape[1] / maximum(first.rows(), 1) * (stack_.shape[2] / maximum(first.columns(), 1));
+    for (int64_t e = 0; first.ndim == 2 && stack_.expert && e < experts(); ++e) {
+        const int64_t begin = find_piece(expert_begin_ + e, 0, 0);
+        int64_t found = 0;
+        for (int64_t i = begin; i < stack_.piece_count && found < maximum(wanted, 1); ++i, ++found)
+            if (piece(i).expert != expert_begin_ + e)
+                break;
+        if (found == maximum(wanted, 1))
+            continue;
+        Failure failure = report.fail(MOEQ_ERROR_INCOMPLETE);
+        report.set_class("F28");
+        report.set_place({expert_begin_ + e, -1, -1});
+        (failure << "got no " << (found == 0 ? "" : "second half of ") << "expert " << expert_begin_ + e << " of ")
+            .quoted(stack_.name);
+        return failure << " in the files; want all experts that are asked for";
+    }
+    set_dtype();
+    return MOEQ_OK;
+}
+
+void StackSource::set_dtype()
+{
+    dtype_ = 0;
+    scratch_bytes_ = 0;
+    const Weight* measured = nullptr;
+    for (int64_t i = 0; i < stack_.piece_count; ++i) {
+        const Weight& weight = piece(i);
+        dtype_ = dtype_ == 0 || dtype_ == weight.dtype ? weight.dtype : MOEQ_DTYPE_FP32;
+        if (!weight.quantized ||
+            (measured != nullptr && std::memcmp(&measured->spec, &weight.spec, sizeof weight.spec) == 0))
+            continue;
+        measured = &weight;
+        Geometry geometry;
+        Report silent("", nullptr);
+        if (plain_geometry(weight, &geometry, silent) != MOEQ_OK)
+            continue; // the read will say it
+        const int64_t rows = maximum(1, kDecodeBytes / maximum(1, encoded_part_bytes(geometry, 1)));
+        const int64_t bytes =
+            encoded_part_bytes(geometry, minimum(rows, maximum(geometry.rows, 1))) + row_bytes(geometry);
+        scratch_bytes_ = maximum(scratch_bytes_, bytes);
+    }
+}
+
+Place StackSource::to_stack(const Place& place) const
+{
+    const AxisRange& rows = row_cut_.at(place.row);
+    const AxisRange& columns = column_cut_.at(place.column);
+    return {expert_begin_ + place.expert, rows.source + place.row - rows.begin,
+            columns.source + place.column - columns.begin};
+}
+
+// The piece that a place of the whole stack lies in; pieces are sorted by (expert, row, column), and of one shape.
+int64_t StackSource::find_piece(int64_t expert, int64_t row, int64_t column) const
+{
+    int64_t low = 0;
+    int64_t high = stack_.piece_count;
+    while (high - low > 1) { // the last piece that begins at or before the place
+        const int64_t middle = low + (high - low) / 2;
+        const Weight& at = piece(middle);
+        const int64_t at_expert = at.ndim == 2 ? at.expert : 0;
+        const int64_t wanted = at.ndim == 2 ? expert : 0;
+        const bool behind =
+            at_expert > wanted || (at_expert == wanted && (at.row > row || (at.row <= row && at.column > column)));
+        (behind ? high : low) = middle;
+    }
+    return low;
+}
+
+StackSource::Run StackSource::run_at(int64_t expert, int64_t row, int64_t column, int64_t row_end,
+                                     int64_t column_end) const
+{
+    const Place source = to_stack({expert, row, column});
+    const AxisRange& rows = row_cut_.at(row);
+    const AxisRange& columns = column_cut_.at(column);
+    const Weight& weight = piece(find_piece(source.expert, source.row, source.column));
+    const bool folded = weight.ndim > 2; // a fused weight, of more axes even
+    Run run{&weight, folded ? source.expert : 0, source.row - weight.row, source.column - weight.column, 0, 0};
+    run.rows = minimum(minimum(row_end, rows.begin + rows.length) - row, weight.rows() - run.row);
+    run.columns = minimum(minimum(column_end, columns.begin + columns.length) - column, weight.columns() - run.column);
+    return run;
+}
+
+int64_t StackSource::next_border(int64_t row) const { return row + run_at(0, row, 0, rows(), columns()).rows; }
+
+void StackSource::locate(int64_t expert, int64_t row, int64_t column, int64_t* tensor, int64_t* offset) const
+{
+    const Run run = run_at(expert, row, column, row + 1, column + 1);
+    *tensor = run.weight->tensors[run.weight->quantized ? MOEQ_COMPONENT_CODES : 0];
+    *offset = (run.expert * run.weight->rows() + run.row) * run.weight->columns() + run.column;
+}
+
+namespace {
+
+// Elements of one type as fp32, in place: they lie at the end of the memory that they will fill.
+void widen(int32_t dtype, char* out, int64_t count)
+{
+    const auto* from = reinterpret_cast<const uint16_t*>(out + 2 * count);
+    auto* to = reinterpret_cast<float*>(out);
+    const int32_t type = float_type(dtype);
+    for (int64_t i = 0; i < count; ++i)
+        to[i] = load_element(type, from, i);
+}
+
+} // namespace
+
+// Consecutive elements of one dense weight, in the type of the part.
+moeq_status StackSource::read_dense(const Run& run, char* out, int64_t stride, Report& report) const
+{
+    const Weight& weight = *run.weight;
+    const int64_t item = dtype_bytes(weight.dtype);
+    const bool widens = weight.dtype != dtype_;
+    const bool whole = run.columns == weight.columns() && (stride == run.columns || run.rows == 1);
+    const int64_t reads = whole ? 1 : run.rows;
+    const int64_t elements = whole ? run.rows * run.columns : run.columns;
+    for (int64_t i = 0; i < reads; ++i) {
+        const int64_t first = (run.expert * weight.rows() + run.row + i) * weight.columns() + run.column;
+        char* to = out + i * stride * itemsize();
+        char* raw = widens ? to + elements * (itemsize() - item) : to;
+        MOEQ_TRY(checkpoint_.read(weight.tensors[0], first * item, elements * item, raw, report));
+        if (widens)
+            widen(weight.dtype, to, elements);
+    }
+    return MOEQ_OK;
+}
+
+// Rows of one quantized weight, some at a time.
+moeq_status StackSource::decode(const cpu::Kernels& kernels, const Run& run, char* out, int64_t stride, char* scratch,
+                                Report& report) const
+{
+    const Weight& weight = *run.weight;
+    Geometry geometry;
+    MOEQ_TRY(plain_geometry(weight, &geometry, report));
+    const Executor serial(nullptr, nullptr, nullptr);
+    const Engine engine{serial, kernels};
+    const bool whole = run.columns == geometry.columns;
+    char* row_buffer = scratch;
+    char* part_buffer = scratch + row_bytes(geometry);
+    const int64_t band = whole ? maximum(1, kDecodeBytes / maximum(1, encoded_part_bytes(geometry, 1))) : 1;
+    for (int64_t done = 0; done < run.rows;) {
+        const int64_t some = minimum(band, run.rows - done);
+        const int64_t row = run.row + done;
+        EncodedWeight part;
+        MOEQ_TRY(read_encoded_part(kernels, checkpoint_, weight, geometry, run.expert, row, row + some, part_buffer,
+                                   &part, report));
+        TensorView view;
+        view.data = whole ? out + done * stride * itemsize() : row_buffer;
+        view.dtype = dtype_;
+        view.ndim = 2;
+        view.shape[0] = some;
+        view.shape[1] = geometry.columns;
+        view.count = some * geometry.columns;
+        set_contiguous_strides(view);
+        if (whole && some > 1)
+            view.strides[0] = stride;
+        const int64_t expert = run.expert;
+        const ExpertList list{.ids = &expert, .count = 1};
+        MOEQ_TRY(decode_rows(engine, part, list, row, row + some, StackView(view), MOEQ_STORES_CACHED, report));
+        if (!whole)
+            std::memcpy(out + done * stride * itemsize(), row_buffer + run.column * itemsize(),
+                        static_cast<uint64_t>(run.columns * itemsize()));
+        done += some;
+    }
+    return MOEQ_OK;
+}
+
+moeq_status StackSource::read_run(const cpu::Kernels& kernels, const Run& run, char* out, int64_t stride, void* scratch,
+                                  Report& report) const
+{
+    return run.weight->quantized ? decode(kernels, run, out, stride, static_cast<char*>(scratch), report)
+                                 : read_dense(run, out, stride, report);
+}
+
+moeq_status StackSource::read_box(const cpu::Kernels& kernels, const Box& box, void* out, void* scratch,
+                                  Report& report) const
+{
+    char* const base = static_cast<char*>(out);
+    for (int64_t row = box.row_begin; row < box.row_end;) {
+        int64_t rows = 0;
+        for (int64_t column = box.column_begin; column < box.column_end;) {
+            const Run run = run_at(box.expert_begin, row, column, box.row_end, box.column_end);
+            char* to = base + ((row - box.row_begin) * box.columns() + column - box.column_begin) * itemsize();
+            MOEQ_TRY(read_run(kernels, run, to, box.columns(), scratch, report));
+            column += run.columns;
+            rows = run.rows;
+        }
+        row += maximum(rows, 1);
+    }
+    return MOEQ_OK;
+}
+
+moeq_status StackSource::read_range(const cpu::Kernels& kernels, int64_t begin, int64_t end, void* out, void* scratch,
+                                    Report& report) const
+{
+    char* to = static_cast<char*>(out);
+    for (int64_t at = begin; at < end;) {
+        const int64_t column = at % columns();
+        const int64_t row = at / columns() % rows();
+        const int64_t expert = at / columns() / rows();
+        Box box{expert, expert + 1, row, row + 1, column, minimum(columns(), column + end - at)};
+        if (column == 0 && end - at >= columns()) {
+            box.row_end = minimum(rows(), row + (end - at) / columns());
+            box.column_end = columns();
+        }
+        MOEQ_TRY(read_box(kernels, box, to, scratch, report));
+        const int64_t count = box.rows() * box.columns();
+        to += count * itemsize();
+        at += count;
+    }
+    return MOEQ_OK;
+}
+
+} // namespace moeq

@@ -1,0 +1,38 @@
+#include "store/model/describe.h"
+
+#include "store/dialects/dialect.h"
+
+namespace moeq {
+
+namespace {
+
+// Without the folders before it: what a checkpoint says of itself is the same wherever it lies.
+const char* own_name(const char* path)
+{
+    const char* last = std::strrchr(path, '/');
+    return last == nullptr ? path : last + 1;
+}
+
+} // namespace
+
+moeq_status describe_checkpoint(const Checkpoint& checkpoint, const Weights& weights, Array<char>* out, Report& report)
+{
+    JsonWriter json(*out);
+    json.begin_object().key("model_type").string(weights.model_type).key("dialect");
+    const Dialect* dialect = find_dialect(weights.dialect);
+    dialect == nullptr ? json.null() : json.string(dialect->name);
+    json.key("files").begin_array();
+    for (int64_t i = 0; i < checkpoint.file_count(); ++i) {
+        const CheckpointFile& file = checkpoint.file(i);
+        json.begin_object().key("name").string(own_name(file.file.name()));
+        json.key("bytes").integer(file.file.size());
+        json.key("tensors").integer(file.header.entries.size());
+        json.key("metadata");
+        file.header.has_metadata ? json.copy(file.header.metadata()) : json.null();
+        json.end_object();
+    }
+    json.end_array().end_object();
+    return json.ok() ? MOEQ_OK : report.out_of_memory(static_cast<uint64_t>(out->size()));
+}
+
+} // namespace moeq

@@ -1,0 +1,414 @@
+#include "store/model/stacks.h"
+
+#include <algorithm>
+
+#include "store/container/digest.h"
+
+namespace moeq {
+
+namespace {
+
+constexpr int32_t bit(Part part) { return 1 << static_cast<int32_t>(part); }
+constexpr int32_t kHalves = bit(Part::kGate) | bit(Part::kUp);
+
+// A quantized weight's spec as its place in a stack has it: blocks of a whole 2-D weight are blocks of one expert, and nested
+// statistics are decoded when they are read.
+moeq_spec piece_spec(const Weight& weight)
+{
+    moeq_spec spec = weight.spec;
+    if (weight.ndim == 2) {
+        spec.nested = 0;
+        if (spec.blocking == MOEQ_BLOCKING_FLAT)
+            spec.blocking = MOEQ_BLOCKING_EXPERT;
+    }
+    return spec;
+}
+
+bool is_packed(const moeq_spec& spec) { return find_format(spec.format)->packed(); }
+
+// Whether weights quantized by this spec can lie behind each other in one expert, along the output axis, with no statistic
+// that both have a share in, or that one handle has no room for.
+bool joins(const moeq_spec& spec, int32_t axis, int64_t rows, int64_t columns)
+{
+    if (is_packed(spec))
+        return axis == -1 && (spec.blocking == MOEQ_BLOCKING_ROW || rows * columns % spec.block_columns == 0);
+    if (spec.granularity == MOEQ_GRANULARITY_ROW)
+        return spec.scale_axis == axis;
+    return spec.granularity == MOEQ_GRANULARITY_BLOCK;
+}
+
+bool same_spec(const moeq_spec& a, const moeq_spec& b) { return std::memcmp(&a, &b, sizeof a) == 0; }
+
+bool ends_with(const char* text, int64_t length, const char* end)
+{
+    const int64_t size = static_cast<int64_t>(std::strlen(end));
+    return length >= size && std::memcmp(text + length - size, end, static_cast<uint64_t>(size)) == 0;
+}
+
+} // namespace
+
+StackBuilder::StackBuilder(Allocator& allocator, const Checkpoint& checkpoint, const Rules& rules, Weights& out,
+                           Report& report)
+    : allocator_(allocator), checkpoint_(checkpoint), rules_(rules), out_(out), report_(report), groups_(allocator),
+      table_(allocator), members_(allocator), hidden_size_(config_hidden_size(checkpoint.config())),
+      expert_count_(config_expert_count(checkpoint.config()))
+{
+}
+
+moeq_status StackBuilder::out_of_memory(int64_t count, uint64_t size) const
+{
+    return report_.out_of_memory(static_cast<uint64_t>(count) * size);
+}
+
+moeq_status StackBuilder::run()
+{
+    MOEQ_TRY(collect());
+    std::sort(members_.begin(), members_.end(), [](const Member& a, const Member& b) {
+        if (a.group != b.group)
+            return a.group < b.group;
+        if (a.expert != b.expert)
+            return a.expert < b.expert;
+        return a.part != b.part ? a.part < b.part : a.weight < b.weight;
+    });
+    if (!out_.pieces.reserve(out_.weights.size()))
+        return out_of_memory(out_.weights.size(), sizeof(int64_t));
+    for (const Member* begin = members_.begin(); begin != members_.end();) {
+        const Member* end = begin;
+        while (end != members_.end() && end->group == begin->group)
+            ++end;
+        MOEQ_TRY(build_group(groups_[begin->group], {begin, end}));
+        begin = end;
+    }
+    for (int64_t i = 0; i < out_.weights.size(); ++i)
+        if (out_.weights[i].quantized && out_.weights[i].stack < 0)
+            MOEQ_TRY(add_lone(i));
+    return sort_stacks();
+}
+
+moeq_status StackBuilder::collect()
+{
+    MOEQ_TRY(grow_table());
+    for (int64_t i = 0; i < out_.weights.size(); ++i) {
+        const Weight& weight = out_.weights[i];
+        PatternMatch match;
+        const Rule* rule = rules_.find(weight.name, weight.name_length, weight.ndim, &match);
+        if (rule == nullptr)
+            continue;
+        Member member{0, i, maximum(match.expert, 0), rule->part};
+        MOEQ_TRY(find_group(*rule, match, &member.group));
+        if (!members_.reserve(members_.size() + 1))
+            return out_of_memory(members_.size() + 1, sizeof(Member));
+        members_.append_reserved(&member, 1);
+    }
+    return MOEQ_OK;
+}
+
+int64_t StackBuilder::slot_of(const char* name, int64_t length) const
+{
+    const uint64_t multiplier = reinterpret_cast<uintptr_t>(this) * 0x9E3779B97F4A7C15u | 1;
+    return static_cast<int64_t>(digest_of(name, length).low * multiplier >> (64 - table_bits_));
+}
+
+// Twice as many slots as groups at least.
+moeq_status StackBuilder::grow_table()
+{
+    const int64_t slots = int64_t{1} << ++table_bits_;
+    Array<int64_t> table(allocator_);
+    if (!table.reserve(slots))
+        return out_of_memory(slots, sizeof(int64_t));
+    const int64_t none = -1;
+    for (int64_t i = 0; i < slots; ++i)
+        table.append_reserved(&none, 1);
+    for (int64_t g = 0; g < groups_.size(); ++g) {
+        int64_t slot = slot_of(groups_[g].name, groups_[g].name_length);
+        while (table[slot] >= 0)
+            slot = (slot + 1) & (slots - 1);
+        table[slot] = g;
+    }
+    table_.swap(table);
+    return MOEQ_OK;
+}
+
+// The group of the name that a rule gives; a new one where there is none yet.
+moeq_status StackBuilder::find_group(const Rule& rule, const PatternMatch& match, int64_t* out)
+{
+    Array<char> name(allocator_);
+    if (!append_filled(rule.stack, match, &name))
+        return out_of_memory(kNameLimit, 1);
+    int64_t slot = slot_of(name.data(), name.size());
+    for (; table_[slot] >= 0; slot = (slot + 1) & (table_.size() - 1)) {
+        const Group& group = groups_[table_[slot]];
+        if (group.name_length != name.size() ||
+            std::memcmp(group.name, name.data(), static_cast<uint64_t>(name.size())) != 0)
+            continue;
+        *out = table_[slot];
+        return MOEQ_OK;
+    }
+    const Group group{out_.keep(name.data(), name.size()), name.size(), &rule};
+    if (group.name == nullptr || !groups_.reserve(groups_.size() + 1))
+        return out_of_memory(groups_.size() + 1, sizeof(Group));
+    *out = table_[slot] = groups_.size();
+    groups_.append_reserved(&group, 1);
+    return 2 * groups_.size() < table_.size() ? MOEQ_OK : grow_table();
+}
+
+// ---- one group
+
+// No expert twice, all of one shape, and all fused or none.
+moeq_status StackBuilder::check_members(const Group& group, const Span& members)
+{
+    const Weight& first = out_.weights[members.begin->weight];
+    int32_t parts = 0;
+    for (const Member* m = members.begin; m != members.end; ++m) {
+        const Weight& weight = out_.weights[m->weight];
+        const Member* before = m == members.begin ? m : m - 1;
+        parts |= bit(m->part);
+        const bool again =
+            m != before && ((m->expert == before->expert && m->part == before->part) ||
+                            (parts & bit(Part::kWhole)) * (parts & kHalves) != 0 || weight.ndim != first.ndim);
+        if (again) {
+            Failure failure = report_.fail(MOEQ_ERROR_FORMAT);
+            report_.set_class("F11");
+            (failure << "got ").quoted(out_.weights[before->weight].name);
+            (failure << " and ").quoted(weight.name);
+            (failure << " for the same experts of ").quoted(group.name);
+            return failure << "; want each once";
+        }
+        if (std::memcmp(weight.shape, first.shape, sizeof weight.shape) == 0)
+            continue;
+        Failure failure = report_.fail(MOEQ_ERROR_FORMAT);
+        report_.set_class("F15");
+        (failure << "got ").quoted(first.name).shape(first.ndim, first.shape);
+        (failure << " and ").quoted(weight.name).shape(weight.ndim, weight.shape);
+        return failure << "; want one shape for all experts of a weight";
+    }
+    return MOEQ_OK;
+}
+
+bool StackBuilder::can_join(const Group& group, const Span& members) const
+{
+    for (const Member* m = members.begin; m != members.end; ++m) {
+        const Weight& weight = out_.weights[m->weight];
+        if (weight.quantized &&
+            !(weight.ndim == 2 && joins(piece_spec(weight), group.rule->scale_axis, weight.rows(), weight.columns())))
+            return false;
+    }
+    return true;
+}
+
+moeq_status StackBuilder::build_group(const Group& group, const Span& members)
+{
+    MOEQ_TRY(check_members(group, members));
+    int32_t parts = 0;
+    for (const Member* m = members.begin; m != members.end; ++m)
+        parts |= bit(m->part);
+    if ((parts & kHalves) == 0)
+        return add_stack(group, members, parts, false);
+    if (parts == kHalves && can_join(group, members))
+        return add_stack(group, members, parts, true);
+    if ((parts & bit(Part::kGate)) != 0)
+        MOEQ_TRY(add_half(group, members, Part::kGate));
+    return (parts & bit(Part::kUp)) != 0 ? add_half(group, members, Part::kUp) : MOEQ_OK;
+}
+
+// Gate or up as a stack of its own: "...gate_up_proj" becomes "...gate_proj" or "...up_proj".
+moeq_status StackBuilder::add_half(const Group& group, const Span& members, Part part)
+{
+    static constexpr const char kBoth[] = "gate_up_proj";
+    const bool usual = ends_with(group.name, group.name_length, kBoth);
+    const int64_t stem = group.name_length - (usual ? static_cast<int64_t>(sizeof kBoth) - 1 : 0);
+    const char* leaf = part == Part::kGate ? (usual ? "gate_proj" : ".gate") : (usual ? "up_proj" : ".up");
+    const int64_t leaf_length = static_cast<int64_t>(std::strlen(leaf));
+    Array<char> name(allocator_);
+    if (!name.reserve(stem + leaf_length))
+        return out_of_memory(stem + leaf_length, 1);
+    name.append_reserved(group.name, stem);
+    name.append_reserved(leaf, leaf_length);
+    const Group half{out_.keep(name.data(), name.size()), name.size(), group.rule};
+    return half.name == nullptr ? out_of_memory(name.size(), 1) : add_stack(half, members, bit(part), false);
+}
+
+// Fused weights of a family whose files differ: gate and up contract over the hidden size, down ends in it.
+int32_t StackBuilder::axis_of(const Group& group, const Weight& first) const
+{
+    const Rule& rule = *group.rule;
+    if (!rule.either_axis || hidden_size_ < 0)
+        return rule.scale_axis;
+    const bool rows_are_hidden = first.rows() == hidden_size_;
+    if (rows_are_hidden == (first.columns() == hidden_size_))
+        return rule.scale_axis;
+    return rows_are_hidden == (rule.cut == Cut::kOutput) ? -2 : -1;
+}
+
+void StackBuilder::count_experts(const Span& members, int32_t parts, Stack* stack) const
+{
+    if (out_.weights[members.begin->weight].ndim == 3) {
+        stack->shape[0] = out_.weights[members.begin->weight].shape[0];
+        return;
+    }
+    const int32_t wanted = parts == kHalves ? 2 : 1;
+    int64_t next = 0; // the first expert that is not known to be whole
+    int32_t found = 0;
+    int64_t last = -1;
+    for (const Member* m = members.begin; m != members.end; ++m) {
+        if ((bit(m->part) & parts) == 0)
+            continue;
+        found = m->expert == last ? found + 1 : 1;
+        last = m->expert;
+        if (last == next && found == wanted)
+            ++next;
+    }
+    stack->shape[0] = maximum(last + 1, expert_count_);
+    if (next < stack->shape[0])
+        stack->missing_expert = next;
+}
+
+moeq_status StackBuilder::add_stack(const Group& group, const Span& members, int32_t parts, bool joined)
+{
+    const Weight* first = nullptr;
+    for (const Member* m = members.begin; first == nullptr; ++m)
+        if ((bit(m->part) & parts) != 0)
+            first = &out_.weights[m->weight];
+    const int32_t axis = axis_of(group, *first);
+    const bool up_first = group.rule->layout == MOEQ_LAYOUT_UP_GATE;
+    Stack stack{};
+    stack.name = group.name;
+    stack.name_length = group.name_length;
+    stack.dtype = first->dtype;
+    stack.layout = joined || parts == bit(Part::kWhole) ? group.rule->layout : MOEQ_LAYOUT_PLAIN;
+    stack.scale_axis = axis;
+    stack.expert = true;
+    stack.cut = group.rule->cut;
+    stack.shape[1] = first->rows() * (joined && axis == -1 ? 2 : 1);
+    stack.shape[2] = first->columns() * (joined && axis == -2 ? 2 : 1);
+    stack.missing_expert = -1;
+    stack.odd_piece = -1;
+    stack.first_piece = out_.pieces.size();
+    count_experts(members, parts, &stack);
+    for (const Member* m = members.begin; m != members.end; ++m) {
+        if ((bit(m->part) & parts) == 0)
+            continue;
+        Weight& weight = out_.weights[m->weight];
+        const bool second = joined && (m->part == Part::kUp) != up_first;
+        weight.stack = 0; // some stack: sort_stacks says which
+        weight.expert = m->expert;
+        weight.row = second && axis == -1 ? weight.rows() : 0;
+        weight.column = second && axis == -2 ? weight.columns() : 0;
+        stack.bytes += weight.bytes;
+        if (weight.dtype != stack.dtype)
+            stack.dtype = MOEQ_DTYPE_FP32; // holds the values of all
+        out_.pieces.append_reserved(&m->weight, 1);
+        // Up before gate: the two of an expert change places.
+        int64_t* piece = out_.pieces.end() - 1;
+        if (joined && up_first && m->part == Part::kUp && m != members.begin && (m - 1)->expert == m->expert)
+            std::swap(piece[0], piece[-1]);
+    }
+    stack.piece_count = out_.pieces.size() - stack.first_piece;
+    stack.fused = stack.piece_count == 1 && first->ndim == 3;
+    set_spec(&group, &stack, joined);
+    if (!out_.stacks.reserve(out_.stacks.size() + 1))
+        return out_of_memory(out_.stacks.size() + 1, sizeof(Stack));
+    out_.stacks.append_reserved(&stack, 1);
+    return MOEQ_OK;
+}
+
+// The spec of a stack with quantized pieces, and the first piece that is quantized in another way, or not at all.
+void StackBuilder::set_spec(const Group* group, Stack* stack, bool joined) const
+{
+    const Weight* model = nullptr;
+    for (int64_t i = 0; i < stack->piece_count && model == nullptr; ++i) {
+        const Weight& weight = out_.weights[out_.pieces[stack->first_piece + i]];
+        model = weight.quantized ? &weight : nullptr;
+    }
+    if (model == nullptr)
+        return;
+    const moeq_spec wanted = piece_spec(*model);
+    for (int64_t i = 0; i < stack->piece_count && stack->odd_piece < 0; ++i) {
+        const Weight& weight = out_.weights[out_.pieces[stack->first_piece + i]];
+        if (!weight.quantized || !same_spec(piece_spec(weight), wanted))
+            stack->odd_piece = i;
+    }
+    stack->quantized = true;
+    stack->spec = wanted;
+    if (stack->fused)
+        stack->spec = model->spec;
+    const bool told = out_.dialect == MOEQ_DIALECT_NATIVE && !joined; // the file itself says how the weight lies
+    if (group != nullptr && !told) {
+        const bool packed = is_packed(wanted);
+        const bool by_row = packed ? wanted.blocking == MOEQ_BLOCKING_ROW : wanted.granularity == MOEQ_GRANULARITY_ROW;
+        if (!by_row)
+            stack->spec.scale_axis = stack->scale_axis;
+        // A layout goes with the output axis, and tiles restart where its halves meet.
+        const bool tiles = !packed && wanted.granularity == MOEQ_GRANULARITY_BLOCK;
+        const int64_t half = (stack->scale_axis == -2 ? stack->shape[2] : stack->shape[1]) / 2;
+        const int64_t tile = stack->scale_axis == -2 ? wanted.block_columns : wanted.block_rows;
+        const bool fits = stack->spec.scale_axis == stack->scale_axis &&
+                          (joined || !tiles || half % tile == 0 || stack->layout == MOEQ_LAYOUT_PLAIN);
+        stack->spec.layout = fits ? stack->layout : MOEQ_LAYOUT_PLAIN;
+    }
+    stack->layout = stack->spec.layout;
+    stack->scale_axis = stack->spec.scale_axis;
+}
+
+// A quantized weight that no rule knows.
+moeq_status StackBuilder::add_lone(int64_t index)
+{
+    Weight& weight = out_.weights[index];
+    Stack stack{};
+    stack.name = weight.name;
+    stack.name_length = weight.name_length;
+    stack.dtype = weight.dtype;
+    stack.expert = weight.ndim > 2;
+    stack.fused = weight.ndim > 2;
+    stack.shape[0] = 1;
+    for (int32_t i = 0; i < weight.ndim - 2; ++i)
+        stack.shape[0] *= weight.shape[i];
+    stack.shape[1] = weight.rows();
+    stack.shape[2] = weight.columns();
+    stack.bytes = weight.bytes;
+    stack.missing_expert = -1;
+    stack.odd_piece = -1;
+    stack.first_piece = out_.pieces.size();
+    stack.piece_count = 1;
+    weight.stack = 0;
+    out_.pieces.append_reserved(&index, 1);
+    set_spec(nullptr, &stack, false);
+    stack.spec = weight.spec;
+    stack.cut = weight.spec.layout != MOEQ_LAYOUT_PLAIN ? Cut::kOutput : Cut::kUnknown;
+    if (!out_.stacks.reserve(out_.stacks.size() + 1))
+        return out_of_memory(out_.stacks.size() + 1, sizeof(Stack));
+    out_.stacks.append_reserved(&stack, 1);
+    return MOEQ_OK;
+}
+
+// In file order: weights are, so a stack's first weight says where it stands.
+moeq_status StackBuilder::sort_stacks()
+{
+    struct Key {
+        int64_t weight;
+        int64_t stack;
+    };
+    const int64_t count = out_.stacks.size();
+    Array<Key> keys(allocator_);
+    Array<Stack> sorted(allocator_);
+    if (!keys.reserve(count) || !sorted.reserve(count))
+        return out_of_memory(count, sizeof(Stack));
+    for (int64_t i = 0; i < count; ++i) {
+        const Stack& stack = out_.stacks[i];
+        Key key{INT64_MAX, i};
+        for (int64_t p = 0; p < stack.piece_count; ++p)
+            key.weight = minimum(key.weight, out_.pieces[stack.first_piece + p]);
+        keys.append_reserved(&key, 1);
+    }
+    std::sort(keys.begin(), keys.end(), [](const Key& a, const Key& b) { return a.weight < b.weight; });
+    for (int64_t i = 0; i < count; ++i) {
+        const Stack& stack = out_.stacks[keys[i].stack];
+        for (int64_t p = 0; p < stack.piece_count; ++p)
+            out_.weights[out_.pieces[stack.first_piece + p]].stack = i;
+        sorted.append_reserved(&stack, 1);
+    }
+    out_.stacks.swap(sorted);
+    return MOEQ_OK;
+}
+
+} // namespace moeq

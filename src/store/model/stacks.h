@@ -1,0 +1,64 @@
+// Makes stacks of the weights of a checkpoint: which of them are experts, and of which weight they are pieces.
+#pragma once
+
+#include "store/model/weights.h"
+
+namespace moeq {
+
+class StackBuilder {
+public:
+    StackBuilder(Allocator& allocator, const Checkpoint& checkpoint, const Rules& rules, Weights& out, Report& report);
+
+    // Fills stacks and pieces of `out`, and the place of each weight. Linear in the weights, but for a sort of them.
+    [[nodiscard]] moeq_status run();
+
+private:
+    // What one stack, or the two halves of one, will be made of.
+    struct Group {
+        const char* name;
+        int64_t name_length;
+        const Rule* rule; // of its first member
+    };
+    struct Member {
+        int64_t group;
+        int64_t weight;
+        int64_t expert;
+        Part part;
+    };
+    struct Span {
+        const Member* begin;
+        const Member* end;
+    };
+
+    [[nodiscard]] moeq_status collect();
+    [[nodiscard]] moeq_status find_group(const Rule& rule, const PatternMatch& match, int64_t* out);
+    [[nodiscard]] moeq_status grow_table();
+    int64_t slot_of(const char* name, int64_t length) const;
+    [[nodiscard]] moeq_status build_group(const Group& group, const Span& members);
+    [[nodiscard]] moeq_status check_members(const Group& group, const Span& members);
+    [[nodiscard]] moeq_status add_stack(const Group& group, const Span& members, int32_t parts, bool joined);
+    [[nodiscard]] moeq_status add_half(const Group& group, const Span& members, Part part);
+    [[nodiscard]] moeq_status add_lone(int64_t weight);
+    [[nodiscard]] moeq_status sort_stacks();
+    bool can_join(const Group& group, const Span& members) const;
+    int32_t axis_of(const Group& group, const Weight& first) const;
+    void count_experts(const Span& members, int32_t parts, Stack* stack) const;
+    void set_spec(const Group* group, Stack* stack, bool joined) const;
+    moeq_status out_of_memory(int64_t count, uint64_t size) const;
+
+    Allocator& allocator_;
+    const Checkpoint& checkpoint_;
+    const Rules& rules_;
+    Weights& out_;
+    Report& report_;
+    Array<Group> groups_;
+    // Hash table over names of groups: their indices, -1 for free. Its order depends on where it lies, so that no list of names
+    // can be made that all meet in one slot.
+    Array<int64_t> table_;
+    int32_t table_bits_ = 5;
+    Array<Member> members_;
+    int64_t hidden_size_;
+    int64_t expert_count_; // -1: config.json does not say
+};
+
+} // namespace moeq

@@ -1,0 +1,107 @@
+// What the tensors of a checkpoint mean: logical weights, dense or quantized in some dialect, and stacks of experts made of
+// them. Known from headers, names, config.json and metadata alone.
+#pragma once
+
+#include "formats/geometry.h"
+#include "store/container/checkpoint.h"
+#include "store/container/name_order.h"
+#include "store/model/families.h"
+
+namespace moeq {
+
+// One logical weight of the checkpoint: a tensor, or a group of tensors that hold codes and scales.
+struct Weight {
+    const char* name; // of the dense weight that it is, or stands for; lives in a header, or in Weights
+    int64_t name_length;
+    int32_t dtype; // dense: of the elements; quantized: the logical one
+    int32_t ndim;
+    int64_t shape[kMaxDims];
+    bool quantized;
+    moeq_spec spec;                   // where quantized: resolved
+    int64_t tensors[kComponentLimit]; // of each MOEQ_COMPONENT_, [0] of a dense weight; -1: none
+    float nested_offset;              // bitsandbytes has it in JSON
+    int64_t bytes;                    // in the files; Weights::add sets it
+    int64_t stack;                    // -1: none
+    int64_t expert, row, column;      // its place in the stack
+
+    // Its extents as [experts, rows, columns]; 2-D and 3-D weights only.
+    int64_t experts() const { return ndim == 3 ? shape[0] : 1; }
+    int64_t rows() const { return shape[ndim - 2]; }
+    int64_t columns() const { return shape[ndim - 1]; }
+};
+
+// Nothing known yet: no tensors, no stack.
+inline Weight empty_weight()
+{
+    Weight weight{};
+    for (int64_t& tensor : weight.tensors)
+        tensor = -1;
+    weight.stack = -1;
+    return weight;
+}
+
+// [experts, rows, columns]: one fused weight, or 2-D weights as pieces.
+struct Stack {
+    const char* name; // "model.layers.3.mlp.experts.gate_up_proj"
+    int64_t name_length;
+    int32_t dtype;
+    int32_t layout;
+    int32_t scale_axis;
+    bool quantized;
+    bool fused;
+    bool expert;    // false: a lone weight that is quantized and belongs to no experts
+    Cut cut;        // which axis a rank of tensor parallelism has a part of
+    moeq_spec spec; // where quantized: of the whole stack; nested pieces have plain statistics here
+    int64_t shape[3];
+    int64_t bytes;
+    int64_t first_piece, piece_count; // in Weights::pieces, by (expert, row, column)
+    int64_t missing_expert;           // -1: all are there
+    int64_t odd_piece; // first piece, counted in the stack, that is not quantized as the first is; -1: none
+};
+
+class Weights {
+public:
+    explicit Weights(Allocator& allocator);
+    ~Weights();
+
+    // patterns: JSON of the user's, or NULL; argument: the one that they came with.
+    [[nodiscard]] moeq_status recognise(const Checkpoint& checkpoint, const char* patterns, Report& report,
+                                        int32_t argument = 3);
+
+    // For dialects: a weight that is quantized, with the tensors that hold its components. Refuses a tensor that another
+    // weight has (FORMAT, F15). `bytes`, `stack` and the place are set here and later.
+    [[nodiscard]] moeq_status add(const Checkpoint& checkpoint, const Weight& weight, Report& report);
+    // A tensor that describes the weight added last, and holds no component that is loaded: maps, states, format numbers.
+    [[nodiscard]] moeq_status describe(const Checkpoint& checkpoint, int64_t tensor, Report& report);
+    bool is_taken(int64_t tensor) const { return weight_of[tensor] >= 0; }
+
+    int32_t dialect = MOEQ_DIALECT_NONE;
+    const char* model_type = ""; // of config.json
+    Array<Weight> weights;       // in file order of their first tensor
+    Array<Stack> stacks;         // in file order of their first tensor
+    Array<int64_t> pieces;       // indices of weights
+    Array<int64_t> weight_of;    // of each tensor: the index of its weight; -1: of none
+    Array<int32_t> component_of; // of each tensor: MOEQ_COMPONENT_; 0: dense; -1: describes a quantized weight
+
+    int64_t find_stack(const char* name, int64_t length) const; // -1: none
+
+private:
+    friend class StackBuilder;
+
+    struct Block {
+        char* text;
+        int64_t bytes;
+        int64_t used;
+    };
+    // A copy of a name, ended by NUL, that lives as long as this; NULL: out of memory.
+    const char* keep(const char* name, int64_t length);
+    [[nodiscard]] moeq_status add_dense(const Checkpoint& checkpoint, Report& report);
+    [[nodiscard]] moeq_status sort_weights(const Checkpoint& checkpoint, Report& report);
+    [[nodiscard]] moeq_status index_stacks(Report& report);
+
+    Allocator& allocator_;
+    Array<Block> names_;
+    NameOrder stack_order_;
+};
+
+} // namespace moeq
