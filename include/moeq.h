@@ -644,7 +644,8 @@ MOEQ_API moeq_status moeq_reader_find(const moeq_reader *reader, const char *nam
 MOEQ_API moeq_status moeq_reader_read(const moeq_reader *reader, int64_t tensor, int64_t begin,
                                       struct DLManagedTensorVersioned *destination, moeq_error *err);
 /* A whole stack as a handle, streamed: peak = result + buffers of at most 64 MiB, whatever order the file has. With
- * MOEQ_READER_MMAP a native stack is adopted where it lies: no byte is read. INCOMPLETE names a missing expert. */
+ * MOEQ_READER_MMAP a native stack is adopted where it lies: no byte is read, so bad scales are for moeq_reader_verify
+ * to find. INCOMPLETE names a missing expert. */
 MOEQ_API moeq_status moeq_reader_load(const moeq_reader *reader, int64_t stack, const moeq_load_options *options,
                                       void *stream, moeq_qtensor **out, moeq_error *err);
 /* JSON: model type, dialect, files with sizes and their __metadata__. */

@@ -147,3 +147,49 @@ def test_there_and_back_between_dialects(model, tmp_path):
             want = one.load(stack).dequantize(dtype="fp32").numpy()
             for reader in (other, back):
                 np.testing.assert_allclose(reader.load(stack.name).dequantize(dtype="fp32").numpy(), want, rtol=2e-7)
+
+
+def test_a_partial_directory_that_is_no_conversion_is_left_alone(model, tmp_path):
+    partial = tmp_path / "out.partial"
+    shutil.copytree(model[0], partial)
+    before = tree(partial)
+    with pytest.raises(moeq.DuplicateError, match="no conversion"):
+        moeq.convert(model[0], tmp_path / "out", spec="nf4", durable=False)
+    assert tree(partial) == before and not (tmp_path / "out").exists()
+
+
+def test_a_sealed_directory_is_not_mixed_with_another_conversion(model, tmp_path):
+    target, partial = tmp_path / "out", tmp_path / "out.partial"
+    moeq.convert(model[0], target, spec="nf4", durable=False)
+    whole = tree(target)
+    target.rename(partial)  # as it is when the last rename did not happen
+    with pytest.raises(moeq.MismatchError):
+        moeq.convert(model[0], target, spec="int8", durable=False)
+    assert tree(partial) == whole
+    moeq.convert(model[0], target, spec="nf4", durable=False)
+    assert tree(target) == whole and not partial.exists()
+
+
+def test_small_files_keep_their_names(model, tmp_path):
+    source = tmp_path / "source"
+    shutil.copytree(model[0], source)
+    (source / "unit-tests.md").write_text("kept")
+    moeq.convert(source, tmp_path / "out", spec="int8", durable=False)
+    assert (tmp_path / "out" / "unit-tests.md").read_text() == "kept"
+    with moeq.open(tmp_path / "out") as reader:
+        assert reader.verify()["problems"] == []
+
+
+def test_a_source_that_changes_meanwhile_is_refused(model, tmp_path):
+    source = tmp_path / "source"
+    shutil.copytree(model[0], source)
+
+    def change(stage, name, done, total):
+        for path in source.glob("*.safetensors"):
+            raw = bytearray(path.read_bytes())
+            raw[-4:] = b"\0\0\0\0"
+            path.write_bytes(raw)
+
+    with pytest.raises(moeq.MismatchError, match="changed"):
+        moeq.convert(source, tmp_path / "out", spec="int8", durable=False, progress=change)
+    assert not (tmp_path / "out").exists()

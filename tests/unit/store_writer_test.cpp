@@ -253,7 +253,7 @@ TEST(Writer, refuses_a_header_that_is_too_large)
     Making making;
     std::string name(4000, 'n');
     for (int i = 0; i < 25'000; ++i) {
-        std::snprintf(name.data(), 9, "%08d", i);
+        std::snprintf(name.data(), 9, "%08u", static_cast<unsigned>(i) % 100000000u);
         name[8] = 'n';
         making.declare(name, MOEQ_DTYPE_UINT8, {0});
     }

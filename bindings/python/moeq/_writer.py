@@ -87,9 +87,7 @@ class Writer:
 
     def close(self) -> None:
         """Abandons what is not committed: no trace stays. Fine at any time and twice."""
-        handle, self._handle = self._handle, None
-        if handle is not None:
-            ffi.release(handle)
+        self._handle = None  # a put that is running in another thread keeps what it needs
 
     def __enter__(self) -> Writer:
         return self

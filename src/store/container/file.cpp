@@ -61,6 +61,34 @@ moeq_status refuse_kind(Report& report, const char* name, const char* found, con
 
 // ---- File
 
+namespace {
+
+// Network file systems may be interrupted.
+int look_at(int descriptor, struct stat* out)
+{
+    for (;;) {
+        const int looked = ::fstat(descriptor, out);
+        if (looked == 0 || errno != EINTR)
+            return looked;
+    }
+}
+
+int64_t modified_ns_of(const struct stat& status)
+{
+    return static_cast<int64_t>(status.st_mtim.tv_sec) * 1'000'000'000 + status.st_mtim.tv_nsec;
+}
+
+} // namespace
+
+moeq_status File::is_as_opened(bool* out, Report& report) const
+{
+    struct stat status = {};
+    if (look_at(descriptor_, &status) != 0)
+        return cannot(report, "look at", name());
+    *out = status.st_size == size_ && modified_ns_of(status) == modified_ns_;
+    return MOEQ_OK;
+}
+
 moeq_status File::open(int directory, const char* path, Report& report)
 {
     close();
@@ -73,11 +101,7 @@ moeq_status File::open(int directory, const char* path, Report& report)
         return errno == ENXIO ? refuse_kind(report, path, "a socket or a device", "a regular file")
                               : cannot(report, "open", path);
     struct stat status = {};
-    int looked = -1;
-    do {
-        looked = ::fstat(descriptor_, &status); // network file systems may be interrupted
-    } while (looked != 0 && errno == EINTR);
-    if (looked != 0) {
+    if (look_at(descriptor_, &status) != 0) {
         const moeq_status failed = cannot(report, "look at", path);
         close();
         return failed;
@@ -87,7 +111,7 @@ moeq_status File::open(int directory, const char* path, Report& report)
         return refuse_kind(report, path, kind_of(status.st_mode), "a regular file");
     }
     size_ = status.st_size;
-    modified_ns_ = static_cast<int64_t>(status.st_mtim.tv_sec) * 1'000'000'000 + status.st_mtim.tv_nsec;
+    modified_ns_ = modified_ns_of(status);
     return MOEQ_OK;
 }
 

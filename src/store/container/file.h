@@ -23,6 +23,8 @@ public:
     [[nodiscard]] moeq_status read(int64_t offset, void* out, int64_t bytes, Report& report) const;
     // Read-only mapping of the whole file, kept until close.
     [[nodiscard]] moeq_status map(Report& report);
+    // Whether its size and the time of its last change are still those at open.
+    [[nodiscard]] moeq_status is_as_opened(bool* out, Report& report) const;
     void close();
 
     int64_t size() const { return size_; }                                 // at open

@@ -97,6 +97,16 @@ moeq_status rename_new(int parent, const char* from, const char* to, Report& rep
     return status;
 }
 
+moeq_status sync_file(int parent, const char* path, Report& report)
+{
+    const int file = uninterrupted([&] { return openat(parent, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); });
+    if (file < 0)
+        return refuse("open", path, errno, report);
+    const moeq_status status = sync_folder(file, path, report);
+    close(file);
+    return status;
+}
+
 moeq_status sync_folder(int folder, const char* path, Report& report)
 {
     // Some file systems cannot do this for directories, and say EINVAL.

@@ -16,6 +16,8 @@ namespace moeq {
 [[nodiscard]] moeq_status remove_file(int parent, const char* path, Report& report);
 // DUPLICATE where `to` is there.
 [[nodiscard]] moeq_status rename_new(int parent, const char* from, const char* to, Report& report);
+// A file that is there, and that somebody may have written without syncing it.
+[[nodiscard]] moeq_status sync_file(int parent, const char* path, Report& report);
 [[nodiscard]] moeq_status sync_folder(int folder, const char* path, Report& report);
 
 // The names in an open directory, without "." and "..", sorted by their bytes.

@@ -110,8 +110,12 @@ moeq_status check_units(const Conversion& c, Array<UnitFacts>& facts, Report& re
     for (int64_t u = 0; u < facts.size(); ++u) {
         char name[Plan::kFileNameLimit];
         int64_t stale = -1;
-        if (!facts[u].whole)
+        if (!facts[u].whole) {
             MOEQ_TRY(check_unit(c, u, &facts[u], &stale, report));
+            // Whoever wrote it may not have waited for the disk.
+            if (facts[u].whole && c.durable)
+                MOEQ_TRY(sync_file(c.folder, c.plan.file_name(u, name), report));
+        }
         if (stale >= 0)
             return (report.fail(MOEQ_ERROR_MISMATCH, 2, "source") << "got ")
                        .quoted(c.checkpoint.is_directory() ? c.checkpoint.file(stale).file.name() : "the file")
@@ -130,11 +134,13 @@ moeq_status remove_own_files(const Conversion& c, Report& report)
     MOEQ_TRY(names.read(c.folder, report));
     for (int64_t i = 0; i < names.size(); ++i) {
         const char* name = names[i];
-        const bool record = std::strncmp(name, "unit-", 5) == 0;
         const bool temporary = name[0] == '.' && std::strstr(name, ".moeq-tmp-") != nullptr;
-        if (record || temporary)
+        if (temporary)
             MOEQ_TRY(remove_file(c.folder, name, report));
     }
+    char record[kRecordNameLimit];
+    for (int64_t u = 0; u < c.plan.units.size(); ++u)
+        MOEQ_TRY(remove_file(c.folder, record_name(u, record), report));
     return remove_file(c.folder, kPlanFile, report);
 }
 

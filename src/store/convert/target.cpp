@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "core/text.h"
 #include "store/container/atomic_file.h"
 #include "store/container/folder.h"
 #include "store/convert/record.h"
@@ -87,6 +88,56 @@ moeq_status ConvertTarget::check_plan(const Plan& plan, bool durable, Report& re
     if (found)
         return document.root().find("plan").equals(plan.hash_text) ? MOEQ_OK
                                                                    : refuse_plan(document.root(), plan, report);
+    bool sealed = false;
+    bool begun = false;
+    MOEQ_TRY(check_strangers(plan, &sealed, &begun, report));
+    if (sealed)
+        return MOEQ_OK;
+    if (begun) // by another process, since the look above
+        return compare_plan(plan, report);
+    return claim(plan, durable, report);
+}
+
+// A directory without a plan: an empty one may be used; one that only lacks its name may be finished; all else is somebody's.
+moeq_status ConvertTarget::check_strangers(const Plan& plan, bool* sealed, bool* begun, Report& report)
+{
+    FolderNames names(allocator_);
+    MOEQ_TRY(names.read(folder(), report));
+    bool strangers = false;
+    for (int64_t i = 0; i < names.size(); ++i) {
+        *begun = *begun || std::strcmp(names[i], kPlanFile) == 0;
+        strangers = strangers || std::strstr(names[i], ".moeq-tmp-") == nullptr;
+    }
+    if (*begun || !strangers)
+        return MOEQ_OK;
+    Array<char> text(allocator_);
+    JsonDocument document(allocator_);
+    bool reported = false;
+    MOEQ_TRY(read_own_json(allocator_, folder(), kReportFile, &text, &document, &reported, report));
+    *sealed = reported && document.root().find("plan").equals(plan.hash_text);
+    if (*sealed)
+        return MOEQ_OK;
+    return (report.fail(reported ? MOEQ_ERROR_MISMATCH : MOEQ_ERROR_DUPLICATE, kTargetArgument, "target") << "got ")
+               .quoted(partial_.data())
+           << (reported ? " of a conversion that was made otherwise; " : ", which is no conversion in the making; ")
+           << "want an empty directory, or none; remove it or choose another target";
+}
+
+moeq_status ConvertTarget::compare_plan(const Plan& plan, Report& report)
+{
+    Array<char> text(allocator_);
+    JsonDocument document(allocator_);
+    bool found = false;
+    MOEQ_TRY(read_own_json(allocator_, folder(), kPlanFile, &text, &document, &found, report));
+    if (!found)
+        return report.fail(MOEQ_ERROR_STATE, kTargetArgument, "target")
+               << "got a conversion that another process is finishing; want it finished, or removed";
+    return document.root().find("plan").equals(plan.hash_text) ? MOEQ_OK : refuse_plan(document.root(), plan, report);
+}
+
+// Writes the plan; of processes that begin at the same time one does, and the others compare.
+moeq_status ConvertTarget::claim(const Plan& plan, bool durable, Report& report)
+{
     Array<char> out(allocator_);
     JsonWriter json(out);
     json.begin_object();
@@ -95,7 +146,19 @@ moeq_status ConvertTarget::check_plan(const Plan& plan, bool durable, Report& re
     json.end_object();
     if (!json.ok())
         return report.out_of_memory(static_cast<uint64_t>(out.size()));
-    return write_file(allocator_, folder(), kPlanFile, out.data(), out.size(), durable, report);
+    char own[128];
+    Text(own, sizeof own).add(".").add(kPlanFile).add(".moeq-tmp-").add(plan.hash_text);
+    MOEQ_TRY(write_file(allocator_, folder(), own, out.data(), out.size(), durable, report));
+    moeq_error error{};
+    Report inner(report.function(), &error);
+    if (rename_new(folder(), own, kPlanFile, inner) == MOEQ_OK)
+        return MOEQ_OK;
+    bool there = false;
+    MOEQ_TRY(look_for(folder(), kPlanFile, &there, report));
+    if (!there)
+        return report.take_over(error);
+    MOEQ_TRY(remove_file(folder(), own, report));
+    return compare_plan(plan, report);
 }
 
 moeq_status ConvertTarget::refuse_plan(const JsonValue& other, const Plan& plan, Report& report)

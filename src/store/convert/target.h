@@ -12,7 +12,7 @@ class ConvertTarget {
 public:
     explicit ConvertTarget(Allocator& allocator) : allocator_(allocator), path_(allocator), partial_(allocator) {}
 
-    // DUPLICATE where TARGET is there; MISMATCH where TARGET.partial is another plan's.
+    // DUPLICATE where TARGET is there, or TARGET.partial is no conversion in the making; MISMATCH where TARGET.partial is another plan's.
     [[nodiscard]] moeq_status open(const char* path, const Plan& plan, bool durable, Report& report);
     // TARGET.partial becomes TARGET.
     [[nodiscard]] moeq_status publish(bool durable, Report& report);
@@ -22,6 +22,9 @@ public:
 private:
     [[nodiscard]] moeq_status set_paths(const char* path, Report& report);
     [[nodiscard]] moeq_status check_plan(const Plan& plan, bool durable, Report& report);
+    [[nodiscard]] moeq_status check_strangers(const Plan& plan, bool* sealed, bool* begun, Report& report);
+    [[nodiscard]] moeq_status compare_plan(const Plan& plan, Report& report);
+    [[nodiscard]] moeq_status claim(const Plan& plan, bool durable, Report& report);
     [[nodiscard]] moeq_status refuse_plan(const JsonValue& other, const Plan& plan, Report& report);
 
     Allocator& allocator_;

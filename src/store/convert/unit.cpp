@@ -111,7 +111,6 @@ moeq_status write_unit(const Conversion& c, int64_t index, UnitFacts* out, Repor
         MOEQ_TRY(writer.create(c.folder, c.plan.file_name(index, name), *c.plan.dialect,
                                metadata.empty() ? nullptr : metadata.data(), c.durable, report));
         MOEQ_TRY(declare_all(c, unit, writer, report));
-        MOEQ_TRY(writer.start(report));
         MOEQ_TRY(writer.start(report)); // puts run side by side
         MOEQ_TRY(pass_through({c, &writer, digests}, unit, report));
         MOEQ_TRY(c.progress.add(MOEQ_STAGE_WRITE, name, 0, report));
@@ -120,6 +119,14 @@ moeq_status write_unit(const Conversion& c, int64_t index, UnitFacts* out, Repor
         record.digest = writer.digest();
     }
     record.source = digest_of_all(digests.data(), digests.size());
+    for (const SourceStamp& stamp : record.stamps) {
+        bool same = false;
+        MOEQ_TRY(c.checkpoint.file(stamp.file).file.is_as_opened(&same, report));
+        if (!same)
+            return (report.fail(MOEQ_ERROR_MISMATCH, 2, "source") << "got ")
+                       .quoted(c.checkpoint.is_directory() ? c.checkpoint.file(stamp.file).file.name() : "the file")
+                   << ", which changed while it was read; want a source that stays as it is; do the unit again";
+    }
     MOEQ_TRY(write_record(c.allocator, c.folder, c.plan, c.checkpoint, index, record, c.durable, report));
     *out = {true, record.bytes, record.digest};
     return MOEQ_OK;

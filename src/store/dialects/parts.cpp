@@ -208,7 +208,8 @@ moeq_status check_component(const Checkpoint& checkpoint, int64_t tensor, const 
     TensorView want;
     if (!component_layout(geometry, component, &want))
         return report.internal("a component that the format does not have");
-    const bool widened = want.dtype == MOEQ_DTYPE_FP32 &&
+    // What nested statistics are made of is read as it is.
+    const bool widened = component == MOEQ_COMPONENT_SCALE && want.dtype == MOEQ_DTYPE_FP32 &&
                          (float_type(entry.dtype) >= 0 || (exponents && entry.dtype == MOEQ_DTYPE_FP8_E8M0));
     if (entry.dtype != want.dtype && !widened)
         return refuse_tensor(checkpoint, tensor, MOEQ_ERROR_FORMAT, "F15", report)

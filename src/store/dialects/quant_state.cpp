@@ -142,6 +142,9 @@ private:
         if (block != kNestedBlock || !root.find("nested_dtype").equals("float32"))
             return refuse_tensor(checkpoint_, tensor_, MOEQ_ERROR_UNSUPPORTED, "", report_)
                    << "got nested_blocksize " << block << "; want " << kNestedBlock << " and nested_dtype float32";
+        constexpr double kLargest = 3.4028234663852886e38; // of fp32
+        if (!(offset >= -kLargest && offset <= kLargest))
+            return refuse() << "got a nested_offset that fp32 does not hold; want a finite one";
         out_->offset = static_cast<float>(offset); // as their loader does: one rounding
         return MOEQ_OK;
     }

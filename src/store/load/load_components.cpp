@@ -70,16 +70,9 @@ private:
     // One weight of the file as it is: also the only way to keep what experts share.
     bool is_whole() const
     {
-        const Weight& first = source_.piece(0);
-        return source_.stack().piece_count == 1 && source_.count() == count_of(first) &&
-               (first.spec.nested != 0) == g_.nested();
-    }
-    static int64_t count_of(const Weight& weight)
-    {
-        int64_t count = 1;
-        for (int32_t i = 0; i < weight.ndim; ++i)
-            count *= weight.shape[i];
-        return count;
+        const int64_t* shape = source_.stack().shape;
+        return source_.stack().piece_count == 1 && g_.experts == shape[0] && g_.rows == shape[1] &&
+               g_.columns == shape[2] && (source_.piece(0).spec.nested != 0) == g_.nested();
     }
 
     moeq_status append(const Step& step)

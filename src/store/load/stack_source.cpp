@@ -13,7 +13,7 @@ constexpr int64_t kDecodeBytes = 1 << 18; // of codes and statistics that are de
 // Of one decoded row of any type.
 int64_t row_bytes(const Geometry& geometry) { return ceil_divide(geometry.columns * 4, 64) * 64; }
 
-bool is_output_axis(const Stack& stack, int32_t axis) { return (axis == 1) == (stack.scale_axis == -1); }
+bool is_output_axis(const Stack& stack, int32_t axis) { return (axis == 1) == (stack.cut_axis == -1); }
 
 // What rank `tp_rank` of `tp_size` has of an axis of a stack.
 AxisCut cut_axis(const Stack& stack, const StackCut& cut, int32_t axis)
@@ -25,8 +25,8 @@ AxisCut cut_axis(const Stack& stack, const StackCut& cut, int32_t axis)
         out.ranges[out.count++] = {0, 0, extent};
         return out;
     }
-    const bool halves =
-        is_output_axis(stack, axis) && (stack.layout == MOEQ_LAYOUT_GATE_UP || stack.layout == MOEQ_LAYOUT_UP_GATE);
+    const bool halves = is_output_axis(stack, axis) &&
+                        (stack.cut_layout == MOEQ_LAYOUT_GATE_UP || stack.cut_layout == MOEQ_LAYOUT_UP_GATE);
     const int64_t whole = halves ? extent / 2 : extent;
     const int64_t part = whole / cut.tp_size;
     out.ranges[out.count++] = {0, cut.tp_rank * part, part};
@@ -44,7 +44,7 @@ moeq_status check_tensor_parallel(const Stack& stack, const StackCut& cut, Repor
                << ", of which it is not known whether ranks have a part of its output or of its contraction axis; want "
                   "a pattern with \"cut\", or no cut";
     const int32_t axis = is_output_axis(stack, 1) == (stack.cut == Cut::kOutput) ? 1 : 2;
-    const bool pairs = stack.cut == Cut::kOutput && stack.layout != MOEQ_LAYOUT_PLAIN;
+    const bool pairs = stack.cut == Cut::kOutput && stack.cut_layout != MOEQ_LAYOUT_PLAIN;
     const int64_t unit = pairs ? 2 * int64_t{cut.tp_size} : int64_t{cut.tp_size};
     if (stack.shape[axis] % unit == 0)
         return MOEQ_OK;

@@ -271,7 +271,15 @@ moeq_status Rules::parse(const char* patterns, int32_t argument, Report& report)
     if (!text_.reserve(length + 1))
         return report.out_of_memory(static_cast<uint64_t>(length) + 1);
     text_.append_reserved(patterns, length + 1);
-    MOEQ_TRY(document_.parse(text_.data(), length, {.what = "options.patterns"}, report));
+    {
+        moeq_error error{};
+        Report inner("patterns", &error);
+        const moeq_status status = document_.parse(text_.data(), length, {.what = "options.patterns"}, inner);
+        if (status == MOEQ_ERROR_MEMORY)
+            return report.take_over(error);
+        if (status != MOEQ_OK)
+            return report.fail(MOEQ_ERROR_ARGUMENT, argument, "options.patterns") << "got " << error.message;
+    }
     const JsonValue root = document_.root();
     if (!root.is_array())
         return report.fail(MOEQ_ERROR_ARGUMENT, argument, "options.patterns")

@@ -315,6 +315,8 @@ moeq_status StackBuilder::add_stack(const Group& group, const Span& members, int
 // The spec of a stack with quantized pieces, and the first piece that is quantized in another way, or not at all.
 void StackBuilder::set_spec(const Group* group, Stack* stack, bool joined) const
 {
+    stack->cut_layout = stack->layout;
+    stack->cut_axis = stack->scale_axis;
     const Weight* model = nullptr;
     for (int64_t i = 0; i < stack->piece_count && model == nullptr; ++i) {
         const Weight& weight = out_.weights[out_.pieces[stack->first_piece + i]];
@@ -342,9 +344,13 @@ void StackBuilder::set_spec(const Group* group, Stack* stack, bool joined) const
         const bool tiles = !packed && wanted.granularity == MOEQ_GRANULARITY_BLOCK;
         const int64_t half = (stack->scale_axis == -2 ? stack->shape[2] : stack->shape[1]) / 2;
         const int64_t tile = stack->scale_axis == -2 ? wanted.block_columns : wanted.block_rows;
-        const bool fits = stack->spec.scale_axis == stack->scale_axis &&
-                          (joined || !tiles || half % tile == 0 || stack->layout == MOEQ_LAYOUT_PLAIN);
+        const bool border = stack->layout == MOEQ_LAYOUT_GATE_UP || stack->layout == MOEQ_LAYOUT_UP_GATE;
+        const bool fits =
+            stack->spec.scale_axis == stack->scale_axis && (joined || !tiles || half % tile == 0 || !border);
         stack->spec.layout = fits ? stack->layout : MOEQ_LAYOUT_PLAIN;
+    } else {
+        stack->cut_layout = stack->spec.layout;
+        stack->cut_axis = stack->spec.scale_axis;
     }
     stack->layout = stack->spec.layout;
     stack->scale_axis = stack->spec.scale_axis;

@@ -278,6 +278,13 @@ private:
         return other < 0 ? MOEQ_OK : compare_scales(stack, weights_.stacks[other]);
     }
 
+    // Pieces of one stack may be of several kinds.
+    static bool has_one_scale(const Weight& weight)
+    {
+        return weight.ndim == 2 && weight.quantized && weight.spec.nested == 0 &&
+               weight.spec.granularity == MOEQ_GRANULARITY_EXPERT;
+    }
+
     moeq_status compare_scales(const Stack& gate, const Stack& up)
     {
         int64_t first = -1;
@@ -285,7 +292,7 @@ private:
         for (int64_t i = 0, j = 0; i < gate.piece_count && j < up.piece_count;) {
             const Weight& a = weights_.weights[weights_.pieces[gate.first_piece + i]];
             const Weight& b = weights_.weights[weights_.pieces[up.first_piece + j]];
-            if (a.expert != b.expert || a.ndim != 2 || b.ndim != 2 || !a.quantized || !b.quantized) {
+            if (a.expert != b.expert || !has_one_scale(a) || !has_one_scale(b)) {
                 a.expert <= b.expert ? ++i : ++j;
                 continue;
             }

@@ -47,6 +47,8 @@ struct Stack {
     int32_t dtype;
     int32_t layout;
     int32_t scale_axis;
+    int32_t cut_layout; // how the weight itself lies, whatever its statistics can tell: what tensor parallelism cuts by
+    int32_t cut_axis;
     bool quantized;
     bool fused;
     bool expert;    // false: a lone weight that is quantized and belongs to no experts

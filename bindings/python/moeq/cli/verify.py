@@ -55,13 +55,34 @@ def verify(
     return Status.PROBLEMS if found["problems"] else Status.OK
 
 
+# What the library's kinds of problems mean.
+KINDS = {
+    "bad_scale": "a scale that is NaN, Inf, or negative where it may not be",
+    "nonfinite_weight": "NaN or Inf among dense expert weights",
+    "missing_expert": "an expert is missing",
+    "dense_expert": "an expert that is not quantized among quantized ones",
+    "dense_experts": "expert weights that are not quantized in a quantized checkpoint",
+    "mixed_formats": "experts of one weight in several formats",
+    "padding": "a last half byte that is not the code of zero",
+    "gate_up_scales_differ": "gate and up of an expert have scales of their own",
+    "digest": "other bytes than were written",
+    "unreadable": "cannot be read",
+    "report_entry": "an entry of moeq_report.json that is no digest of a file",
+}
+
+
+def is_place(value: Any) -> bool:
+    return isinstance(value, int) and value >= 0
+
+
 def describe(problem: Any) -> str:
     """A problem as one line, whatever fields it has."""
     if not isinstance(problem, dict):
         return str(problem)
-    place = [f"{word} {problem[word]}" for word in ("expert", "row", "column") if (problem.get(word) or -1) >= 0]
+    place = [f"{word} {problem[word]}" for word in ("expert", "row", "column") if is_place(problem.get(word))]
     name = str(problem.get("name") or problem.get("stack") or problem.get("tensor") or problem.get("file") or "")
     text = str(problem.get("problem") or problem.get("message") or problem.get("text") or "")
+    text = text or KINDS.get(str(problem.get("kind")), str(problem.get("kind") or ""))
     kind = str(problem.get("class") or "")
     head = ", ".join(filter(None, [name, *place]))
     return (f"{head}: {text}" if head else text) + (f" [{kind}]" if kind else "")

@@ -1587,7 +1587,8 @@ extern "C" {
         err: *mut moeq_error,
     ) -> moeq_status;
     /** A whole stack as a handle, streamed: peak = result + buffers of at most 64 MiB, whatever order the file has. With
- MOEQ_READER_MMAP a native stack is adopted where it lies: no byte is read. INCOMPLETE names a missing expert.*/
+ MOEQ_READER_MMAP a native stack is adopted where it lies: no byte is read, so bad scales are for moeq_reader_verify
+ to find. INCOMPLETE names a missing expert.*/
     pub fn moeq_reader_load(
         reader: *const moeq_reader,
         stack: i64,
