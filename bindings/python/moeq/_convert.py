@@ -46,9 +46,11 @@ class _Options:
         begin, end = 0, 0
         if units is not None:
             try:
+                if isinstance(units, range) and units.step != 1:
+                    raise ValueError
                 begin, end = (units.start, units.stop) if isinstance(units, range) else map(operator.index, units)
             except (TypeError, ValueError):
-                raise ArgumentError(f"moeq.convert: units: got {units!r}; wanted (begin, end) or a range") from None
+                raise ArgumentError(f"moeq.convert: units: got {units!r}; wanted (begin, end) or a range with step 1") from None
             if not 0 <= begin <= end:
                 raise ArgumentError(f"moeq.convert: units: got [{begin}, {end}); wanted 0 <= begin <= end")
         self.pointer.steps = (FINISH if finish else 0) | (UNITS if units is None or begin < end else 0)

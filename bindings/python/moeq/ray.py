@@ -10,6 +10,8 @@ import os
 from typing import Any
 
 from . import _convert
+from ._context import Context
+from ._errors import ArgumentError
 from ._progress import ProgressFunction
 
 MAX_RETRIES = 8  # of a unit whose node or process dies; errors of the conversion itself are not tried again
@@ -18,7 +20,9 @@ POLL_SECONDS = 0.2  # how soon a callback that wants to stop is heard
 
 def run_unit(source: str, target: str, unit: int, arguments: dict[str, Any]) -> int:
     """One unit, in whatever process."""
-    _convert.convert(source, target, units=(unit, unit + 1), finish=False, **arguments)
+    settings = dict(arguments)
+    context = Context(settings.pop("threads"))  # as many as Ray was asked for
+    _convert.convert(source, target, units=(unit, unit + 1), finish=False, context=context, **settings)
     return unit
 
 
@@ -56,10 +60,10 @@ def convert(
     try:
         chosen = plan["units"] if units is None else [plan["units"][unit] for unit in range(*bounds(units))]
         task = ray.remote(max_retries=MAX_RETRIES, num_cpus=cpus)(run_unit)
-        arguments["durable"] = durable
+        of_task = arguments | {"durable": durable, "threads": max(1, int(cpus))}
         waiting = {
             task.options(memory=unit["peak"], name=f"moeq unit {unit['unit']}").remote(
-                source, target, unit["unit"], arguments
+                source, target, unit["unit"], of_task
             ): unit
             for unit in chosen
         }
@@ -68,11 +72,12 @@ def convert(
         if own:
             ray.shutdown()
     if finish:
-        del arguments["durable"]
         _convert.convert(source, target, units=(0, 0), finish=True, durable=durable, **arguments)
 
 
 def bounds(units: tuple[int, int] | range) -> tuple[int, int]:
+    if isinstance(units, range) and units.step != 1:
+        raise ArgumentError(f"moeq.convert: units: got {units!r}; wanted a range with step 1")
     begin, end = (units.start, units.stop) if isinstance(units, range) else units
     return begin, end
 

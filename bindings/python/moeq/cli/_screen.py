@@ -19,10 +19,17 @@ UNATTENDED_WIDTH = 200  # characters; output that goes into a file or a pipe is 
 UNITS = (("B", 1), ("kB", 10**3), ("MB", 10**6), ("GB", 10**9), ("TB", 10**12))
 
 
+class Screen(Console):
+    """A console that lets the caller see that nobody reads any more."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def console(*, remarks: bool = False) -> Console:
     """Standard output, or standard error for remarks; plain text where it is no terminal."""
     stream = sys.stderr if remarks else sys.stdout
-    made = Console(file=stream, highlight=False, markup=False, emoji=False)
+    made = Screen(file=stream, highlight=False, markup=False, emoji=False)
     if not made.is_terminal:
         made.width = UNATTENDED_WIDTH
     return made

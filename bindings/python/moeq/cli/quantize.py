@@ -11,7 +11,7 @@ from .. import _convert
 from .._context import default_context
 from .._reader import StackInfo
 from .._spec import Spec
-from ._exit import CommandError
+from ._exit import CommandError, Status
 from ._job import Clock, memory_now, peak_memory, run
 from ._options import (
     Dialect,
@@ -86,8 +86,6 @@ def quantize(
     job.finish = units is None if finish is None else finish
     if engine not in ("local", "ray"):
         raise CommandError(f"--engine: got {engine!r}; wanted local or ray")
-    if engine == "ray":
-        job.units = None
     with open_reader(source, patterns=patterns) as reader:
         stacks = reader.stacks
     job.go(stacks, engine=engine, address=address, shown=not (quiet or no_progress), quiet=quiet or json)
@@ -134,7 +132,14 @@ class Job:
         chosen = plan["units"] if self.units is None else plan["units"][slice(*self.units)]
         if not chosen:
             raise CommandError(f"--units: the plan has {len(plan['units'])} units", "moeq plan lists them")
-        going_on = self._partial.exists()
+        wanted = self.spec is not None or any(spec for _, spec in self.rules or ())
+        if wanted and not plan["totals"]["weights_quantized"] and not any(stack.quantized for stack in stacks):
+            raise CommandError(
+                f"{self.source}: nothing in it would be quantized",
+                "moeq plan says why; a model type that moeq does not know needs --patterns, a single file its folder",
+                Status.INPUT,
+            )
+        going_on = self._partial.is_dir()
         if going_on and not quiet:
             remark(f"going on with {self._partial}: units that are finished are checked and kept")
         clock, before = Clock(), memory_now()
@@ -142,8 +147,14 @@ class Job:
         if engine == "ray":
             from .. import ray
 
-            run(lambda tell: ray.convert(self.source, self.target, address=address, progress=tell, durable=self.durable,
-                                         **self.arguments), shown=shown, resume=resume)  # fmt: skip
+            run(
+                lambda tell: ray.convert(
+                    self.source, self.target, address=address, units=self.units, finish=self.finish, progress=tell,
+                    durable=self.durable, **self.arguments
+                ),
+                shown=shown,
+                resume=resume,
+            )  # fmt: skip
         else:
             run(
                 lambda tell: _convert.convert(
