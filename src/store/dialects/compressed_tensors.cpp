@@ -1,6 +1,9 @@
 // compressed-tensors: 2-D weights "X.weight" int8 or fp8_e4m3, with "X.weight_scale", which codes are multiplied by: [rows, 1] for a
 // scale per row (channel), [1] for one scale (tensor), one for each tile (block). What kind it is stands in config.json
 // (config_groups). Experts are always 2-D weights of their own: nobody reads fused ones.
+#include <algorithm>
+
+#include "store/container/name_order.h"
 #include "store/dialects/parts.h"
 
 namespace moeq {
@@ -236,25 +239,37 @@ bool read_scheme(const JsonValue& group, const JsonValue& checkpoint_format, Sch
             get_integer_in(tile.next().value(), 1, 1 << 20, &out->block_columns));
 }
 
-bool names_module(const JsonValue& targets, const char* name, int64_t length)
+// A name among the targets of a group.
+struct Target {
+    NameView name;
+    int64_t group;
+};
+
+bool is_before(const Target& a, const Target& b)
 {
-    for (JsonMember target = targets.first(); !target.done(); target = target.next())
-        if (target.value().length() == length &&
-            std::memcmp(target.value().text(), name, static_cast<uint64_t>(length)) == 0)
-            return true;
-    return false;
+    const int32_t order = compare_names(a.name, b.name);
+    return order != 0 ? order < 0 : a.group < b.group;
 }
+
+// What config.json says of a group.
+struct Group {
+    Scheme scheme;
+    bool known;
+};
+
+constexpr int64_t kMostGroups = 256; // each weight is compared with each
 
 class Recogniser {
 public:
-    Recogniser(const Checkpoint& checkpoint, Weights* out, Report& report)
+    Recogniser(Allocator& allocator, const Checkpoint& checkpoint, Weights* out, Report& report)
         : checkpoint_(checkpoint), out_(out), report_(report), config_(quantization_config(checkpoint)),
-          logical_(model_dtype(checkpoint))
+          logical_(model_dtype(checkpoint)), groups_(allocator), targets_(allocator)
     {
     }
 
     moeq_status run()
     {
+        MOEQ_TRY(read_groups());
         for (int64_t i = 0; i < checkpoint_.tensor_count(); ++i)
             if (ends_with(checkpoint_.tensor(i).entry, ".weight_scale"))
                 MOEQ_TRY(add(i));
@@ -262,6 +277,43 @@ public:
     }
 
 private:
+    moeq_status read_groups()
+    {
+        const JsonValue groups = config_.find("config_groups");
+        const int64_t count = groups.is_object() ? groups.size() : 0;
+        if (count > kMostGroups)
+            return report_.fail(MOEQ_ERROR_UNSUPPORTED)
+                   << "got " << count << " config_groups in config.json; want " << kMostGroups << " at most";
+        if (!groups_.reserve(count))
+            return report_.out_of_memory(static_cast<uint64_t>(count) * sizeof(Group));
+        for (JsonMember member = groups.first(); count != 0 && !member.done(); member = member.next()) {
+            Group group{};
+            group.known = read_scheme(member.value(), config_.find("format"), &group.scheme);
+            MOEQ_TRY(add_targets(member.value().find("targets")));
+            groups_.append_reserved(&group, 1);
+        }
+        std::sort(targets_.begin(), targets_.end(), is_before);
+        return MOEQ_OK;
+    }
+
+    moeq_status add_targets(const JsonValue& targets)
+    {
+        if (!targets.is_array())
+            return MOEQ_OK;
+        if (!targets_.reserve(targets_.size() + targets.size()))
+            return report_.out_of_memory(static_cast<uint64_t>(targets.size()) * sizeof(Target));
+        for (JsonMember member = targets.first(); !member.done(); member = member.next()) {
+            const Target target{{member.value().text(), member.value().length()}, groups_.size()};
+            targets_.append_reserved(&target, 1);
+        }
+        return MOEQ_OK;
+    }
+
+    bool names_module(int64_t group, const NameView& name) const
+    {
+        return std::binary_search(targets_.begin(), targets_.end(), Target{name, group}, is_before);
+    }
+
     // The geometry of codes under a scheme, and whether the scales have the size that it asks for.
     moeq_status try_scheme(int64_t codes, int64_t scale, const Scheme& scheme, Geometry* out, Report& report)
     {
@@ -301,11 +353,10 @@ private:
         Scheme unfit;
         Geometry geometry;
         for (const bool by_name : {true, false}) {
-            for (JsonMember member = config_.find("config_groups").first(); !member.done(); member = member.next()) {
-                Scheme scheme;
-                if (names_module(member.value().find("targets"), entry.name, module) != by_name ||
-                    !read_scheme(member.value(), config_.find("format"), &scheme) ||
-                    find_format(scheme.format)->code_dtype != weight.dtype || (fitting != 0 && scheme == chosen))
+            for (int64_t g = 0; g < groups_.size(); ++g) {
+                const Scheme& scheme = groups_[g].scheme;
+                if (!groups_[g].known || find_format(scheme.format)->code_dtype != weight.dtype ||
+                    (fitting != 0 && scheme == chosen) || names_module(g, {entry.name, module}) != by_name)
                     continue;
                 ++tried;
                 Report quiet("", nullptr);
@@ -360,11 +411,13 @@ private:
     Report& report_;
     JsonValue config_;
     int32_t logical_;
+    Array<Group> groups_;
+    Array<Target> targets_; // of all groups, sorted
 };
 
-moeq_status recognise(Allocator&, const Checkpoint& checkpoint, Weights* out, Report& report)
+moeq_status recognise(Allocator& allocator, const Checkpoint& checkpoint, Weights* out, Report& report)
 {
-    return Recogniser(checkpoint, out, report).run();
+    return Recogniser(allocator, checkpoint, out, report).run();
 }
 
 } // namespace
