@@ -541,10 +541,10 @@ MOEQ_API moeq_status moeq_scale_from_amax(const moeq_context *context, const str
 
 /* ---- 10. Reading checkpoints ------------------------------------------------------------------------------ */
 
-/* A checkpoint is one .safetensors file, or a directory of them with model.safetensors.index.json and config.json.
- * Only headers are read when it is opened. Hostile bytes give FORMAT, TRUNCATED, UNSUPPORTED, VERSION or LIMIT with
- * their class (docs/errors.md), in bounded time and memory; nothing is ever loaded in part. docs/store.md says what is
- * understood. */
+/* A checkpoint is one .safetensors file, or a directory of them with model.safetensors.index.json; config.json beside
+ * either. Only headers are read when it is opened. Hostile bytes give FORMAT, TRUNCATED, UNSUPPORTED, VERSION or LIMIT
+ * with their class (docs/errors.md), in bounded time and memory; nothing is ever loaded in part. docs/store.md says
+ * what is understood. */
 
 #define MOEQ_DIALECT_NATIVE 0
 #define MOEQ_DIALECT_BITSANDBYTES 1
@@ -645,7 +645,8 @@ MOEQ_API moeq_status moeq_reader_read(const moeq_reader *reader, int64_t tensor,
                                       struct DLManagedTensorVersioned *destination, moeq_error *err);
 /* A whole stack as a handle, streamed: peak = result + buffers of at most 64 MiB, whatever order the file has. With
  * MOEQ_READER_MMAP a native stack is adopted where it lies: no byte is read, so bad scales are for moeq_reader_verify
- * to find. INCOMPLETE names a missing expert. */
+ * to find. Scales that are not adopted are looked at, also where the spec quantizes the stack anew: NaN, Inf and
+ * negative ones are VALUE unless the reader is lenient. INCOMPLETE names a missing expert. */
 MOEQ_API moeq_status moeq_reader_load(const moeq_reader *reader, int64_t stack, const moeq_load_options *options,
                                       void *stream, moeq_qtensor **out, moeq_error *err);
 /* JSON: model type, dialect, files with sizes and their __metadata__. */

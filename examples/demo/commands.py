@@ -16,8 +16,8 @@ def moeq(*arguments: str, allowed: tuple[int, ...] = (0,)) -> str:
     """What `moeq ARGUMENTS` prints; the command is shown on standard error before it runs."""
     print("$ moeq " + " ".join(shlex.quote(a) for a in arguments if a != "--json"), file=sys.stderr, flush=True)
     path = os.pathsep.join(filter(None, sys.path))
-    child = subprocess.run([sys.executable, "-m", "moeq", *arguments], text=True, stdout=subprocess.PIPE,
-                           stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path})
+    child = subprocess.run([sys.executable, "-m", "moeq", *arguments], text=True, capture_output=True,
+                           env={**os.environ, "PYTHONPATH": path})
     if child.returncode not in allowed:
         reason = (child.stderr.strip() or child.stdout.strip() or f"status {child.returncode}").splitlines()[-1]
         raise DemoError(reason.removeprefix("moeq: "), f"moeq {arguments[0]} ended with status {child.returncode}")

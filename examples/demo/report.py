@@ -109,8 +109,9 @@ def _memory_bars(axes, names: list, colours: list, formats: list) -> None:
     """Two bars a format: bytes that went through moeq, and below it what the whole process grew by."""
     counted = [f["context_peak_bytes"] / MIB for f in formats]
     grown = [f["process_growth_bytes"] / MIB for f in formats]
-    _bars(axes, "Peak while quantizing, MiB", names, counted, colours, [f"{v:.2f} in moeq" for v in counted], -0.19, 0.34)
-    _bars(axes, "Peak while quantizing, MiB", names, grown, colours, [f"{v:.2f} whole process" for v in grown], 0.19, 0.34)
+    for values, whose, offset in ((counted, "in moeq", -0.19), (grown, "whole process", 0.19)):
+        labels = [f"{value:.2f} {whose}" for value in values]
+        _bars(axes, "Peak while quantizing, MiB", names, values, colours, labels, offset, 0.34)
     for bar in axes.containers[1]:
         bar.set_alpha(0.45)
     axes.set_xlim(0, max(*counted, *grown) * 2.1)

@@ -98,7 +98,7 @@ private:
     {
         if constexpr (Source::kKernel != kNoKernel) {
             if (stride == 1) {
-                kernels_.amax_columns[Source::kKernel](first, width, out);
+                kernels_.amax_columns[Source::kKernel](first, {1, width, 0, 0}, out);
                 return;
             }
         }

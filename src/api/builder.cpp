@@ -227,8 +227,8 @@ extern "C" moeq_status moeq_builder_finish(moeq_builder* builder, void* stream, 
         EncodedWeight weight = assembly.weight;
         if (weight.geometry.spec.logical_dtype == MOEQ_DTYPE_DEFAULT)
             weight.geometry.spec.logical_dtype = assembly.dtype == 0 ? MOEQ_DTYPE_BF16 : assembly.dtype;
+        MOEQ_TRY(assembly.close(report));
         MOEQ_TRY(qtensor_create(weight, builder->storage, false, out, report));
-        assembly.close();
         builder->storage = nullptr; // its share is the handle's now
         builder_free(builder);
         return MOEQ_OK;

@@ -61,7 +61,7 @@ moeq_status open_source(const char* source, const char* target, const moeq_conve
     MOEQ_TRY(check_not_null(target, 3, "target", report));
     MOEQ_TRY(read_options(options, out, report));
     MOEQ_TRY(out->checkpoint.open(source, kHeaderLimit, false, report));
-    MOEQ_TRY(out->weights.recognise(out->checkpoint, out->request.patterns, report));
+    MOEQ_TRY(out->weights.recognise(out->checkpoint, out->request.patterns, report, 4));
     return out->plan.make(out->checkpoint, out->weights, out->request, report);
 }
 
@@ -96,11 +96,8 @@ public:
     moeq_status run()
     {
         const int64_t units = c_.plan.units.size();
-        if (!facts_.reserve(units))
+        if (!facts_.resize(units, UnitFacts{}))
             return report_.out_of_memory(static_cast<uint64_t>(units) * sizeof(UnitFacts));
-        const UnitFacts unknown{};
-        for (int64_t u = 0; u < units; ++u)
-            facts_.append_reserved(&unknown, 1);
         bool sealed = false;
         MOEQ_TRY(is_sealed(c_, &sealed, report_));
         if ((steps_of(options_) & MOEQ_CONVERT_UNITS) != 0 && !sealed)
@@ -120,6 +117,7 @@ private:
     moeq_status run_unit(int64_t unit)
     {
         int64_t stale = -1;
+        MOEQ_TRY(target_.check_open(report_));
         MOEQ_TRY(check_unit(c_, unit, &facts_[unit], &stale, report_));
         if (!facts_[unit].whole)
             return write_unit(c_, unit, &facts_[unit], report_);
@@ -148,8 +146,15 @@ moeq_status convert(const moeq_context& context, const Opened& opened, const cha
     Progress progress(options.progress, options.progress_user, Run::bytes_of(options, opened.plan));
     const Engine engine = engine_of(context);
     const Conversion conversion{engine,      context.allocator, opened.checkpoint, opened.weights,
-                                opened.plan, progress,          target.folder(),   durable};
-    return Run(conversion, options, target, report).run();
+                                opened.plan, progress,          target,            durable};
+    moeq_error error{};
+    Report inner(report.function(), &error);
+    const moeq_status status = Run(conversion, options, target, inner).run();
+    const bool foreseen = status == MOEQ_OK || status == MOEQ_ERROR_CANCELLED || status == MOEQ_ERROR_CALLBACK;
+    bool published = false; // by another process, whose last steps made those of this one fail
+    if (!foreseen)
+        MOEQ_TRY(target.is_published(opened.plan, &published, report));
+    return status == MOEQ_OK || published ? MOEQ_OK : report.take_over(error);
 }
 
 } // namespace

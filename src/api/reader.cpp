@@ -5,8 +5,8 @@
 
 #include "api/blob.h"
 #include "api/boundary.h"
-#include "store/model/describe.h"
-#include "store/model/verify.h"
+#include "store/dialects/describe.h"
+#include "store/load/verify.h"
 
 namespace moeq {
 

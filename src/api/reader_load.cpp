@@ -1,6 +1,4 @@
 // Data out of an open checkpoint: parts of tensors, and stacks as handles.
-#include <initializer_list>
-
 #include "api/boundary.h"
 #include "api/options.h"
 #include "api/reader.h"
@@ -153,15 +151,13 @@ moeq_status read_spec(const moeq_spec* given, const Stack& stack, moeq_spec* out
     return MOEQ_OK;
 }
 
-bool same_spec(const moeq_spec& a, const moeq_spec& b) { return std::memcmp(&a, &b, sizeof a) == 0; }
-
 // The shape that the handle will have: that of the weight itself where it is loaded whole.
 moeq_status make_load_geometry(const moeq_reader& reader, const Stack& stack, const StackCut& cut,
                                const moeq_spec& spec, Geometry* out, Report& report)
 {
     int64_t shape[3];
     MOEQ_TRY(cut_shape(stack, cut, shape, report));
-    const Weight& first = reader.weights.weights[reader.weights.pieces[stack.first_piece]];
+    const Weight& first = reader.weights.piece(stack, 0);
     const bool whole = stack.piece_count == 1 && std::memcmp(shape, stack.shape, sizeof shape) == 0 &&
                        (first.ndim != 2 || !stack.expert);
     return make_geometry(spec, 3, whole ? first.ndim : 3, whole ? first.shape : shape, 2, "stack", out, report);
@@ -187,6 +183,10 @@ moeq_status read_request(const moeq_reader& reader, int64_t index, const moeq_lo
         return (report.fail(MOEQ_ERROR_ARGUMENT, 3, "options.spec") << "got none for ").quoted(stack.name)
                << ", which is dense; want a spec to quantize it by";
     }
+    // First of all whether everything is there: what config.json says of experts that are not may be any number.
+    StackSource part(reader.files->checkpoint, reader.weights, index);
+    MOEQ_TRY(part.set_cut(request->cut, report));
+    MOEQ_TRY(part.check_complete(report));
     MOEQ_TRY(make_load_geometry(reader, stack, request->cut, spec, &request->geometry, report));
     request->has_amax = request->options.amax != nullptr;
     if (!request->has_amax)
@@ -255,7 +255,7 @@ moeq_status adopt_mapping(ReaderFiles& files, const Weight& weight, const Geomet
 // One weight of a file, whole: what a mapping can be adopted for.
 bool is_one_weight(const moeq_reader& reader, const Stack& stack, const Geometry& geometry)
 {
-    const Weight& first = reader.weights.weights[reader.weights.pieces[stack.first_piece]];
+    const Weight& first = reader.weights.piece(stack, 0);
     return stack.piece_count == 1 && geometry.experts == stack.shape[0] && geometry.rows == stack.shape[1] &&
            geometry.columns == stack.shape[2] && (first.spec.nested != 0) == geometry.nested();
 }
@@ -272,7 +272,7 @@ moeq_status fill(const moeq_reader& reader, int64_t index, const Request& reques
     MOEQ_TRY(request.encodes
                  ? load_and_encode(engine_of(context), context.allocator, reader.files->checkpoint, reader.weights,
                                    index, request.cut, request.has_amax ? &request.amax : nullptr, weight, progress,
-                                   nullptr, report)
+                                   nullptr, report, strict)
                  : load_components(engine_of(context), context.allocator, reader.files->checkpoint, reader.weights,
                                    index, request.cut, strict, weight, progress, nullptr, report));
     return progress.finish(report);
@@ -295,16 +295,13 @@ extern "C" moeq_status moeq_reader_load(const moeq_reader* reader, int64_t stack
         MOEQ_TRY(check_host_stream(stream, 4, report));
         const Stack& source = reader->weights.stacks[stack];
         ReaderFiles& files = *reader->files;
-        StackSource part(files.checkpoint, reader->weights, stack);
-        MOEQ_TRY(part.set_cut(request.cut, report));
-        MOEQ_TRY(part.check_complete(report)); // before memory is got for what is not there
         EncodedWeight weight;
         Storage* storage = nullptr;
         bool adopted = false;
         if ((reader->flags & MOEQ_READER_MMAP) != 0 && !request.encodes && source.odd_piece < 0 &&
             is_one_weight(*reader, source, request.geometry))
-            MOEQ_TRY(adopt_mapping(files, reader->weights.weights[reader->weights.pieces[source.first_piece]],
-                                   request.geometry, &weight, &storage, &adopted, report));
+            MOEQ_TRY(adopt_mapping(files, reader->weights.piece(source, 0), request.geometry, &weight, &storage,
+                                   &adopted, report));
         if (!adopted)
             MOEQ_TRY(storage_allocate(*files.context, request.geometry, &weight, &storage, report));
         moeq_status status = adopted ? MOEQ_OK : fill(*reader, stack, request, weight, report);

@@ -1,7 +1,6 @@
 // Where codes and scales live: memory of the context, or tensors of the caller's.
 #include "api/boundary.h"
 #include "api/qtensor.h"
-#include "core/checked.h"
 
 namespace moeq {
 
@@ -17,28 +16,10 @@ void Storage::release()
     owner->release();
 }
 
-namespace {
-
-constexpr int64_t kComponentAlignment = 64;
-
-int64_t padded_bytes(const TensorView& view)
-{
-    return ceil_divide(view.count * view.itemsize(), kComponentAlignment) * kComponentAlignment;
-}
-
-} // namespace
-
 moeq_status storage_allocate(const moeq_context& context, const Geometry& geometry, EncodedWeight* weight,
                              Storage** out, Report& report)
 {
-    weight->geometry = geometry;
-    int32_t ids[kComponentLimit];
-    const int32_t count = stored_components(geometry, ids);
-    int64_t bytes = 0;
-    for (int32_t i = 0; i < count; ++i) {
-        component_layout(geometry, ids[i], &weight->component(ids[i]));
-        bytes += padded_bytes(weight->component(ids[i]));
-    }
+    const int64_t bytes = weight->lay_out(geometry);
     auto* storage = create<Storage>(context.allocator, context);
     if (storage == nullptr)
         return report.out_of_memory(sizeof(Storage));
@@ -48,13 +29,7 @@ moeq_status storage_allocate(const moeq_context& context, const Geometry& geomet
         return report.out_of_memory(static_cast<uint64_t>(bytes));
     }
     storage->bytes = static_cast<uint64_t>(bytes);
-    char* next = static_cast<char*>(storage->memory);
-    for (int32_t i = 0; i < count; ++i) {
-        TensorView& view = weight->component(ids[i]);
-        view.data = next;
-        next += padded_bytes(view);
-    }
-    weight->prepare();
+    weight->place(storage->memory);
     *out = storage;
     return MOEQ_OK;
 }

@@ -48,15 +48,13 @@ moeq_status Assembly::open(const TensorView* given, Report& report)
     return MOEQ_OK;
 }
 
-void Assembly::close()
+moeq_status Assembly::close(Report& report)
 {
     if (geometry().count() == 0 && !geometry().packed() && amax.data == nullptr)
         store_zero_scales(weight);
-    if (!geometry().nested())
-        return;
-    encode_nested(weight, [&](int64_t first, int64_t count, float* absmax) {
-        std::memcpy(absmax, nested_absmax + first, static_cast<uint64_t>(count) * sizeof(float));
-    });
+    return !geometry().nested() ? MOEQ_OK
+                                : store_nested(engine.executor, engine.kernels.encode_nested, weight, nested_absmax,
+                                               report);
 }
 
 } // namespace moeq

@@ -32,8 +32,8 @@ public:
     // piece: accepted, at a place inside the weight. May run in several threads at once.
     [[nodiscard]] moeq_status write(const TensorView& piece, const Box& box, Report& report);
 
-    // Nested statistics and those of empty rows; to be called when nothing is missing.
-    void close();
+    // Nested statistics and those of empty rows; to be called when nothing is missing; again does no harm.
+    [[nodiscard]] moeq_status close(Report& report);
 
     // visit(Box) for each missing box, in order of place, until it returns false. Experts of which nothing is there follow
     // each other as one. Under the lock.

@@ -28,6 +28,7 @@ namespace moeq {
 }
 
 constexpr int64_t ceil_divide(int64_t a, int64_t b) { return a / b + (a % b != 0 ? 1 : 0); }
+constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_divide(a, b) * b; }
 constexpr int64_t round_down(int64_t a, int64_t b) { return a - a % b; }
 constexpr int64_t minimum(int64_t a, int64_t b) { return a < b ? a : b; }
 constexpr int64_t maximum(int64_t a, int64_t b) { return a > b ? a : b; }

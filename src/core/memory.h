@@ -103,12 +103,30 @@ public:
         return true;
     }
     int64_t capacity() const { return capacity_; }
+    // False: no memory.
+    [[nodiscard]] bool append(const T& value)
+    {
+        if (!reserve(size_ + 1))
+            return false;
+        data_[size_++] = value;
+        return true;
+    }
     // Values beyond the old size are not set.
     [[nodiscard]] bool resize(int64_t size)
     {
         if (!reserve(size))
             return false;
         size_ = size;
+        return true;
+    }
+    // Values beyond the old size are `value`.
+    [[nodiscard]] bool resize(int64_t size, const T& value)
+    {
+        const int64_t old = size_;
+        if (!resize(size))
+            return false;
+        for (int64_t i = old; i < size; ++i)
+            data_[i] = value;
         return true;
     }
     // Room must have been reserved.

@@ -5,7 +5,6 @@ namespace moeq {
 namespace {
 
 constexpr uint64_t kQuotedLimit = 96;
-constexpr char kHexDigits[] = "0123456789abcdef";
 
 } // namespace
 
@@ -23,6 +22,17 @@ Text& Text::add(int64_t value)
     while (count != 0)
         add(digits[--count]);
     return *this;
+}
+
+Text& Text::add_padded(int64_t value, int32_t digits)
+{
+    int64_t rest = value;
+    for (int32_t i = 1; i < digits; ++i) {
+        rest /= 10;
+        if (rest == 0)
+            add('0');
+    }
+    return add(value);
 }
 
 Text& Text::add_hex(uint64_t value)

@@ -7,6 +7,19 @@
 
 namespace moeq {
 
+constexpr char kHexDigits[] = "0123456789abcdef";
+
+// Whether text[0, length) ends with `end`.
+inline bool ends_with(const char* text, int64_t length, const char* end)
+{
+    const int64_t tail = static_cast<int64_t>(std::strlen(end));
+    return length >= tail && std::memcmp(text + length - tail, end, static_cast<uint64_t>(tail)) == 0;
+}
+inline bool ends_with(const char* text, const char* end)
+{
+    return ends_with(text, static_cast<int64_t>(std::strlen(text)), end);
+}
+
 class Text {
 public:
     Text(char* buffer, uint64_t capacity) : begin_(buffer), next_(buffer), last_(buffer + capacity - 1)
@@ -28,6 +41,8 @@ public:
     Text& add(int64_t value);
     Text& add(int32_t value) { return add(static_cast<int64_t>(value)); }
     Text& add(uint32_t value) { return add(static_cast<int64_t>(value)); }
+    // With zeros in front, where it has fewer digits; not negative.
+    Text& add_padded(int64_t value, int32_t digits);
     Text& add_hex(uint64_t value);
     // Text from outside: control characters, quotes, backslashes and non-ASCII bytes are escaped, and it is cut at 96 bytes.
     Text& add_quoted(const char* text);

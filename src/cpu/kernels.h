@@ -15,17 +15,37 @@ using AmaxRun = uint32_t (*)(const void* source, int64_t count);
 // The same of each block of `count` elements, the last of which may be shorter: their magnitudes into absmax. Returns the
 // largest of all.
 using AmaxBlocks = uint32_t (*)(const void* source, int64_t count, int64_t block, float* absmax);
-// bits[i] = max(bits[i], magnitude bits of element i).
-using AmaxColumns = void (*)(const void* source, int64_t count, uint32_t* bits);
 
-// 8-bit formats. One scale for `count` elements, or one for each.
+// Rows that lie so many bytes apart, with as many elements each: those of a weight, or the codes of some.
+struct Rectangle {
+    int64_t rows;
+    int64_t columns;
+    int64_t element_pitch;
+    int64_t code_pitch;
+};
+
+using AmaxRectangle = uint32_t (*)(const void* source, const Rectangle& area);
+// bits[i] = max(bits[i], magnitude bits of the elements of column i).
+using AmaxColumns = void (*)(const void* source, const Rectangle& area, uint32_t* bits);
+
+// 8-bit formats. One scale for `count` elements.
 // next: NULL, or the `count` elements that will be encoded after these. They are fetched meanwhile, and their largest
 // magnitude is returned as AmaxRun does: then every element comes from memory once.
 using EncodeRun = uint32_t (*)(const void* source, int64_t count, codec::Multiplier multiplier, const void* next,
                                uint8_t* codes);
-using EncodeColumns = void (*)(const void* source, int64_t count, const codec::Multiplier* multipliers, uint8_t* codes);
 using DecodeRun = void (*)(const uint8_t* codes, int64_t count, float scale, void* destination);
-using DecodeColumns = void (*)(const uint8_t* codes, int64_t count, const float* scales, void* destination);
+
+// A scale for each column of a rectangle.
+using EncodeColumns = void (*)(const void* source, const Rectangle& area, const codec::Multiplier* multipliers,
+                               uint8_t* codes);
+using DecodeColumns = void (*)(const uint8_t* codes, const Rectangle& area, const float* scales, void* destination);
+
+// A scale for every `tile` columns of a rectangle, of which the last ones may be fewer.
+// next: NULL, or the elements of a rectangle of this size and pitch, which are fetched meanwhile.
+using EncodeTiles = void (*)(const void* source, const Rectangle& area, int64_t tile,
+                             const codec::Multiplier* multipliers, const void* next, uint8_t* codes);
+using DecodeTiles = void (*)(const uint8_t* codes, const Rectangle& area, int64_t tile, const float* scales,
+                             void* destination);
 
 // 4-bit formats. Element 0 is the high nibble of codes[0]; block b holds elements [b * block, (b + 1) * block), the last one
 // may be shorter; `block` is even. An odd count fills its last low nibble with the code of 0.
@@ -41,6 +61,9 @@ using EncodeNested = float (*)(const float* absmax, int64_t count, float offset,
 using DecodeNested = void (*)(const uint8_t* codes, int64_t count, const float* map, float scale, float offset,
                               float* absmax);
 
+// XXH3-128 of bytes: low half, high half.
+using DigestRun = void (*)(const void* bytes, int64_t count, uint64_t* out);
+
 // How results leave a kernel: through the cache, or around it where they will not be read soon. Streamed ones may be seen
 // by another thread only after a fence, stream_fence of cpu/stores.h. A kernel streams what it can: whole cache lines.
 enum Stores : int32_t { kCached = 0, kStreamed = 1, kStoreKinds = 2 };
@@ -51,8 +74,10 @@ enum ScaleKind : int32_t { kAbsmax = 0, kFactor = 1, kScaleKinds = 2 };
 struct FormatKernels {
     EncodeRun encode[kStoreKinds][kFloatTypes];
     EncodeColumns encode_columns[kStoreKinds][kFloatTypes];
+    EncodeTiles encode_tiles[kStoreKinds][kFloatTypes];
     DecodeRun decode[kStoreKinds][kScaleKinds][kFloatTypes];
     DecodeColumns decode_columns[kStoreKinds][kScaleKinds][kFloatTypes];
+    DecodeTiles decode_tiles[kStoreKinds][kScaleKinds][kFloatTypes];
     EncodeBlocks encode_blocks[kStoreKinds][kFloatTypes];
     DecodeBlocks decode_blocks[kStoreKinds][kFloatTypes];
 };
@@ -63,9 +88,11 @@ enum FormatIndex : int32_t { kInt8 = 0, kNf4 = 1, kFp4 = 2, kE4m3 = 3, kE5m2 = 4
 struct Kernels {
     AmaxRun amax[kFloatTypes];
     AmaxBlocks amax_blocks[kFloatTypes];
+    AmaxRectangle amax_rectangle[kFloatTypes];
     AmaxColumns amax_columns[kFloatTypes];
     EncodeNested encode_nested;
     DecodeNested decode_nested;
+    DigestRun digest;
     FormatKernels formats[kFormats];
 };
 

@@ -37,6 +37,11 @@ public:
             decode_whole_rows(expert, begin, end, destination_.at(slot, to, 0));
             return;
         }
+        if (!g_.packed() && destination_.column_stride == 1 && g_.column_tiling.border == 0) {
+            g_.scale_per_column() ? decode_column_rows(expert, begin, end, destination_.at(slot, to, 0))
+                                  : decode_tile_rows(expert, begin, end, destination_.at(slot, to, 0));
+            return;
+        }
         for (int64_t r = begin; r < end; ++r)
             decode_row(expert, r, slot, to + r - begin);
     }
@@ -75,6 +80,61 @@ private:
             const float scale = *weight_.scale_at(expert, i, 0);
             for (; r < stop; ++r, codes += codes_pitch, to += pitch)
                 decode(codes, g_.columns, scale, to);
+        }
+    }
+
+    cpu::Rectangle rectangle(int64_t expert, int64_t rows) const
+    {
+        return {.rows = rows,
+                .columns = g_.columns,
+                .element_pitch = destination_.row_stride * destination_.itemsize,
+                .code_pitch = weight_.codes_at(expert, 1, 0) - weight_.codes_at(expert, 0, 0)};
+    }
+
+    // Scales [first, first + count) of a row of scale units, as many as lie one behind the other or fit in `gathered`.
+    const float* side_by_side(int64_t expert, int64_t row_tile, int64_t first, int64_t* count, float* gathered) const
+    {
+        if (weight_.scale_column_stride() == 1)
+            return weight_.scale_at(expert, row_tile, first);
+        *count = minimum(*count, kStatistics);
+        for (int64_t j = 0; j < *count; ++j)
+            gathered[j] = *weight_.scale_at(expert, row_tile, first + j);
+        return gathered;
+    }
+
+    // Rows [begin, end) whose columns have a scale each.
+    void decode_column_rows(int64_t expert, int64_t begin, int64_t end, char* to)
+    {
+        const cpu::DecodeColumns decode = kernels_.decode_columns[stores_][g_.scale_kind()][type_];
+        cpu::Rectangle area = rectangle(expert, end - begin);
+        float gathered[kStatistics];
+        for (int64_t c = 0; c < g_.columns; c += area.columns) {
+            area.columns = g_.columns - c;
+            const float* scales = side_by_side(expert, 0, c, &area.columns, gathered);
+            decode(weight_.codes_at(expert, begin, c), area, scales, to + c * destination_.itemsize);
+        }
+    }
+
+    // Rows [begin, end) of several tiles each.
+    void decode_tile_rows(int64_t expert, int64_t begin, int64_t end, char* to)
+    {
+        const cpu::DecodeTiles decode = kernels_.decode_tiles[stores_][g_.scale_kind()][type_];
+        const int64_t tile = g_.column_tiling.size;
+        const int64_t tiles = g_.column_tiling.count();
+        float gathered[kStatistics];
+        int64_t rows;
+        for (int64_t r = begin; r < end; r += rows) {
+            const int64_t i = g_.row_tiling.index_of(r);
+            rows = minimum(end, g_.row_tiling.end(i)) - r;
+            cpu::Rectangle area = rectangle(expert, rows);
+            int64_t count;
+            for (int64_t j = 0; j < tiles; j += count) {
+                count = tiles - j;
+                const float* scales = side_by_side(expert, i, j, &count, gathered);
+                area.columns = minimum(count * tile, g_.columns - j * tile);
+                decode(weight_.codes_at(expert, r, j * tile), area, tile, scales,
+                       to + (r - begin) * area.element_pitch + j * tile * destination_.itemsize);
+            }
         }
     }
 
@@ -121,15 +181,10 @@ private:
         const cpu::DecodeColumns decode = kernels_.decode_columns[stores_][g_.scale_kind()][type_];
         float gathered[kStatistics];
         for (int64_t c = begin; c < end;) {
-            const bool contiguous = weight_.scale_column_stride() == 1;
-            const int64_t count = contiguous ? end - c : minimum(kStatistics, end - c);
-            const float* scales = weight_.scale_at(expert, 0, c);
-            if (!contiguous) {
-                for (int64_t i = 0; i < count; ++i)
-                    gathered[i] = *weight_.scale_at(expert, 0, c + i);
-                scales = gathered;
-            }
-            decode(weight_.codes_at(expert, row, c), count, scales, to + (c - begin) * destination_.itemsize);
+            int64_t count = end - c;
+            const float* scales = side_by_side(expert, 0, c, &count, gathered);
+            const cpu::Rectangle area{.rows = 1, .columns = count, .element_pitch = 0, .code_pitch = 0};
+            decode(weight_.codes_at(expert, row, c), area, scales, to + (c - begin) * destination_.itemsize);
             c += count;
         }
     }

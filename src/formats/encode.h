@@ -140,10 +140,6 @@ void store_given_scales(const EncodedWeight& weight, const TensorView& amax);
 // 8-bit formats: the statistics of a weight without elements, whose scale units (rows of no columns) are still there.
 void store_zero_scales(const EncodedWeight& weight);
 
-// Nested statistics from plain ones: blocks(first, count, out) gives the absmax of blocks in order, repeatably. Serial.
-template <class Blocks>
-void encode_nested(const EncodedWeight& weight, Blocks&& blocks);
-
 // Looks for NaN and Inf in a box of a patch; for the refusing policy before anything is touched. Serial.
 void find_nonfinite(const Engine& engine, const Geometry& geometry, const Patch& patch, const Box& box,
                     Findings& findings);

@@ -6,8 +6,8 @@ namespace moeq {
 namespace {
 
 constexpr int64_t kSaturatedStrip = 1024; // of kColumnBand columns, where there is NaN or Inf
-constexpr int64_t kBandTiles = 32;        // tiles side by side that are encoded together
-constexpr int64_t kBandColumns = 4096;
+constexpr int64_t kBandTiles = 64;        // tiles side by side that are encoded together, at most
+constexpr int64_t kBandBytes = 256 << 10; // of the source: this and the next band stay in a second-level cache
 
 class BoxEncoder {
 public:
@@ -15,10 +15,11 @@ public:
                Findings& findings, cpu::Stores stores)
         : geometry_(weight.geometry), weight_(weight), patch_(patch), amax_(amax), findings_(findings),
           reader_(patch, weight.geometry.spec.profile == MOEQ_PROFILE_BNB_CPU_FP16), type_(reader_.type()),
-          amax_run_(engine.kernels.amax[type_]), amax_blocks_(engine.kernels.amax_blocks[type_]),
+          amax_run_(engine.kernels.amax[type_]), amax_rectangle_(engine.kernels.amax_rectangle[type_]),
           amax_columns_(engine.kernels.amax_columns[type_]),
           encode_(engine.kernels.formats[geometry_.format->index()].encode[stores][type_]),
-          encode_columns_(engine.kernels.formats[geometry_.format->index()].encode_columns[stores][type_])
+          encode_columns_(engine.kernels.formats[geometry_.format->index()].encode_columns[stores][type_]),
+          encode_tiles_(engine.kernels.formats[geometry_.format->index()].encode_tiles[stores][type_])
     {
     }
 
@@ -114,57 +115,87 @@ private:
     void encode_tiles(int64_t e, const Box& box)
     {
         const Tiling& rows = geometry_.row_tiling;
-        const Tiling& columns = geometry_.column_tiling;
         int64_t row_end;
         for (int64_t r = box.row_begin; r < box.row_end; r = row_end) {
-            const int64_t i = rows.index_of(r);
-            row_end = minimum(rows.end(i), box.row_end);
-            int64_t column_end;
-            for (int64_t c = box.column_begin; c < box.column_end; c = column_end) {
-                const int64_t j = columns.index_of(c);
-                column_end = encode_band({e, e + 1, r, row_end, c, box.column_end}, i, j);
-                if (column_end != c)
-                    continue;
-                column_end = minimum(columns.end(j), box.column_end);
-                encode_tile({e, e + 1, r, row_end, c, column_end}, weight_.scale_at(e, i, j));
-            }
+            row_end = minimum(rows.end(rows.index_of(r)), box.row_end);
+            const Box tiles{e, e + 1, r, row_end, box.column_begin, box.column_end};
+            const int64_t width = band_width(tiles);
+            if (width > 0)
+                encode_bands(tiles, width, row_end < box.row_end);
+            else
+                encode_one_by_one(tiles);
         }
     }
 
-    // As many tiles side by side, from the first columns of a box on, as are better encoded row by row: memory is read in
-    // longer stretches. Returns the column behind them; the box's first one if there are none.
-    int64_t encode_band(const Box& box, int64_t row_tile, int64_t column_tile)
+    // Tiles side by side.
+    void encode_one_by_one(const Box& box)
     {
         const Tiling& columns = geometry_.column_tiling;
-        const int64_t e = box.expert_begin;
-        const int64_t tile = columns.size;
-        const int64_t begin = box.column_begin;
-        const int64_t tiles = minimum(kBandTiles, minimum(kBandColumns, box.columns()) / tile);
-        if (tiles < 2 || amax_ != nullptr || columns.border != 0 || !reader_.direct())
-            return begin;
-        uint32_t most[kBandTiles] = {};
-        float found[kBandTiles];
-        for (int64_t r = box.row_begin; r < box.row_end; ++r) {
-            if (amax_blocks_(patch_.at(e, r, begin), tiles * tile, tile, found) >= codec::kNonfiniteBits)
-                return begin;
-            for (int64_t j = 0; j < tiles; ++j) {
-                const uint32_t bits = codec::float_bits(found[j]);
-                most[j] = bits > most[j] ? bits : most[j];
-            }
+        const int64_t i = geometry_.row_tiling.index_of(box.row_begin);
+        int64_t column_end;
+        for (int64_t c = box.column_begin; c < box.column_end; c = column_end) {
+            const int64_t j = columns.index_of(c);
+            column_end = minimum(columns.end(j), box.column_end);
+            encode_tile({box.expert_begin, box.expert_end, box.row_begin, box.row_end, c, column_end},
+                        weight_.scale_at(box.expert_begin, i, j));
         }
+    }
+
+    // Columns of tiles side by side that are better encoded row by row, all of a row in one go: memory is read in longer
+    // stretches. 0: one tile at a time is better, or the only way.
+    int64_t band_width(const Box& box) const
+    {
+        const Tiling& columns = geometry_.column_tiling;
+        const int64_t row_bytes = box.rows() * float_type_bytes(type_);
+        if (amax_ != nullptr || columns.border != 0 || !reader_.direct() || columns.size * row_bytes > kBandBytes)
+            return 0;
+        return minimum(kBandTiles, kBandBytes / (columns.size * row_bytes)) * columns.size;
+    }
+
+    // Tiles side by side, in bands so wide. While one is encoded the next one is fetched.
+    void encode_bands(const Box& box, int64_t width, bool more_below)
+    {
+        for (int64_t c = box.column_begin; c < box.column_end; c += width) {
+            Box band = box;
+            band.column_begin = c;
+            band.column_end = minimum(c + width, box.column_end);
+            const char* next = c + width < box.column_end ? patch_.at(box.expert_begin, box.row_begin, c + width)
+                               : more_below ? patch_.at(box.expert_begin, box.row_end, box.column_begin)
+                                            : nullptr;
+            if (!encode_band(band, next))
+                encode_one_by_one(band);
+        }
+    }
+
+    // False: there are elements that are not finite.
+    bool encode_band(const Box& band, const char* next)
+    {
+        const int64_t e = band.expert_begin;
+        const int64_t tile = geometry_.column_tiling.size;
+        const int64_t row_tile = geometry_.row_tiling.index_of(band.row_begin);
+        const int64_t first = geometry_.column_tiling.index_of(band.column_begin);
         codec::Multiplier multipliers[kBandTiles];
-        for (int64_t j = 0; j < tiles; ++j) {
-            const float amax = codec::float_from_bits(most[j]);
-            *weight_.scale_at(e, row_tile, column_tile + j) = statistic(amax);
+        for (int64_t c = 0, j = 0; c < band.columns(); c += tile, ++j) {
+            const uint32_t bits = amax_rectangle_(patch_.at(e, band.row_begin, band.column_begin + c),
+                                                  rectangle(band, minimum(tile, band.columns() - c)));
+            if (bits >= codec::kNonfiniteBits)
+                return false;
+            const float amax = codec::float_from_bits(bits);
+            *weight_.scale_at(e, row_tile, first + j) = statistic(amax);
             multipliers[j] = multiplier(amax);
         }
-        for (int64_t r = box.row_begin; r < box.row_end; ++r) {
-            const char* elements = patch_.at(e, r, begin);
-            uint8_t* codes = weight_.codes_at(e, r, begin);
-            for (int64_t j = 0; j < tiles; ++j)
-                encode_(elements + j * tile * float_type_bytes(type_), tile, multipliers[j], nullptr, codes + j * tile);
-        }
-        return begin + tiles * tile;
+        encode_tiles_(patch_.at(e, band.row_begin, band.column_begin), rectangle(band, band.columns()), tile,
+                      multipliers, next, weight_.codes_at(e, band.row_begin, band.column_begin));
+        return true;
+    }
+
+    // Some columns of a box that are read from the source's own memory.
+    cpu::Rectangle rectangle(const Box& box, int64_t columns) const
+    {
+        return {.rows = box.rows(),
+                .columns = columns,
+                .element_pitch = patch_.view.row_stride * patch_.view.itemsize,
+                .code_pitch = weight_.codes_at(box.expert_begin, 1, 0) - weight_.codes_at(box.expert_begin, 0, 0)};
     }
 
     // visit(row, column, count) for the contiguous segments of a tile.
@@ -257,8 +288,9 @@ private:
         auto* bits = reinterpret_cast<uint32_t*>(memory);
         const auto* multipliers = reinterpret_cast<const codec::Multiplier*>(memory);
         std::memset(memory, 0, static_cast<uint64_t>(count) * sizeof(uint32_t));
-        for (int64_t r = 0; r < geometry_.rows; ++r)
-            amax_columns_(reader_.read(e, r, column, count), count, bits);
+        for_each_rectangle(e, column, count, [&](const void* elements, const cpu::Rectangle& area, uint8_t*) {
+            amax_columns_(elements, area, bits);
+        });
         bool nonfinite = false;
         for (int64_t i = 0; i < count; ++i)
             nonfinite = nonfinite || bits[i] >= codec::kNonfiniteBits;
@@ -274,8 +306,24 @@ private:
             const codec::Multiplier m = multiplier(amax);
             std::memcpy(memory + i * static_cast<int64_t>(sizeof m), &m, sizeof m);
         }
-        for (int64_t r = 0; r < geometry_.rows; ++r)
-            encode_columns_(reader_.read(e, r, column, count), count, multipliers, weight_.codes_at(e, r, column));
+        for_each_rectangle(e, column, count, [&](const void* elements, const cpu::Rectangle& area, uint8_t* codes) {
+            encode_columns_(elements, area, multipliers, codes);
+        });
+    }
+
+    // visit(elements, their rectangle, codes) for all rows of some columns: at once where the source's own memory is read.
+    template <class Visit>
+    void for_each_rectangle(int64_t e, int64_t column, int64_t count, Visit visit)
+    {
+        const Box strip{e, e + 1, 0, geometry_.rows, column, column + count};
+        if (reader_.direct()) {
+            visit(patch_.at(e, 0, column), rectangle(strip, count), weight_.codes_at(e, 0, column));
+            return;
+        }
+        for (int64_t r = 0; r < geometry_.rows; ++r) {
+            const cpu::Rectangle row{.rows = 1, .columns = count, .element_pitch = 0, .code_pitch = 0};
+            visit(reader_.read(e, r, column, count), row, weight_.codes_at(e, r, column));
+        }
     }
 
     // Where there are elements that are not finite.
@@ -295,7 +343,8 @@ private:
             auto* copy = static_cast<char*>(reader_.copy(e, r, column, count, 0));
             for (int64_t i = 0; i < count; ++i)
                 saturate_elements(type_, copy + i * float_type_bytes(type_), 1, codec::float_from_bits(bits[i]));
-            encode_columns_(copy, count, multipliers, weight_.codes_at(e, r, column));
+            const cpu::Rectangle row{.rows = 1, .columns = count, .element_pitch = 0, .code_pitch = 0};
+            encode_columns_(copy, row, multipliers, weight_.codes_at(e, r, column));
         }
     }
 
@@ -322,10 +371,11 @@ private:
     SegmentReader reader_;
     FloatType type_;
     cpu::AmaxRun amax_run_;
-    cpu::AmaxBlocks amax_blocks_;
+    cpu::AmaxRectangle amax_rectangle_;
     cpu::AmaxColumns amax_columns_;
     cpu::EncodeRun encode_;
     cpu::EncodeColumns encode_columns_;
+    cpu::EncodeTiles encode_tiles_;
 };
 
 } // namespace

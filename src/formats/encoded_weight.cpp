@@ -1,5 +1,8 @@
 #include "formats/encoded_weight.h"
 
+#include "core/checked.h"
+#include "core/memory.h"
+
 namespace moeq {
 
 TensorView& EncodedWeight::component(int32_t id)
@@ -39,6 +42,42 @@ void EncodedWeight::prepare()
     } else if (geometry.spec.granularity == MOEQ_GRANULARITY_ROW) {
         (geometry.scale_per_column() ? scale_column_stride_ : scale_row_stride_) = scale.strides[lead];
     }
+}
+
+namespace {
+
+int64_t placed_bytes(const TensorView& view)
+{
+    return round_up(view.count * view.itemsize(), static_cast<int64_t>(Allocator::kAlignment));
+}
+
+} // namespace
+
+int64_t EncodedWeight::lay_out(const Geometry& of, bool with_codes)
+{
+    geometry = of;
+    int32_t ids[kComponentLimit];
+    const int32_t count = stored_components(geometry, ids);
+    int64_t bytes = 0;
+    for (int32_t i = 0; i < count; ++i) {
+        TensorView& view = component(ids[i]);
+        component_layout(geometry, ids[i], &view);
+        bytes += with_codes || ids[i] != MOEQ_COMPONENT_CODES ? placed_bytes(view) : 0;
+    }
+    return bytes;
+}
+
+void EncodedWeight::place(void* memory, bool with_codes)
+{
+    int32_t ids[kComponentLimit];
+    const int32_t count = stored_components(geometry, ids);
+    char* next = static_cast<char*>(memory);
+    for (int32_t i = 0; i < count; ++i) {
+        TensorView& view = component(ids[i]);
+        view.data = next;
+        next += with_codes || ids[i] != MOEQ_COMPONENT_CODES ? placed_bytes(view) : 0;
+    }
+    prepare();
 }
 
 } // namespace moeq

@@ -2,6 +2,8 @@
 // size in the library that depends on a format is computed here and nowhere else.
 #pragma once
 
+#include <cstring>
+
 #include "core/report.h"
 #include "core/tensor_view.h"
 #include "formats/format.h"
@@ -53,6 +55,9 @@ struct Geometry {
 // Checks a spec by itself and replaces every default that needs no shape. `argument` and `name` are for messages.
 [[nodiscard]] moeq_status resolve_spec(const moeq_spec& spec, int32_t argument, const char* name, moeq_spec* out,
                                        Report& report);
+
+// Whether two resolved specs are one in every field.
+inline bool same_spec(const moeq_spec& a, const moeq_spec& b) { return std::memcmp(&a, &b, sizeof a) == 0; }
 
 // The geometry of a spec (resolved or not) over a shape. shape_argument: the argument that the shape came from.
 [[nodiscard]] moeq_status make_geometry(const moeq_spec& spec, int32_t spec_argument, int32_t ndim,

@@ -2,8 +2,6 @@
 // map, one fp32 scale per 256 blocks.
 #pragma once
 
-#include <cstring>
-
 #include "codec/dynamic_map.h"
 #include "codec/sum.h"
 #include "formats/encode.h"
@@ -81,24 +79,23 @@ inline void store_nested_block(cpu::EncodeNested encode, const EncodedWeight& we
         encode(absmax, count, *reinterpret_cast<const float*>(weight.nested_offset.data), codes + first);
 }
 
-// Serial, by the scalar reference. The blocks' absmax is asked for twice.
-template <class Blocks>
-void encode_nested(const EncodedWeight& weight, Blocks&& blocks)
+// All of a weight's nested statistics from the plain ones, absmax[block_count], with the same bytes from any executor.
+[[nodiscard]] inline moeq_status store_nested(const Executor& executor, cpu::EncodeNested encode,
+                                              const EncodedWeight& weight, const float* absmax, Report& report)
 {
-    float absmax[kNestedBlock];
-    const auto read = [&](int64_t first, int64_t count) {
-        blocks(first, count, absmax);
-        return static_cast<const float*>(absmax);
-    };
     const int64_t count = weight.geometry.block_count();
     NestedMean mean(count, kNestedBlock);
-    for (int64_t i = 0; i < mean.subtrees(); ++i)
-        mean.add_subtree(i, read);
+    auto add = [&](int64_t subtree) {
+        mean.add_subtree(subtree, [&](int64_t first, int64_t) { return absmax + first; });
+    };
+    MOEQ_TRY(executor.for_each(mean.subtrees(), add, report));
     store_nested_frame(weight, mean.mean());
-    for (int64_t first = 0; first < count; first += kNestedBlock) {
-        const int64_t some = minimum(kNestedBlock, count - first);
-        store_nested_block(encode_nested_block, weight, first, some, read(first, some));
-    }
+    auto store = [&](int64_t subtree) {
+        const int64_t end = minimum((subtree + 1) * mean.subtree_blocks(), count);
+        for (int64_t first = subtree * mean.subtree_blocks(); first < end; first += kNestedBlock)
+            store_nested_block(encode, weight, first, minimum(kNestedBlock, end - first), absmax + first);
+    };
+    return executor.for_each(mean.subtrees(), store, report);
 }
 
 } // namespace moeq

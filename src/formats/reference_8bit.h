@@ -3,6 +3,7 @@
 // and Code::factor(amax).
 #pragma once
 
+#include "cpu/rectangles.h"
 #include "formats/elements.h"
 #include "formats/format.h"
 
@@ -60,11 +61,18 @@ private:
     static constexpr void fill(cpu::FormatKernels& table, int32_t stores)
     {
         table.encode[stores][type] = encode<type>;
-        table.encode_columns[stores][type] = encode_columns<type>;
-        table.decode[stores][cpu::kAbsmax][type] = decode<cpu::kAbsmax, type>;
-        table.decode[stores][cpu::kFactor][type] = decode<cpu::kFactor, type>;
-        table.decode_columns[stores][cpu::kAbsmax][type] = decode_columns<cpu::kAbsmax, type>;
-        table.decode_columns[stores][cpu::kFactor][type] = decode_columns<cpu::kFactor, type>;
+        table.encode_columns[stores][type] = cpu::encode_columns_by_rows<encode_columns<type>>;
+        table.encode_tiles[stores][type] = cpu::encode_tiles_by_runs<type, encode<type>>;
+        fill_decode<cpu::kAbsmax, type>(table, stores);
+        fill_decode<cpu::kFactor, type>(table, stores);
+    }
+
+    template <cpu::ScaleKind kind, FloatType type>
+    static constexpr void fill_decode(cpu::FormatKernels& table, int32_t stores)
+    {
+        table.decode[stores][kind][type] = decode<kind, type>;
+        table.decode_columns[stores][kind][type] = cpu::decode_columns_by_rows<decode_columns<kind, type>>;
+        table.decode_tiles[stores][kind][type] = cpu::decode_tiles_by_runs<type, decode<kind, type>>;
     }
 };
 

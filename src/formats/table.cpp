@@ -1,6 +1,8 @@
 // The format table, in the order of cpu::FormatIndex.
 #include <cstring>
 
+#include "cpu/digest.h"
+#include "cpu/rectangles.h"
 #include "formats/elements.h"
 #include "formats/reference_nested.h"
 #include "formats/rows.h"
@@ -57,9 +59,15 @@ void fill_reference_kernels(cpu::Kernels* kernels)
 {
     *kernels = {.amax = {largest_magnitude<kFp32>, largest_magnitude<kFp16>, largest_magnitude<kBf16>},
                 .amax_blocks = {amax_blocks<kFp32>, amax_blocks<kFp16>, amax_blocks<kBf16>},
-                .amax_columns = {amax_columns<kFp32>, amax_columns<kFp16>, amax_columns<kBf16>},
+                .amax_rectangle = {cpu::amax_by_rows<largest_magnitude<kFp32>>,
+                                   cpu::amax_by_rows<largest_magnitude<kFp16>>,
+                                   cpu::amax_by_rows<largest_magnitude<kBf16>>},
+                .amax_columns = {cpu::amax_columns_by_rows<amax_columns<kFp32>>,
+                                 cpu::amax_columns_by_rows<amax_columns<kFp16>>,
+                                 cpu::amax_columns_by_rows<amax_columns<kBf16>>},
                 .encode_nested = encode_nested_block,
                 .decode_nested = decode_nested_block,
+                .digest = cpu::digest_plain,
                 .formats = {}};
     for (int32_t i = 0; i < kFormatCount; ++i)
         kernels->formats[i] = *kTable[i]->reference;

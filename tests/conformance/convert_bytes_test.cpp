@@ -65,8 +65,8 @@ protected:
     static constexpr int64_t kExperts = 3;
     const Context context_ = make_context(2);
     ExpertLayer layer_{GetParam().form, MOEQ_DTYPE_BF16, kExperts, 128, 192};
-    CheckpointFolder source_;
-    CheckpointFolder folder_;
+    TemporaryFolder source_;
+    TemporaryFolder folder_;
 
     std::string target() const { return folder_.path("target"); }
 
@@ -167,7 +167,7 @@ TEST(ConvertEach, WhereBlocksCross)
 {
     const Context context = make_context(2);
     ExpertLayer layer(Form::kPerExpert, MOEQ_DTYPE_BF16, 2, 37, 90);
-    const CheckpointFolder source, folder;
+    const TemporaryFolder source, folder;
     layer.write(source);
     for (const char* text : {"nf4", "nf4:nested", "fp4:128"}) {
         SCOPED_TRACE(text);
@@ -202,7 +202,7 @@ TEST_P(ConvertRelabel, AndBack)
 {
     const Context context = make_context(2);
     ExpertLayer layer(Form::kPerExpert, MOEQ_DTYPE_BF16, 3, 128, 256);
-    const CheckpointFolder source, folder;
+    const TemporaryFolder source, folder;
     layer.write(source);
     convert(context, source.path(), folder.path("first"), ConvertOptions(GetParam().from, GetParam().spec));
     convert(context, folder.path("first"), folder.path("second"), ConvertOptions(GetParam().to, nullptr));
@@ -235,11 +235,65 @@ INSTANTIATE_TEST_SUITE_P(
                     Relabelled{MOEQ_DIALECT_COMPRESSED_TENSORS, "fp8_e4m3:block", MOEQ_DIALECT_HF_FP8},
                     Relabelled{MOEQ_DIALECT_BITSANDBYTES, "int8", MOEQ_DIALECT_NATIVE}));
 
+// Codes stay where only the kind of the statistics is another: a factor is the absmax / 127, rounded once, and back.
+struct Restated {
+    int32_t from;
+    const char* spec;
+    int32_t to;
+    const char* asked;
+    bool to_factor;
+};
+
+class ConvertRestate : public testing::TestWithParam<Restated> {};
+
+TEST_P(ConvertRestate, CodesStay)
+{
+    const Context context = make_context(2);
+    for (const Form form : {Form::kPerExpert, Form::kFused}) {
+        ExpertLayer layer(form, MOEQ_DTYPE_BF16, 3, 64, 128);
+        const TemporaryFolder source, folder;
+        layer.write(source);
+        convert(context, source.path(), folder.path("first"), ConvertOptions(GetParam().from, GetParam().spec));
+        const ConvertOptions options(GetParam().to, GetParam().asked);
+        EXPECT_FALSE(contains(plan(context, folder.path("first"), folder.path("second"), options), "requantized"));
+        convert(context, folder.path("first"), folder.path("second"), options);
+        const Reader first = open_reader(context, folder.path("first"));
+        const Reader second = open_reader(context, folder.path("second"));
+        std::vector<const char*> names = {kDown};
+        if (!contains(GetParam().spec, "expert")) // else the target has gate and up apart
+            names.push_back(kGateUp);
+        for (const char* name : names) {
+            const QTensor before = load(first, stack_index(first, name));
+            const QTensor after = load(second, stack_index(second, name));
+            EXPECT_EQ(packed_bytes(component(before, MOEQ_COMPONENT_CODES).get()),
+                      packed_bytes(component(after, MOEQ_COMPONENT_CODES).get()));
+            const Bytes from = packed_bytes(component(before, MOEQ_COMPONENT_SCALE).get());
+            const Bytes to = packed_bytes(component(after, MOEQ_COMPONENT_SCALE).get());
+            ASSERT_EQ(from.size(), to.size());
+            for (size_t i = 0; i < from.size(); i += sizeof(float)) {
+                float was, is;
+                std::memcpy(&was, &from[i], sizeof was);
+                std::memcpy(&is, &to[i], sizeof is);
+                ASSERT_EQ(is, GetParam().to_factor ? was / 127.0f : was * 127.0f) << name << " " << i;
+            }
+        }
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Convert, ConvertRestate,
+    testing::Values(Restated{MOEQ_DIALECT_BITSANDBYTES, "int8", MOEQ_DIALECT_COMPRESSED_TENSORS, nullptr, true},
+                    Restated{MOEQ_DIALECT_NATIVE, "int8", MOEQ_DIALECT_COMPRESSED_TENSORS, "int8", true},
+                    Restated{MOEQ_DIALECT_NATIVE, "int8:expert", MOEQ_DIALECT_COMPRESSED_TENSORS, nullptr, true},
+                    Restated{MOEQ_DIALECT_COMPRESSED_TENSORS, "int8", MOEQ_DIALECT_BITSANDBYTES, nullptr, false},
+                    Restated{MOEQ_DIALECT_NATIVE, "int8", MOEQ_DIALECT_NATIVE, "int8:scale=factor", true},
+                    Restated{MOEQ_DIALECT_NATIVE, "int8:scale=factor", MOEQ_DIALECT_NATIVE, "int8:scale=absmax", false}));
+
 TEST(ConvertRefusals, WhatADialectCannotHoldIsRefused)
 {
     const Context context = make_context();
     ExpertLayer layer(Form::kFused, MOEQ_DTYPE_BF16, 2, 64, 64);
-    const CheckpointFolder source, folder;
+    const TemporaryFolder source, folder;
     layer.write(source);
     const Error error = refused(context, source.path(), folder.path("no"), ConvertOptions(MOEQ_DIALECT_HF_FP8, "nf4"),
                                 MOEQ_ERROR_UNSUPPORTED);

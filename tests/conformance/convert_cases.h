@@ -96,7 +96,7 @@ inline const std::string kTiny = MOEQ_SOURCE_DIR "/tests/data/tiny-moe";
 class ConvertFixture : public testing::Test {
 protected:
     const Context context_ = make_context(1);
-    CheckpointFolder folder_;
+    TemporaryFolder folder_;
     ConvertOptions options_{MOEQ_DIALECT_NATIVE, "nf4"};
 
     std::string path(const std::string& name) const { return folder_.path(name); }

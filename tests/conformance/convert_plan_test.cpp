@@ -70,7 +70,7 @@ TEST_F(ConvertPlan, PlanDependsOnAllThatMatters)
 TEST_F(ConvertPlan, MemoryIsWhatThePlanSays)
 {
     ExpertLayer layer(Form::kFused, MOEQ_DTYPE_FP32, 16, 512, 1024); // 64 MiB and 32 MiB
-    const CheckpointFolder source;
+    const TemporaryFolder source;
     layer.write(source);
     for (const char* spec : {"int8", "nf4:nested"}) {
         const ConvertOptions options(MOEQ_DIALECT_NATIVE, spec);
@@ -151,7 +151,7 @@ TEST_F(ConvertPlan, NothingToDo)
 TEST_F(ConvertPlan, ASingleFile)
 {
     ExpertLayer layer(Form::kFused, MOEQ_DTYPE_FP16, 4, 64, 128);
-    const CheckpointFolder source;
+    const TemporaryFolder source;
     ContainerFile file;
     file.set_metadata("{\"format\": \"pt\"}");
     file.add(kGateUp, layer.gate_up);
@@ -163,6 +163,9 @@ TEST_F(ConvertPlan, ASingleFile)
     options_.value.patterns = patterns; // no config.json tells whose names these are
     const std::string text = plan(context_, source.path("one.safetensors"), path("t"), options_);
     EXPECT_TRUE(contains(text, "no config.json"));
+    EXPECT_TRUE(contains(text,
+                         "{\"name\": \"model.layers.0.mlp.experts.gate_up_proj\", \"reason\": \"three axes, but no "
+                         "name of experts that is known for this model type\"}"));
     EXPECT_EQ(plan_hash(text), plan_hash(plan(context_, source.path("two.safetensors"), path("t"), options_)));
     convert(context_, source.path("one.safetensors"), path("t"), options_);
     const Tree files = tree(path("t"));
@@ -175,6 +178,33 @@ TEST_F(ConvertPlan, ASingleFile)
         if (name.find(".safetensors") != std::string::npos && name.find(".index") == std::string::npos) {
             EXPECT_TRUE(contains(bytes.substr(0, 2000), "\"format\":")) << name;
         }
+}
+
+// config.json beside it is used, and written; nothing else of that folder is.
+TEST_F(ConvertPlan, ASingleFileBesideItsConfig)
+{
+    ExpertLayer layer(Form::kFused, MOEQ_DTYPE_FP16, 4, 64, 128);
+    const TemporaryFolder source;
+    ContainerFile file;
+    file.add(kGateUp, layer.gate_up);
+    source.write("one.safetensors", file.text());
+    source.write("config.json", layer.config());
+    source.write("tokenizer.json", "{}");
+    const std::string text = plan(context_, source.path("one.safetensors"), path("t"), options_);
+    EXPECT_FALSE(contains(text, "no config.json"));
+    EXPECT_TRUE(contains(text, "\"model_type\": \"qwen3_moe\""));
+    for (const char* spec : {"nf4", static_cast<const char*>(nullptr)}) {
+        const std::string target = path(spec == nullptr ? "same" : spec);
+        convert(context_, source.path("one.safetensors"), target, ConvertOptions(MOEQ_DIALECT_BITSANDBYTES, spec));
+        const Tree files = tree(target);
+        EXPECT_EQ(files.count("tokenizer.json"), 0u);
+        ASSERT_EQ(files.count("config.json"), 1u);
+        EXPECT_EQ(contains(files.at("config.json"), "\"quant_method\": \"bitsandbytes\""), spec != nullptr);
+        EXPECT_TRUE(contains(files.at("config.json"), "\"model_type\": \"qwen3_moe\""));
+        EXPECT_TRUE(contains(files.at("moeq_report.json"), "\"config.json\": \""));
+        const Reader reader = open_reader(context_, target);
+        EXPECT_GE(stack_index(reader, kGateUp), 0); // its names are known again
+    }
 }
 
 // Experts of unknown names, [in, out], up before gate: each stays as it lies, or becomes [out, in] where the dialect wants it.
@@ -193,7 +223,7 @@ TEST_F(ConvertPlan, PatternsOfOtherNames)
             file.add("net.0.moe." + std::to_string(e) + (part == 0 ? ".w_up.weight" : ".w_gate.weight"),
                      *pieces.back());
         }
-    const CheckpointFolder source;
+    const TemporaryFolder source;
     source.write("model.safetensors", file.text());
     const char* patterns =
         R"([{"match": "net.*.moe.{expert}.w_gate.weight", "stack": "net.*.moe.w_in", "part": "gate", "scale_axis": -2,)"

@@ -136,6 +136,41 @@ TEST_F(Convert, Cancelled)
     EXPECT_GE(calls, 10);
 }
 
+// Another process finishes and publishes, at every place where this one is: nothing of this one's stays behind.
+class ConvertRace : public Convert, public testing::WithParamInterface<int32_t> {};
+
+TEST_P(ConvertRace, AnotherPublishes)
+{
+    struct Other {
+        int calls_left;
+        std::string target;
+    };
+    const Tree wanted = reference();
+    for (int calls = 0;; ++calls) {
+        Other other{calls, path("t" + std::to_string(calls))};
+        if (GetParam() == MOEQ_CONVERT_FINISH)
+            convert(context_, kTiny, other.target, steps(MOEQ_CONVERT_UNITS));
+        ConvertOptions options(MOEQ_DIALECT_NATIVE, "nf4");
+        options.value.steps = GetParam();
+        options.value.progress_user = &other;
+        options.value.progress = [](const moeq_progress*, void* user) -> int32_t {
+            auto* the_other = static_cast<Other*>(user);
+            if (the_other->calls_left-- == 0)
+                convert(make_context(1), kTiny, the_other->target, ConvertOptions(MOEQ_DIALECT_NATIVE, "nf4"));
+            return MOEQ_CONTINUE;
+        };
+        convert(context_, kTiny, other.target, options);
+        if (other.calls_left >= 0) // it was never asked so often
+            break;
+        expect_same_tree(tree(other.target), wanted);
+        EXPECT_FALSE(fs::exists(other.target + ".partial")) << calls;
+        fs::remove_all(other.target);
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Steps, ConvertRace,
+                         testing::Values(0, int32_t{MOEQ_CONVERT_UNITS}, int32_t{MOEQ_CONVERT_FINISH}));
+
 // ---- what is refused
 
 TEST_F(Convert, AnotherPlansDirectory)
@@ -193,12 +228,9 @@ TEST_F(Convert, ChangedHeader)
     const std::string shard = source + "/model-00001-of-00003.safetensors";
     convert(context_, source, path("t"), steps(MOEQ_CONVERT_UNITS));
     std::string bytes = read_file(shard);
-    const size_t at = bytes.find("\"format\"") == std::string::npos ? bytes.find("{\"") : bytes.find("\"format\"");
-    ASSERT_NE(at, std::string::npos);
-    const size_t pad = bytes.find("  ");
-    if (pad == std::string::npos || pad > 100'000)
-        GTEST_SKIP() << "a header without padding";
-    bytes[pad] = '\n';
+    const size_t pad = bytes.find("}   "); // the header's end
+    ASSERT_LT(pad, 10'000u);
+    bytes[pad + 1] = '\n';
     std::ofstream(shard, std::ios::binary) << bytes;
     const Error error = refused(context_, source, path("t"), steps(MOEQ_CONVERT_FINISH), MOEQ_ERROR_MISMATCH);
     EXPECT_TRUE(contains(error.text(), "source files")) << error.text();
@@ -222,7 +254,7 @@ TEST_F(Convert, ATargetThatIsThere)
 TEST_F(Convert, AMissingExpert)
 {
     ExpertLayer layer(Form::kPerExpert, MOEQ_DTYPE_BF16, 3, 64, 64);
-    const CheckpointFolder source;
+    const TemporaryFolder source;
     std::vector<ContainerFile> files(1);
     for (int64_t e = 0; e < 3; ++e)
         for (const char* name : {"gate_proj", "up_proj"})

@@ -82,7 +82,7 @@ public:
     }
     int32_t axis() const { return form_ == Form::kTransposed ? -2 : -1; }
 
-    void write(const CheckpointFolder& folder)
+    void write(const TemporaryFolder& folder)
     {
         std::vector<ContainerFile> files(2);
         HostTensor norm(MOEQ_DTYPE_BF16, {16});

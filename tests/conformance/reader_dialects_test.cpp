@@ -56,7 +56,7 @@ protected:
     }
 
     Context context = make_context(2);
-    CheckpointFolder folder;
+    TemporaryFolder folder;
 };
 
 TEST_P(ReadBack, StacksAreThoseOfTheSource)

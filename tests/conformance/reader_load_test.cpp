@@ -56,7 +56,7 @@ protected:
     void compare(int64_t experts, int64_t inner, int64_t hidden, int32_t threads)
     {
         ExpertLayer layer(GetParam().form, GetParam().dtype, experts, inner, hidden);
-        const CheckpointFolder folder;
+        const TemporaryFolder folder;
         layer.write(folder);
         const Context context = make_context(threads);
         for (const int32_t flags : {0, MOEQ_READER_MMAP}) {
@@ -97,7 +97,7 @@ protected:
     }
 
     ExpertLayer layer;
-    CheckpointFolder folder;
+    TemporaryFolder folder;
     Context context = make_context(2);
 };
 
@@ -167,7 +167,7 @@ INSTANTIATE_TEST_SUITE_P(Reader, LoadPart,
 TEST(LoadInterleaved, RanksHavePairs)
 {
     ExpertLayer layer(Form::kTransposed, MOEQ_DTYPE_FP32, 2, 8, 16);
-    const CheckpointFolder folder;
+    const TemporaryFolder folder;
     layer.write(folder);
     const Context context = make_context();
     const Reader reader = open_reader(context, folder.path());
@@ -188,7 +188,7 @@ TEST(LoadInterleaved, RanksHavePairs)
 
 TEST(LoadMixed, PiecesOfSeveralTypesAreTakenExactly)
 {
-    const CheckpointFolder folder;
+    const TemporaryFolder folder;
     ContainerFile file;
     HostTensor whole(MOEQ_DTYPE_FP32, {3, 8, 64});
     const int32_t dtypes[3] = {MOEQ_DTYPE_BF16, MOEQ_DTYPE_FP32, MOEQ_DTYPE_FP16};
@@ -236,7 +236,7 @@ int64_t bytes_read_by_process()
 TEST(LoadCost, BytesOfOtherExpertsAndRanksAreNotRead)
 {
     ExpertLayer layer(Form::kPerExpert, MOEQ_DTYPE_BF16, 8, 256, 512);
-    const CheckpointFolder folder;
+    const TemporaryFolder folder;
     layer.write(folder);
     const Context context = make_context();
     const Reader reader = open_reader(context, folder.path());
@@ -267,7 +267,7 @@ TEST(LoadCost, BytesOfOtherExpertsAndRanksAreNotRead)
 
 TEST(LoadCost, MemoryIsTheResultAndTheBuffers)
 {
-    const CheckpointFolder folder;
+    const TemporaryFolder folder;
     {
         ContainerFile file; // 160 MiB in one fused tensor, and no copy of it here afterwards
         HostTensor weight(MOEQ_DTYPE_BF16, {20, 2048, 2048});
@@ -302,7 +302,7 @@ TEST(LoadCost, MemoryIsTheResultAndTheBuffers)
 TEST(LoadCancel, LeavesNothing)
 {
     ExpertLayer layer(Form::kFused, MOEQ_DTYPE_BF16, 4, 256, 512);
-    const CheckpointFolder folder;
+    const TemporaryFolder folder;
     layer.write(folder);
     Hooks hooks;
     {
@@ -352,7 +352,7 @@ TEST(LoadCancel, LeavesNothing)
 TEST(LoadTruncated, AFileThatShrankIsAnError)
 {
     ExpertLayer layer(Form::kFused, MOEQ_DTYPE_BF16, 4, 64, 128);
-    const CheckpointFolder folder;
+    const TemporaryFolder folder;
     layer.write(folder);
     const Context context = make_context(2);
     const Reader reader = open_reader(context, folder.path());
@@ -375,7 +375,7 @@ TEST(LoadTruncated, AFileThatShrankIsAnError)
 
 TEST(LoadLimit, AScaleUnitBeyondTheBuffersIsRefused)
 {
-    const CheckpointFolder folder;
+    const TemporaryFolder folder;
     {
         std::ofstream file(folder.path("a.safetensors"), std::ios::binary); // 128 MiB that are nowhere on the disk
         std::string header = R"({"m.experts.0.down_proj.weight": {"dtype": "F32", "shape": [4096, 8192], )"
@@ -403,7 +403,7 @@ TEST(LoadLimit, AScaleUnitBeyondTheBuffersIsRefused)
 TEST(LoadThreads, OneReaderForManyThreads)
 {
     ExpertLayer layer(Form::kPerExpert, MOEQ_DTYPE_BF16, 6, 64, 128);
-    const CheckpointFolder folder;
+    const TemporaryFolder folder;
     layer.write(folder);
     const Context context = make_context(3);
     const Reader reader = open_reader(context, folder.path());
@@ -430,7 +430,7 @@ TEST(LoadThreads, OneReaderForManyThreads)
 TEST(LoadGivenAmax, ReadsOnceAndScalesByIt)
 {
     ExpertLayer layer(Form::kFused, MOEQ_DTYPE_BF16, 3, 32, 64);
-    const CheckpointFolder folder;
+    const TemporaryFolder folder;
     layer.write(folder);
     const Context context = make_context();
     const Reader reader = open_reader(context, folder.path());
@@ -452,7 +452,7 @@ TEST(LoadNonfinite, ThePlaceIsOneOfTheWholeStack)
     ExpertLayer layer(Form::kPerExpert, MOEQ_DTYPE_FP32, 4, 8, 32);
     layer.gate_up.as<float>()[(2 * 16 + 13) * 32 + 5] = std::numeric_limits<float>::quiet_NaN(); // up's row 5
     layer.gate_up.as<float>()[(3 * 16 + 1) * 32 + 5] = std::numeric_limits<float>::infinity();
-    const CheckpointFolder folder;
+    const TemporaryFolder folder;
     layer.write(folder);
     const Context context = make_context();
     const Reader reader = open_reader(context, folder.path());

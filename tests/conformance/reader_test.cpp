@@ -54,7 +54,7 @@ moeq_status try_open(const Context& context, const std::string& path, Error* err
 class OpenReader : public testing::Test {
 protected:
     Context context = make_context(2);
-    CheckpointFolder folder;
+    TemporaryFolder folder;
 };
 
 TEST_F(OpenReader, TinyMoeIsWhatItsReadmeSays)
@@ -189,6 +189,48 @@ TEST_F(OpenReader, AMissingExpertIsNamed)
               std::string::npos);
 }
 
+// What config.json counts may be anything; a file is as incomplete as with one expert too few.
+TEST_F(OpenReader, ExpertsThatNobodyCanHaveAreMissing)
+{
+    for (const char* count : {"3", "1000000", "1000001", "1000000000", "2305843009213693952", "9223372036854775807",
+                              "1e30", "-5", "0", "\"8\""}) {
+        SCOPED_TRACE(count);
+        write_sharded(folder, {experts({0, 1})});
+        folder.write("config.json", std::string(R"({"model_type": "olmoe", "num_experts": )") + count + "}");
+        const Reader reader = open_reader(context, folder.path());
+        const bool believed = std::string(count) == "3" || std::string(count) == "1000000";
+        EXPECT_EQ(stack_info(reader, 0).shape[0], believed ? std::stoll(count) : 2);
+        const auto spec = parse("int8");
+        auto options = sized<moeq_load_options>();
+        options.spec = &spec;
+        moeq_qtensor* out = nullptr;
+        Error error;
+        const moeq_status status = moeq_reader_load(reader.get(), 0, &options, nullptr, &out, &error);
+        moeq_qtensor_release(out);
+        EXPECT_EQ(status, believed ? MOEQ_ERROR_INCOMPLETE : MOEQ_OK) << error.text();
+        EXPECT_STREQ(error.class_id, believed ? "F28" : "");
+        options.expert_end = 2;
+        EXPECT_EQ(shape_of(load(reader, 0, options)), (Shape{2, 4, 6}));
+    }
+    // The same of names, with more elements than any weight may have; 2 GiB that are nowhere on the disk.
+    std::string header = R"({"l.experts.999999999.down_proj.weight": {"dtype": "BF16", "shape": [32768, 32768], )"
+                         R"("data_offsets": [0, 2147483648]}})";
+    header.resize((header.size() + 7) / 8 * 8, ' ');
+    std::string prefix(8, '\0');
+    prefix[0] = static_cast<char>(header.size());
+    folder.write("one.safetensors", prefix + header);
+    std::filesystem::resize_file(folder.path("one.safetensors"), 8 + header.size() + 2147483648u);
+    std::filesystem::remove(folder.path("config.json"));
+    const Reader reader = open_reader(context, folder.path("one.safetensors"));
+    const auto spec = parse("int8");
+    auto options = sized<moeq_load_options>();
+    options.spec = &spec;
+    moeq_qtensor* out = nullptr;
+    Error error;
+    EXPECT_EQ(moeq_reader_load(reader.get(), 0, &options, nullptr, &out, &error), MOEQ_ERROR_INCOMPLETE);
+    EXPECT_EQ(error.expert, 0) << error.text();
+}
+
 TEST_F(OpenReader, HalvesAloneAreStacksOfTheirOwn)
 {
     ContainerFile file;
@@ -235,6 +277,9 @@ TEST_F(OpenReader, FusedNamesNeedAModelType)
     EXPECT_EQ(info_of(open_reader(context, folder.path("a.safetensors"))).stack_count, 0);
     folder.write("config.json", R"({"model_type": "qwen3_moe"})");
     EXPECT_EQ(info_of(open_reader(context, folder.path())).stack_count, 1);
+    EXPECT_EQ(info_of(open_reader(context, folder.path("a.safetensors"))).stack_count, 1);
+    folder.write("config.json", R"({"model_type": "another"})"); // a type that does not fit matches no name
+    EXPECT_EQ(info_of(open_reader(context, folder.path("a.safetensors"))).stack_count, 0);
 }
 
 TEST_F(OpenReader, HiddenSizeSaysHowAWeightLiesWhereAFamilyHasBoth)

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "support/api.h"
+#include "support/temporary_folder.h"
 
 namespace moeq_test {
 namespace {
@@ -24,12 +25,6 @@ struct DestroyWriter {
     void operator()(moeq_writer* w) const { moeq_writer_destroy(w); }
 };
 using Writer = std::unique_ptr<moeq_writer, DestroyWriter>;
-
-std::string contents(const std::string& path)
-{
-    std::ifstream file(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(file), {}};
-}
 
 // What a file says, by a reader of a few lines that is not the library's.
 struct FileOf {
@@ -64,19 +59,6 @@ std::string text(const Bytes& bytes) { return {bytes.begin(), bytes.end()}; }
 
 class Writers : public testing::Test {
 protected:
-    Writers()
-    {
-        std::string pattern = testing::TempDir() + "moeq-writer-XXXXXX";
-        EXPECT_NE(mkdtemp(pattern.data()), nullptr);
-        folder = pattern;
-        path = folder + "/model.safetensors";
-    }
-    ~Writers() override
-    {
-        std::error_code ignored;
-        fs::remove_all(folder, ignored);
-    }
-
     Writer create(int32_t dialect = MOEQ_DIALECT_NATIVE, const char* metadata = nullptr)
     {
         auto options = sized<moeq_writer_options>();
@@ -109,11 +91,11 @@ protected:
         MOEQ_EXPECT_OK(moeq_writer_put_qtensor(writer.get(), name, q.get(), nullptr, &ok));
     }
     void commit(const Writer& writer) { MOEQ_EXPECT_OK(moeq_writer_commit(writer.get(), &ok)); }
-    int64_t files() const { return std::distance(fs::directory_iterator(folder), fs::directory_iterator()); }
+    int64_t files() const { return std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()); }
 
     Context context = make_context();
-    std::string folder;
-    std::string path;
+    const TemporaryFolder folder;
+    const std::string path = folder.path("model.safetensors");
 };
 
 // The names of docs/store.md: codes under the weight's own, statistics behind it.
@@ -416,7 +398,7 @@ TEST_F(Writers, FoldersThatAreNotThere)
 {
     moeq_writer* out = reinterpret_cast<moeq_writer*>(uintptr_t{16});
     Error error;
-    const std::string nowhere = folder + "/none/file";
+    const std::string nowhere = folder.path("none/file");
     EXPECT_EQ(moeq_writer_create(context.get(), nowhere.c_str(), nullptr, &out, &error), MOEQ_ERROR_NOT_FOUND);
     EXPECT_EQ(out, nullptr);
     EXPECT_EQ(error.os_error, ENOENT);
@@ -433,7 +415,7 @@ TEST_F(Writers, ManyAtOnce)
             for (int i = 0; i < 20; ++i) {
                 HostTensor tensor(MOEQ_DTYPE_FP32, {1000});
                 tensor.fill(static_cast<uint64_t>(t));
-                const std::string mine = folder + "/" + std::to_string(t % 4); // two want the same file
+                const std::string mine = folder.path(std::to_string(t % 4)); // two want the same file
                 auto options = sized<moeq_writer_options>();
                 options.flags = MOEQ_WRITER_NOT_DURABLE;
                 moeq_writer* out = nullptr;
@@ -451,7 +433,7 @@ TEST_F(Writers, ManyAtOnce)
         HostTensor one(MOEQ_DTYPE_FP32, {1000}), other(MOEQ_DTYPE_FP32, {1000});
         one.fill(static_cast<uint64_t>(t));
         other.fill(static_cast<uint64_t>(t + 4));
-        const std::string bytes = FileOf(folder + "/" + std::to_string(t)).tensors.at("x").bytes;
+        const std::string bytes = FileOf(folder.path(std::to_string(t))).tensors.at("x").bytes;
         EXPECT_TRUE(bytes == text(one.memory()) || bytes == text(other.memory()));
     }
 }

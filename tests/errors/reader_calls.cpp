@@ -51,7 +51,7 @@ struct OpenFile {
                   MOEQ_OK);
     }
 
-    CheckpointFolder folder;
+    TemporaryFolder folder;
     moeq_reader* reader = nullptr;
     int64_t dense = -1;
     int64_t quantized = -1;

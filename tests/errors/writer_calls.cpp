@@ -1,34 +1,15 @@
 // Wrong calls about files being written. The writer at hand has declared "dense", bf16 [2, 3], and "experts", int8 [2, 4, 64].
-#include <unistd.h>
-
 #include <filesystem>
 
+#include "support/temporary_folder.h"
 #include "wrong_call.h"
 
 namespace moeq_test {
 
 namespace {
 
-class Folder {
-public:
-    Folder()
-    {
-        std::string pattern = testing::TempDir() + "moeq-errors-XXXXXX";
-        EXPECT_NE(mkdtemp(pattern.data()), nullptr);
-        path_ = pattern;
-    }
-    ~Folder()
-    {
-        std::error_code ignored;
-        std::filesystem::remove_all(path_, ignored);
-    }
-    Folder(const Folder&) = delete;
-    Folder& operator=(const Folder&) = delete;
-    std::string file() const { return path_ + "/model.safetensors"; }
-    const std::string& path() const { return path_; }
-
-private:
-    std::string path_;
+struct Folder : TemporaryFolder {
+    std::string file() const { return path("model.safetensors"); }
 };
 
 struct Writer {

@@ -22,42 +22,25 @@ const std::string kTiny = MOEQ_SOURCE_DIR "/tests/data/tiny-moe";
 constexpr int kFailed = 78; // a child that was told so
 
 // In memory where there is room for files: thousands of conversions are made.
-class Folder {
+class Folder : public TemporaryFolder {
 public:
-    Folder()
-    {
-        std::string pattern = (fs::exists("/dev/shm") ? "/dev/shm/" : testing::TempDir()) + "moeq-convert-XXXXXX";
-        EXPECT_NE(mkdtemp(pattern.data()), nullptr);
-        path_ = pattern;
-    }
-    ~Folder()
-    {
-        std::error_code ignored;
-        fs::remove_all(path_, ignored);
-    }
-    Folder(const Folder&) = delete;
-    Folder& operator=(const Folder&) = delete;
+    Folder() : TemporaryFolder(fs::exists("/dev/shm") ? "/dev/shm" : fs::temp_directory_path()) {}
 
-    std::string target() const { return path_ + "/target"; }
+    std::string target() const { return path("target"); }
     std::string partial() const { return target() + ".partial"; }
     void clear() const
     {
         fs::remove_all(target());
         fs::remove_all(partial());
     }
-
-private:
-    std::string path_;
 };
 
 using Tree = std::map<std::string, std::string>;
 Tree tree(const std::string& path)
 {
     Tree out;
-    for (const auto& entry : fs::directory_iterator(path)) {
-        std::ifstream file(entry.path(), std::ios::binary);
-        out[entry.path().filename().string()] = {std::istreambuf_iterator<char>(file), {}};
-    }
+    for (const auto& entry : fs::directory_iterator(path))
+        out[entry.path().filename().string()] = contents(entry.path());
     return out;
 }
 
@@ -133,7 +116,7 @@ public:
     std::string path() const { return folder_.path(); }
 
 private:
-    CheckpointFolder folder_;
+    TemporaryFolder folder_;
 };
 
 Tree undisturbed(Work work)

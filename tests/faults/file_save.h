@@ -2,48 +2,26 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <regex>
 
 #include "support/calls_base.h"
+#include "support/temporary_folder.h"
 
 namespace moeq_test {
 
 namespace fs = std::filesystem;
 
-inline std::string contents(const std::string& path)
-{
-    std::ifstream file(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(file), {}};
-}
-
-class Folder {
+class Folder : public TemporaryFolder {
 public:
-    Folder()
-    {
-        std::string pattern = testing::TempDir() + "moeq-faults-XXXXXX";
-        EXPECT_NE(mkdtemp(pattern.data()), nullptr);
-        path_ = pattern;
-    }
-    ~Folder()
-    {
-        std::error_code ignored;
-        fs::remove_all(path_, ignored);
-    }
-    Folder(const Folder&) = delete;
-    Folder& operator=(const Folder&) = delete;
-
-    const std::string& path() const { return path_; }
-    std::string target() const { return path_ + "/model.safetensors"; }
+    std::string target() const { return path("model.safetensors"); }
     // Everything but the target.
     std::vector<std::string> others() const
     {
         std::vector<std::string> names;
-        for (const auto& entry : fs::directory_iterator(path_))
+        for (const auto& entry : fs::directory_iterator(path()))
             if (entry.path() != target())
                 names.push_back(entry.path().filename().string());
         return names;
@@ -54,7 +32,7 @@ public:
         static const std::regex kName("\\.model\\.safetensors\\.moeq-tmp-[0-9a-f]{16}");
         for (const std::string& name : others()) {
             EXPECT_TRUE(std::regex_match(name, kName)) << name;
-            fs::remove(path_ + "/" + name);
+            fs::remove(path(name));
         }
     }
     void set(const std::string& bytes) const
@@ -63,9 +41,6 @@ public:
         if (!bytes.empty())
             std::ofstream(target(), std::ios::binary) << bytes;
     }
-
-private:
-    std::string path_;
 };
 
 // A file with a quantized weight and a dense tensor, saved from first to last call.

@@ -122,6 +122,71 @@ TEST(HostileFolder, F12_what_is_no_json)
     });
 }
 
+// A single file is opened as strictly: what config.json beside it says is used.
+TEST(HostileFolder, what_is_beside_a_single_file)
+{
+    const auto text = [](const std::string& config) {
+        return [config](const TemporaryFolder& folder) { folder.write("config.json", config); };
+    };
+    const Case cases[] = {
+        {"a good one", text("{\"model_type\": \"mixtral\"}"), MOEQ_OK, ""},
+        {"nothing", [](const TemporaryFolder&) {}, MOEQ_OK, ""},
+        {"an empty config", text(""), kFormat, "F12"},
+        {"a config that is cut", text("{\"model_type\": \"mix"), kFormat, "F12"},
+        {"a list", text("[]"), kFormat, "F12"},
+        {"a name twice", text("{\"a\": 1, \"a\": 2}"), kFormat, "F11"},
+        {"too large", text("{}" + std::string(kSmallLimit, ' ')), MOEQ_ERROR_LIMIT, "F02"},
+        {"a FIFO",
+         [](const TemporaryFolder& folder) { ASSERT_EQ(mkfifo(folder.path("config.json").c_str(), 0600), 0); }, kFormat,
+         "F18"},
+        {"a device",
+         [](const TemporaryFolder& folder) { ASSERT_EQ(symlink("/dev/zero", folder.path("config.json").c_str()), 0); },
+         kFormat, "F18"},
+        {"a directory",
+         [](const TemporaryFolder& folder) { std::filesystem::create_directories(folder.path("config.json")); },
+         kFormat, "F18"},
+        {"a link to itself",
+         [](const TemporaryFolder& folder) {
+             ASSERT_EQ(symlink("config.json", folder.path("config.json").c_str()), 0);
+         },
+         MOEQ_OK, ""},
+    };
+    for (const Case& hostile : cases) {
+        const TemporaryFolder folder;
+        hostile.make(folder);
+        const ReaderOutcome opened = open_reader(folder.write("a.safetensors", shard("a")), kSmallLimit);
+        EXPECT_EQ(opened.status, hostile.status) << hostile.what << ": " << opened.message;
+        EXPECT_EQ(opened.class_id, hostile.class_id) << hostile.what << ": " << opened.message;
+        EXPECT_EQ(opened.made, hostile.status == MOEQ_OK) << hostile.what;
+        EXPECT_TRUE(opened.made || opened.message.find("config.json") != std::string::npos) << opened.message;
+    }
+}
+
+// A conversion that was stopped is no checkpoint, however much of it is there.
+TEST(HostileFolder, what_a_conversion_left)
+{
+    const auto with = [](std::vector<std::string> files) {
+        return [files](const TemporaryFolder& folder) {
+            for (const std::string& name : files)
+                folder.write(name, name == kIndex           ? index_of("\"a\": \"a.safetensors\"")
+                                   : name.ends_with("json") ? "{}"
+                                                            : shard("a"));
+        };
+    };
+    expect_refused({
+        {"its beginning", with({"moeq_plan.json"}), MOEQ_ERROR_INCOMPLETE, "F28"},
+        {"one unit", with({"moeq_plan.json", "a.safetensors", "unit-00000.json"}), MOEQ_ERROR_INCOMPLETE, "F28"},
+        {"all units and the index", with({"moeq_plan.json", "a.safetensors", kIndex}), MOEQ_ERROR_INCOMPLETE, "F28"},
+        {"all", with({"moeq_plan.json", "a.safetensors", kIndex, "moeq_report.json"}), MOEQ_OK, ""},
+        {"a finished one", with({"a.safetensors", kIndex, "moeq_report.json"}), MOEQ_OK, ""},
+    });
+    const TemporaryFolder folder;
+    with({"moeq_plan.json", "a.safetensors"})(folder);
+    const ReaderOutcome opened = open_reader(folder.path(), kSmallLimit);
+    for (const char* part : {"conversion that is not finished", "command that began it"})
+        EXPECT_NE(opened.message.find(part), std::string::npos) << opened.message;
+}
+
 TEST(HostileFolder, F02_too_large)
 {
     const std::string spaces(kSmallLimit, ' ');

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import pathlib
 import re
 import shutil
 import signal
@@ -20,7 +21,7 @@ ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed:
 pytest.importorskip("typer", reason="typer is not installed: there is no command line")
 pytest.importorskip("matplotlib", reason="matplotlib is not installed: reports cannot be drawn")
 
-from checkpoints import elements, tree, write_model, write_safetensors  # noqa: E402
+from checkpoints import elements, stacked, tree, write_model, write_safetensors  # noqa: E402
 from conftest import ROOT  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
@@ -107,10 +108,14 @@ def test_version():
     assert done.stdout == f"moeq {moeq.__version__} (libmoeq {moeq.library_version()})\n" and done.returncode == 0
 
 
-def test_shells_complete_commands():
+@pytest.mark.parametrize(
+    "line, wanted",
+    [("moeq qu", ["quantize"]), ("moeq plan x --dialect b", ["bitsandbytes"]), ("moeq plan x -f n", ["nf4"])],
+)
+def test_shells_complete(line, wanted):
     """As the scripts ask that `moeq --show-completion` gives."""
-    words = {"_MOEQ_COMPLETE": "complete_bash", "COMP_WORDS": "moeq qu", "COMP_CWORD": "1"}
-    assert process(**words).stdout.split() == ["quantize"]
+    words = {"_MOEQ_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    assert process(**words).stdout.split() == wanted
 
 
 # ---- inspect
@@ -252,6 +257,11 @@ def test_verify_of_a_spoilt_checkpoint(quantized, tmp_path):
     assert name.removesuffix(".moeq.absmax") in done.stdout and "problem" in done.stdout
     assert document(command("verify", tmp_path / "bad", "--json"), 1)["problems"]
     assert command("verify", tmp_path / "bad", "-q").stdout != ""
+    refused(command("report", tmp_path / "bad"), 3, "NaN", "--lenient takes what there is")
+    refused(command("convert", tmp_path / "bad", tmp_path / "out", "--dialect", "bitsandbytes"), 3, "want finite scales")
+    told = command("report", tmp_path / "bad", "--lenient", "--out", tmp_path / "pictures")
+    stack = name.removesuffix(".moeq.absmax").removeprefix("model.layers.0.")
+    assert told.returncode == 0 and re.search(rf"{re.escape(stack)} +0 +nf4 +nan +0", told.stdout), told.stdout
 
 
 def test_verify_against_another_model(quantized, tmp_path):
@@ -273,14 +283,15 @@ def test_diff(model, quantized, tmp_path):
     done = command("diff", model[0], quantized, "--worst", "3")
     assert done.returncode == 1 and "different" in done.stdout and "The 3 largest differences of 16" in done.stdout
     facts = document(command("diff", model[0], quantized, "--json"), 1)
-    with moeq.open(quantized) as reader, moeq.open(model[0]) as source:
+    with moeq.open(quantized) as reader:
         for line in facts["compared"]:
             if line["expert"] is None:
                 assert line["equal"] and line["max_abs"] == 0
                 continue
             got = reader.load(line["name"]).dequantize(experts=line["expert"], dtype="fp32").numpy()
-            want = source.load(line["name"], "int8").dequantize(experts=line["expert"], dtype="fp32").numpy()
-            assert not line["equal"] and abs(line["max_abs"] - np.abs(got - want).max()) < 0.03
+            layer, stack = int(line["name"].split(".")[2]), line["name"].rpartition(".")[2]
+            want = stacked(model[1], layer, 4, stack)[line["expert"]].astype(np.float32)
+            assert not line["equal"] and line["max_abs"] == np.abs(got - want).max() > 0
     assert len(facts["compared"]) == 16 + 2 + 3 * 2
 
 
@@ -311,6 +322,17 @@ def test_report_draws_and_tells(model, quantized, tmp_path):
             assert len(weight["experts"]["relative_rms"]) == 4
             assert all(0.05 < error < 0.15 for error in weight["experts"]["relative_rms"])
             assert weight["spec"] == str(reader.find(weight["name"]).stack.spec)
+
+
+@pytest.mark.parametrize("low, high", [(0.09, 0.1), (0.06, 0.7), (1e-3, 20.0), (3e-8, 500.0), (1e-30, 1e30)])
+def test_numbers_below_a_histogram(low, high):
+    from moeq.cli import _pictures
+
+    begin, end = _pictures.widened(low, high)
+    found = _pictures.places(begin, end)
+    assert begin < low and high < end and end / begin >= 3.999
+    assert 4 <= len(found) <= _pictures.MAX_PLACES and found == sorted(found)
+    assert all(begin <= number <= end and len(f"{number:g}") <= 6 for number in found)
 
 
 def test_report_without_a_source(model, quantized, tmp_path):
@@ -348,14 +370,18 @@ def test_mistakes_on_the_command_line(model, tmp_path):
     refused(command("quantise"), 2, "quantise", "quantize")
     refused(command("quantize", model[0]), 2, "target")
     refused(command("quantize", model[0], out), 2, "--spec")
-    refused(command("quantize", model[0], out, "-f", "nf5"), 2, "nf5")
+    refused(command("quantize", model[0], out, "-f", "nf5"), 2, "--spec: got", "nf5")
     refused(command("quantize", model[0], out, "-f", "nf4", "--dialect", "gguf"), 2, "gguf", "bitsandbytes")
     refused(command("quantize", model[0], out, "-f", "nf4", "--rule", "x"), 2, "--rule", "GLOB=SPEC")
+    refused(command("quantize", model[0], out, "-f", "nf4", "--rule", "x=nf5"), 2, "--rule: got", "nf5")
     refused(command("quantize", model[0], out, "-f", "nf4", "--only", "nothing"), 2, "--only", "nothing")
     refused(command("quantize", model[0], out, "-f", "nf4", "--engine", "x"), 2, "--engine")
     for units in ("a", "3:1", "-1:2", "900:901"):
         refused(command("quantize", model[0], out, "-f", "nf4", f"--units={units}"), 2, "--units")
     refused(command("report", model[0], "--html"), 2, "--out")
+    refused(command("quantize", model[0], out, "-f", "nf4", "--skip", ""), 2, "--skip")
+    assert document(command("quantize", model[0], out, "--json"), 2)["error"]["message"].startswith("--spec: got none")
+    assert document(command("quantize", "--nonsense", "--json"), 2)["error"]["status"] == 2
     assert list(tmp_path.iterdir()) == []
 
 
@@ -363,17 +389,119 @@ def test_bad_input(model, tmp_path):
     refused(process("inspect", tmp_path / "nothing"), 3, "nothing")
     (tmp_path / "bad.safetensors").write_bytes(b"\xff" * 20)
     refused(command("inspect", tmp_path / "bad.safetensors"), 3, "bad.safetensors")
-    refused(command("inspect", tmp_path / "bad.safetensors", "--json"), 3)
+    failed = command("inspect", tmp_path / "bad.safetensors", "--json")
+    error = document(failed, 3)["error"]
+    assert error["status"] == 3 and "bad.safetensors" in error["message"] and error["message"] in failed.stderr
     refused(command("diff", model[0], tmp_path / "nothing"), 3)
     refused(command("inspect", model[0], "--patterns", tmp_path / "nothing"), 3)
     odd = tmp_path / "new\nline\x1b[31m"
     assert not CONTROL.search(refused(command("inspect", odd), 3).replace("\n", ""))
 
 
+def test_words_that_are_nearly_right(model):
+    source = model[0]
+    refused(command("plan", source, "--format", "nf3"), 2, "--spec: got", "int8, nf4, fp4", "did you mean nf4?")
+    refused(command("plan", source, "-f", "fp8"), 2, "did you mean fp8_e4m3?")
+    refused(command("plan", source, "--dialect", "bnb"), 2, "--dialect: got", "hf-fp8", "did you mean bitsandbytes?")
+    assert "did you mean" not in refused(command("plan", source, "--dialect", "zip"), 2, "native, bitsandbytes")
+
+
+def test_messages_are_in_words_of_the_command_line(model, quantized, tmp_path):
+    source, out = model[0], tmp_path / "out"
+    lines = [
+        refused(command("plan", source, "-f", "nf4:scale=factor"), 2, "--spec: got scale=factor with nf4"),
+        refused(command("plan", source, "-f", "int8:nested"), 2, "--spec: got nested with int8; only NF4 and FP4"),
+        refused(command("plan", source, "-f", "nf4:layout=gate_up"), 2, "--spec: ", "come from the checkpoint"),
+        refused(command("quantize", source, out, "-f", "nf4", "--dialect", "hf-fp8"), 2, "-f fp8_e4m3:block128x128 "),
+        refused(command("convert", quantized, out, "--dialect", "compressed-tensors"), 2,
+                "-f int8:scale=factor --allow-lossy", "--dialect native"),
+    ]  # fmt: skip
+    assert command("quantize", source, out, "-f", "nf4", "--units=0").returncode == 0
+    lines.append(refused(command("quantize", source, out, "-f", "nf4", "--units=1", "--finish", "-q"), 3, "--units"))
+    assert not any(word in line for line in lines for word in ("MOEQ_", "options", "download"))
+
+
+def test_patterns_that_are_none(model, tmp_path):
+    file = tmp_path / "patterns.json"
+    for text in (b"{bad", b"[", b"7", b'[{"match": 3}]', b'[{"match": "x", "stack": "y", "z": 1}]', b"\xff", b""):
+        file.write_bytes(text)
+        for arguments in (("inspect", model[0]), ("plan", model[0], "-f", "nf4"), ("verify", model[0])):
+            refused(command(*arguments, "--patterns", file), 2, "--patterns: ", " (")
+
+
+def test_globs_that_name_nothing_are_told_as_they_were_given(model):
+    arguments = ("plan", model[0], "-f", "nf4", "--only", "**.down_proj", "--skip", "model.layers.0.**")
+    done = command(*arguments)
+    assert done.returncode == 0 and done.stderr == ""
+    assert "not named by --only" in done.stdout
+    assert document(command(*arguments, "--json"))["unused_rules"] == []
+    exact = ("--only", "**.down_proj", "--skip", "model.layers.0.mlp.experts.gate_up_proj")
+    assert command("plan", model[0], "-f", "nf4", *exact).stderr == ""
+    more = ("--only", "nope", "--skip", "no.such", "--rule", "model.layers.0.mlp.gate.weight=int8")
+    assert command(*arguments, *more).stderr.splitlines() == [
+        "note: --skip 'no.such' names no expert weight and no matrix",
+        "note: --rule 'model.layers.0.mlp.gate.weight' has no effect: options before it have all that it names",
+        "note: --only 'nope' names no expert weight",
+    ]
+
+
+def test_quantizing_anew_is_told(quantized, tmp_path):
+    done = command("quantize", quantized, tmp_path / "anew", "-f", "int8")
+    assert done.returncode == 0
+    assert "note: quantized anew: 4 weights from nf4 to int8; " in done.stderr
+    facts = document(command("quantize", quantized, tmp_path / "json", "-f", "int8", "--json"))
+    assert facts["requantized"] == [{"from": "nf4", "to": "int8", "stacks": 4}]
+    done = command("quantize", quantized, tmp_path / "same", "-f", "nf4")
+    assert done.returncode == 0 and "note: quantized already, and kept: 4 weights, nf4" in done.stderr
+
+
+@pytest.mark.parametrize("library", ["/nowhere/libmoeq.so", "libc.so.6", "text"])
+def test_without_a_library(model, tmp_path, library):
+    if library == "text":
+        (tmp_path / library).write_text("no library")
+        library = str(tmp_path / library)
+    there = {"MOEQ_LIBRARY": library}
+    refused(process("inspect", model[0], **there), 4, library, "MOEQ_LIBRARY is set")
+    refused(process("quantize", model[0], tmp_path / "out", "-f", "nf4", **there), 4, library)
+    done = process("inspect", model[0], "--json", **there)
+    assert document(done, 4)["error"]["status"] == 4
+    helped = process("--help", **there)
+    assert helped.returncode == 0 and helped.stderr == "" and "quantize" in helped.stdout
+    assert process("--version", **there).stdout.startswith(f"moeq {moeq.__version__} (no libmoeq")
+    done = process("doctor", **there)
+    assert done.returncode == 1 and done.stderr == "" and re.search(rf"fail +libmoeq +{library}", done.stdout)
+    checks = document(process("doctor", "--json", **there), 1)["checks"]
+    assert [check["name"] for check in checks if check["state"] == "fail"] == ["libmoeq"]
+
+
+def test_installed_beside_its_library(model, tmp_path):
+    """As a wheel lies: the library in the package, and a script that calls what pyproject.toml says."""
+    place = tmp_path / "site"
+    shutil.copytree(ROOT / "bindings" / "python" / "moeq", place / "moeq", ignore=shutil.ignore_patterns("__pycache__"))
+    (place / "moeq" / "_lib").mkdir()
+    shutil.copy(pathlib.Path(moeq.library_path).resolve(), place / "moeq" / "_lib" / "libmoeq.so.1")
+    project = (ROOT / "bindings" / "python" / "pyproject.toml").read_text()
+    module, function = re.search(r'^moeq = "([\w.]+):(\w+)"', project, re.MULTILINE).groups()
+    script = tmp_path / "moeq"
+    script.write_text(f"import sys\nfrom {module} import {function}\nsys.exit({function}())\n")
+    variables = {key: value for key, value in environment().items() if key != "MOEQ_LIBRARY"}
+
+    def installed(*arguments):
+        return subprocess.run(
+            [sys.executable, script, *arguments], capture_output=True, text=True, timeout=120, check=False,
+            env=variables | {"PYTHONPATH": str(place)}, cwd=tmp_path
+        )  # fmt: skip
+
+    done = installed("quantize", model[0], "out", "-f", "nf4", "--no-sync")
+    assert done.returncode == 0 and "wrote out" in done.stdout, done.stderr
+    assert str(place / "moeq" / "_lib" / "libmoeq.so.1") in installed("doctor").stdout
+    shutil.rmtree(place / "moeq" / "_lib")
+    refused(installed("inspect", "out"), 4, "found no usable libmoeq", "Set MOEQ_LIBRARY")
+
+
 def test_existing_target_is_refused(model, tmp_path):
     (tmp_path / "out").mkdir()
-    done = command("quantize", model[0], tmp_path / "out", "-f", "int8")
-    assert done.returncode not in (0, 5) and len(done.stderr.splitlines()) == 1
+    refused(command("quantize", model[0], tmp_path / "out", "-f", "int8"), 3, "out", "which is there")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -427,6 +555,36 @@ def test_a_closed_pipe_ends_quietly(model):
     assert child.returncode == 141 and errors == b""
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["doctor", "--help"], ["doctor"], ["inspect", "nothing", "--json"]])
+def test_a_pipe_that_nobody_reads(arguments):
+    """Closed at the other end before a byte is written, for output of typer's and of moeq's own."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    child = subprocess.run(
+        [sys.executable, "-m", "moeq", *arguments], stdout=writing, stderr=subprocess.PIPE, env=environment()
+    )
+    os.close(writing)
+    assert child.returncode == 141
+    assert all(line.startswith(b"moeq: ") for line in child.stderr.splitlines())
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+@pytest.mark.parametrize("json", [(), ("--json",)])
+def test_output_that_cannot_be_written(model, json):
+    with open("/dev/full", "w") as full:
+        child = subprocess.run(
+            [sys.executable, "-m", "moeq", "inspect", model[0], *json], stdout=full, stderr=subprocess.PIPE, text=True,
+            env=environment(), check=False
+        )  # fmt: skip
+    assert child.returncode == 4 and child.stderr == "moeq: No space left on device\n"
+
+
+def test_standard_output_may_be_closed(model):
+    script = f"{sys.executable} -m moeq inspect {model[0]} --json >&-"
+    child = subprocess.run(["sh", "-c", script], capture_output=True, env=environment(), check=False)
+    assert (child.returncode, child.stdout, child.stderr) == (0, b"", b"")
+
+
 def big_model(folder):
     """Enough work to be interrupted: a hundred megabytes in many units."""
     folder.mkdir()
@@ -457,12 +615,16 @@ def test_interrupted_then_resumed(tmp_path, number):
     assert tree(target) == tree(tmp_path / "same")
 
 
-def test_a_terminal_gets_a_bar(model, tmp_path):
+@pytest.mark.parametrize("columns", [80, 140])
+def test_a_terminal_gets_a_bar(model, tmp_path, columns):
     pty = pytest.importorskip("pty")
     leader, follower = pty.openpty()
     child = subprocess.Popen(
         [sys.executable, "-m", "moeq", "quantize", str(model[0]), str(tmp_path / "out"), "-f", "nf4"],
-        stdout=subprocess.PIPE, stderr=follower, env=environment(TERM="xterm-256color", COLUMNS="140"))  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=follower,
+        env=environment(TERM="xterm-256color", COLUMNS=str(columns)),
+    )
     os.close(follower)
     shown = b""
     while True:
@@ -476,3 +638,6 @@ def test_a_terminal_gets_a_bar(model, tmp_path):
     child.communicate(timeout=60)
     os.close(leader)
     assert child.returncode == 0 and b"GB/s" in shown and b"%" in shown
+    lines = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", shown).decode().splitlines()
+    lines = [line for line in lines if " of " in line]
+    assert lines and all(re.search(r"%.* of .*B .*/s", line) for line in lines), lines  # all figures on one line

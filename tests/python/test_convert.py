@@ -131,7 +131,7 @@ def test_an_exception_stops_and_the_next_call_goes_on(model, tmp_path):
 
 def test_targets_that_exist_are_refused(model, tmp_path):
     (tmp_path / "out").mkdir()
-    with pytest.raises(moeq.MoeqError, match="out"):
+    with pytest.raises(moeq.DuplicateError, match="out"):
         moeq.convert(model[0], tmp_path / "out", spec="int8")
     assert list((tmp_path / "out").iterdir()) == []
 

@@ -73,15 +73,14 @@ def test_what_is_yet_to_be_negated_is_not_read_as_it_lies(weight):
 
 def test_a_destination_that_needs_gradients_is_refused(weight, q):
     out = torch.zeros(weight.shape, requires_grad=True)
-    with pytest.raises(BaseException):
+    with pytest.raises(BufferError, match="gradient"):
         q.dequantize(out=out)
     assert not out.detach().any()
 
 
 def test_a_tensor_without_storage_is_refused_in_words(q, weight):
-    with pytest.raises(BaseException) as caught:
+    with pytest.raises(BufferError, match="strided"):
         q.dequantize(out=torch.empty(weight.shape).to_sparse())
-    assert str(caught.value)
 
 
 def test_scratch_structs_are_whole_again_after_an_error(weight, q):

@@ -128,8 +128,8 @@ def test_quantize(model, tmp_path, spec):
     print(
         f"\n{spec}: {facts['bytes_in'] / GIB:.2f} GiB in {facts['seconds']:.1f} s, "
         f"{facts['bytes_in'] / facts['seconds'] / 1e9:.2f} GB/s read, {moved / facts['seconds'] / 1e9:.2f} GB/s moved; "
-        f"a plain copy moves {moved / plain / 1e9:.2f} GB/s: {100 * plain / facts['seconds']:.0f} %, one with all threads "
-        f"{moved / all_threads / 1e9:.2f} GB/s: {100 * all_threads / facts['seconds']:.0f} %; "
+        f"a plain copy moves {moved / plain / 1e9:.2f} GB/s: {100 * plain / facts['seconds']:.0f} %, one with all "
+        f"threads {moved / all_threads / 1e9:.2f} GB/s: {100 * all_threads / facts['seconds']:.0f} %; "
         f"processor time {cpu_seconds:.1f} s, the copy's {copy_cpu_seconds:.1f} s; "
         f"peak {facts['peak_memory'] / MIB:.0f} MiB, of which codes of one stack {largest / MIB:.0f} MiB"
     )

@@ -13,12 +13,14 @@ pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed: NumPy itsel
 cluster_utils = pytest.importorskip("ray.cluster_utils", reason="this ray has no local clusters")
 
 import os  # noqa: E402
+import sys  # noqa: E402
 
 from checkpoints import tree, write_model  # noqa: E402
 from conftest import ROOT  # noqa: E402
 
 import moeq.ray  # noqa: E402
 
+PATIENCE = 60  # seconds until something that has to happen is given up
 NODE = {"num_cpus": 1, "memory": 2 << 30, "object_store_memory": 80 << 20}
 
 
@@ -50,6 +52,19 @@ def cluster():
     made.shutdown()
 
 
+def wait_for(condition):
+    """What the condition is in the end: true, or not within PATIENCE."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return condition()
+
+
+def record_of(partial, unit):
+    """What says that a unit is finished."""
+    return partial / f"unit-{unit:05}.json"
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ray") / "model"
@@ -58,8 +73,14 @@ def model(tmp_path_factory):
 
 
 def test_errors_of_a_unit_come_out_as_they_are(cluster, model, tmp_path):
-    with pytest.raises(moeq.MoeqError):
+    with pytest.raises(moeq.UnsupportedError, match="bitsandbytes"):
         moeq.ray.convert(model, tmp_path / "out", spec="fp8_e5m2", dialect="bitsandbytes")
+
+
+@pytest.mark.parametrize("units", [(-1, 2), (2, 1), range(0, 4, 2), (1,)])
+def test_units_that_are_none(model, tmp_path, units):
+    with pytest.raises(moeq.ArgumentError, match="units"):
+        moeq.ray.convert(model, tmp_path / "out", spec="int8", units=units)
 
 
 def test_a_callback_that_raises_stops(cluster, model, tmp_path):
@@ -85,23 +106,38 @@ def test_the_command_line_sends_units_to_the_cluster(cluster, model, tmp_path):
     assert tree(tmp_path / "out") == tree(tmp_path / "alone")
 
 
-def test_a_cluster_that_loses_a_node_gives_the_same_bytes(cluster, model, tmp_path):
+def test_a_cluster_that_loses_a_node_gives_the_same_bytes(cluster, model, tmp_path, monkeypatch):
+    """The node dies in the middle of a unit: after the library has told of some of its bytes, before it is written."""
     made, others = cluster
-    target = tmp_path / "out"
-    partial = tmp_path / "out.partial"
+    target, partial, busy = tmp_path / "out", tmp_path / "out.partial", tmp_path / "busy"
     units = len(moeq.plan(model, target, spec="nf4:64,nested")["units"])
-    died = threading.Event()
+    doomed, whole_unit = others[0].node_id, moeq.ray.run_unit
+
+    def run_unit(source, target, unit, arguments):
+        if ray.get_runtime_context().get_node_id() != doomed:
+            wait_for(busy.exists)  # so that there is a unit for each node
+            return whole_unit(source, target, unit, arguments)
+
+        def stay(stage, name, done, total):
+            if done:
+                busy.with_suffix(".new").write_text(f"{unit} {done} {total}")
+                busy.with_suffix(".new").rename(busy)
+                time.sleep(PATIENCE)
+
+        settings = {name: value for name, value in arguments.items() if name != "threads"}
+        moeq.convert(source, target, units=(unit, unit + 1), finish=False, progress=stay, **settings)
+        return unit
+
+    lost = []
 
     def kill():
-        """Takes a node away with no warning when some units are done and others run."""
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            if partial.exists() and len(list(partial.glob("*.safetensors"))) >= 3:
-                made.remove_node(others[0], allow_graceful=False)
-                died.set()
-                return
-            time.sleep(0.005)
+        if wait_for(busy.exists):
+            unit, done, total = map(int, busy.read_text().split())
+            lost.append((unit, 0 < done <= total, record_of(partial, unit).exists()))
+            made.remove_node(others[0], allow_graceful=False)
 
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import this file
+    monkeypatch.setattr(moeq.ray, "run_unit", run_unit)
     killer = threading.Thread(target=kill)
     killer.start()
     told = []
@@ -109,10 +145,12 @@ def test_a_cluster_that_loses_a_node_gives_the_same_bytes(cluster, model, tmp_pa
         model, target, spec="nf4:64,nested", progress=lambda *step: told.append(step), durable=False, finish=False
     )
     killer.join()
-    assert died.is_set(), "the node was to die while units ran"
+    assert [(begun, recorded) for _, begun, recorded in lost] == [(True, False)], "the node was to die within a unit"
+    assert wait_for(lambda: doomed not in {node["NodeID"] for node in ray.nodes() if node["Alive"]})
     assert told[-1][2] == told[-1][3] > 0
     records = [json.loads(path.read_text()) for path in sorted(partial.glob("unit-*.json"))]
     assert [record["unit"] for record in records] == list(range(units))
+    assert record_of(partial, lost[0][0]).exists()
     moeq.convert(model, target, spec="nf4:64,nested", units=(0, 0), durable=False)
     moeq.convert(model, tmp_path / "alone", spec="nf4:64,nested", durable=False)
     assert tree(target) == tree(tmp_path / "alone")

@@ -116,9 +116,9 @@ def test_mistakes(tmp_path):
         file.declare("a", (2,), "fp32")
         with pytest.raises(moeq.DuplicateError):
             file.declare("a", (2,), "fp32")
-        with pytest.raises(moeq.MoeqError):
+        with pytest.raises(moeq.ShapeError):
             file.put("a", np.zeros(3, np.float32))
-        with pytest.raises(moeq.MoeqError):
+        with pytest.raises(moeq.NotFoundError, match="nothing"):
             file.put("nothing", np.zeros(2, np.float32))
         file.put("a", np.zeros(2, np.float32))
         with pytest.raises(moeq.DuplicateError):

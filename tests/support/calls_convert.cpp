@@ -31,8 +31,8 @@ struct OfCheckpoint : Base {
         options_.rules = "[{\"match\": \"nothing\", \"spec\": null}]";
     }
 
-    CheckpointFolder source_;
-    CheckpointFolder folder_;
+    TemporaryFolder source_;
+    TemporaryFolder folder_;
     std::string source_path_;
     std::string target_path_;
     moeq_convert_options options_ = sized<moeq_convert_options>();

@@ -52,7 +52,7 @@ struct InCheckpoint : Base {
         return moeq_reader_open(world_.context, (native ? native_ : dense_).c_str(), &options, out.ready(), err);
     }
 
-    CheckpointFolder folder_;
+    TemporaryFolder folder_;
     const std::string dense_ = folder_.path("dense.safetensors");
     const std::string native_ = folder_.path("native.safetensors");
 };

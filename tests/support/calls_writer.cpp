@@ -1,30 +1,18 @@
 // Calls about files being written.
-#include <unistd.h>
-
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 
 #include "support/calls_base.h"
+#include "support/temporary_folder.h"
 
 namespace moeq_test {
 
 namespace {
 
-// A folder that goes away, and the path of a file in it that is not there yet.
+// A folder, and the path of a file in it that is not there yet.
 struct InFolder : Base {
-    InFolder(World& world, const char* text, const Size& size) : Base(world, text, size)
-    {
-        std::string pattern = testing::TempDir() + "moeq-calls-XXXXXX";
-        EXPECT_NE(mkdtemp(pattern.data()), nullptr);
-        folder_ = pattern;
-        path_ = folder_ + "/model.safetensors";
-    }
-    ~InFolder() override
-    {
-        std::error_code ignored;
-        std::filesystem::remove_all(folder_, ignored);
-    }
+    using Base::Base;
     Bytes file() const
     {
         std::ifstream stream(path_, std::ios::binary);
@@ -32,11 +20,12 @@ struct InFolder : Base {
     }
     int64_t files() const
     {
-        return std::distance(std::filesystem::directory_iterator(folder_), std::filesystem::directory_iterator());
+        return std::distance(std::filesystem::directory_iterator(folder_.path()),
+                             std::filesystem::directory_iterator());
     }
 
-    std::string folder_;
-    std::string path_;
+    TemporaryFolder folder_;
+    std::string path_ = folder_.path("model.safetensors");
 };
 
 struct WriterCreate : InFolder {

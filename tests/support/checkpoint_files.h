@@ -1,46 +1,16 @@
-// Checkpoints that a test makes itself: containers written by hand, an index, config.json, in a folder that goes away.
+// Checkpoints that a test makes itself: containers written by hand, and the index that names them.
 #pragma once
 
-#include <unistd.h>
-
 #include <cstdint>
-#include <cstdlib>
-#include <cstring>
-#include <filesystem>
-#include <fstream>
+#include <cstdio>
 #include <map>
 #include <string>
 #include <vector>
 
 #include "support/host_tensor.h"
+#include "support/temporary_folder.h"
 
 namespace moeq_test {
-
-class CheckpointFolder {
-public:
-    CheckpointFolder()
-    {
-        std::string pattern = (std::filesystem::temp_directory_path() / "moeq-test-XXXXXX").string();
-        const char* made = ::mkdtemp(pattern.data());
-        path_ = made == nullptr ? "" : made;
-    }
-    ~CheckpointFolder()
-    {
-        std::error_code ignored;
-        std::filesystem::remove_all(path_, ignored);
-    }
-    CheckpointFolder(const CheckpointFolder&) = delete;
-    CheckpointFolder& operator=(const CheckpointFolder&) = delete;
-
-    std::string path(const std::string& name = "") const { return name.empty() ? path_ : path_ + "/" + name; }
-    void write(const std::string& name, const std::string& text) const
-    {
-        std::ofstream(path(name), std::ios::binary) << text;
-    }
-
-private:
-    std::string path_;
-};
 
 // "BF16"
 inline std::string container_name(int32_t dtype)
@@ -102,7 +72,7 @@ private:
 };
 
 // Writes files with the index that names them.
-inline void write_sharded(const CheckpointFolder& folder, const std::vector<ContainerFile>& files)
+inline void write_sharded(const TemporaryFolder& folder, const std::vector<ContainerFile>& files)
 {
     std::string map;
     for (size_t i = 0; i < files.size(); ++i) {

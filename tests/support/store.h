@@ -1,4 +1,4 @@
-// What the suites that look inside the store share: calls with their error, containers made by hand, folders that go away.
+// What the suites that look inside the store share: calls with their error, containers made by hand.
 #pragma once
 
 #include <fcntl.h>
@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -14,6 +15,7 @@
 
 #include "core/memory.h"
 #include "core/report.h"
+#include "support/temporary_folder.h"
 
 namespace moeq_test {
 
@@ -23,6 +25,9 @@ constexpr double kSlower = 10;
 #else
 constexpr double kSlower = 1;
 #endif
+
+// Seconds that this process has computed: other programs on the machine do not count.
+inline double cpu_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
 
 // A report with the error that it fills.
 struct Outcome {
@@ -49,32 +54,6 @@ struct CountedMemory {
         return posix_memalign(&memory, alignment, bytes) == 0 ? memory : nullptr;
     }
     static void release(void* memory, uint64_t, void*) { std::free(memory); }
-};
-
-class TemporaryFolder {
-public:
-    TemporaryFolder()
-    {
-        std::string pattern = (std::filesystem::temp_directory_path() / "moeq-test-XXXXXX").string();
-        path_ = ::mkdtemp(pattern.data());
-    }
-    ~TemporaryFolder()
-    {
-        std::error_code ignored;
-        std::filesystem::remove_all(path_, ignored);
-    }
-    TemporaryFolder(const TemporaryFolder&) = delete;
-    TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-
-    std::string path(const std::string& name = "") const { return name.empty() ? path_ : path_ + "/" + name; }
-    std::string write(const std::string& name, const std::string& bytes) const
-    {
-        std::ofstream(path(name), std::ios::binary) << bytes;
-        return path(name);
-    }
-
-private:
-    std::string path_;
 };
 
 inline std::string length_prefix(uint64_t length)

@@ -19,12 +19,6 @@ namespace {
 
 using moeq::AtomicFile;
 
-std::string contents(const std::string& path)
-{
-    std::ifstream file(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(file), {}};
-}
-
 std::vector<std::string> names_in(const std::string& folder)
 {
     std::vector<std::string> names;

@@ -2,13 +2,8 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cstdint>
-#include <cstdlib>
-#include <cstring>
-#include <filesystem>
-#include <fstream>
 #include <map>
 #include <string>
 #include <utility>
@@ -16,6 +11,7 @@
 
 #include "formats/spec_text.h"
 #include "store/dialects/dialect.h"
+#include "support/store.h"
 
 namespace dialect_test {
 
@@ -64,19 +60,6 @@ inline std::string quoted(const std::string& text)
 // One directory with model.safetensors and config.json; gone at the end.
 class Files {
 public:
-    Files()
-    {
-        std::string path = (std::filesystem::temp_directory_path() / "moeq-dialect-XXXXXX").string();
-        path_ = mkdtemp(path.data());
-    }
-    ~Files()
-    {
-        std::error_code ignored;
-        std::filesystem::remove_all(path_, ignored);
-    }
-    Files(const Files&) = delete;
-    Files& operator=(const Files&) = delete;
-
     // Zero bytes of the right number.
     Files& add(const std::string& name, const std::string& dtype, const Shape& shape)
     {
@@ -115,7 +98,8 @@ public:
         return *this;
     }
 
-    const std::string& write() const
+    // The directory.
+    std::string write() const
     {
         std::string header = "{";
         if (!metadata_.empty()) {
@@ -135,17 +119,14 @@ public:
         }
         header += "}";
         header.resize((header.size() + 7) / 8 * 8, ' ');
-        const uint64_t length = header.size();
-        std::ofstream file(path_ + "/model.safetensors", std::ios::binary);
-        file.write(reinterpret_cast<const char*>(&length), sizeof length);
-        file << header << data;
+        folder_.write("model.safetensors", moeq_test::container(header, data));
         if (!config_.empty())
-            std::ofstream(path_ + "/config.json") << config_;
-        return path_;
+            folder_.write("config.json", config_);
+        return folder_.path();
     }
 
 private:
-    std::string path_;
+    moeq_test::TemporaryFolder folder_;
     std::vector<Entry> entries_;
     std::map<std::string, std::string> metadata_;
     std::string config_;

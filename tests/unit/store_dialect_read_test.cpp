@@ -338,6 +338,28 @@ TEST(ReadBitsandbytes, refuses_parts_that_are_missing_wrong_or_unknown)
                    MOEQ_ERROR_UNSUPPORTED, "", {"w.quant_map", "code 0", "nf4"});
 }
 
+// Below a weight, at any depth, and not only beside it: "a-b" and "aa" are no parts of "a".
+TEST(ReadBitsandbytes, knows_what_lies_below_a_weight)
+{
+    Files files;
+    for (const char* name : {"a", "a-b", "a.b.c", "aa", "b", "a.b.c.d.e"})
+        add_4bit(&files, name, "nf4", 64, {4, 64}, false);
+    for (const char* other : {"a!", "a-", "a-b-c", "ab", "c", "B", "0", "bb.b"})
+        files.add(other, "F32", {1});
+    {
+        Recognised got;
+        EXPECT_EQ(got.open(files), MOEQ_OK) << got.error.message;
+    }
+    for (const char* part : {"a.x", "a.b", "a.b.x", "a.b.c.x", "a.b.c.d.x", "a.b.c.d.e.x", "a.z", "a-b.x", "aa.x.y.z",
+                             "b.0", "a..", "a.b.c.absmax2"}) {
+        files.add(part, "F32", {1});
+        expect_refused(files, MOEQ_ERROR_FORMAT, "F15", {part, "below a quantized weight"});
+        files.remove(part);
+    }
+    files.add("x.absmax", "F32", {4}); // of a weight without a quant_state
+    expect_refused(files, MOEQ_ERROR_FORMAT, "F28", {"x.absmax", "exactly one"});
+}
+
 TEST(ReadBitsandbytes, refuses_nested_statistics_of_another_kind)
 {
     for (const char* more : {", \"nested_blocksize\": 128, \"nested_dtype\": \"float32\", \"nested_offset\": 0.25",
@@ -464,6 +486,34 @@ TEST(ReadCompressedTensors, prefers_the_group_that_names_the_module)
     both.add("m.q.weight", "F8_E4M3", {6, 8}).add("m.q.weight_scale", "F32", {6, 1});
     both.set_config(compressed("float-quantized", {rows, group("float", "\"channel\"")}));
     expect_refused(both, MOEQ_ERROR_UNSUPPORTED, "", {"m.q.weight", "several groups"});
+}
+
+TEST(ReadCompressedTensors, many_groups_of_few_kinds)
+{
+    std::vector<std::string> groups;
+    for (int i = 0; i < 2000; ++i)
+        groups.push_back(group("float", i % 2 == 0 ? "\"tensor\"" : "\"channel\"", "",
+                               "[\"m." + std::to_string(i) + "\", \"m." + std::to_string(i) + "\"]"));
+    Files files;
+    for (const char* module : {"m.0", "m.1", "m.1998", "m.1999", "other"}) {
+        const bool rows = module[std::string(module).size() - 1] % 2 != 0 || module[0] == 'o';
+        files.add(std::string(module) + ".weight", "F8_E4M3", {6, 8})
+            .add(std::string(module) + ".weight_scale", "F32", rows ? Shape{6, 1} : Shape{1});
+    }
+    files.set_config(compressed("float-quantized", groups));
+    Recognised got;
+    ASSERT_EQ(got.open(files), MOEQ_OK) << got.error.message;
+    EXPECT_EQ(got.spec(*got.find("m.0.weight")), "fp8_e4m3:expert,dtype=bf16");
+    EXPECT_EQ(got.spec(*got.find("m.1.weight")), "fp8_e4m3:dtype=bf16");
+    EXPECT_EQ(got.spec(*got.find("m.1998.weight")), "fp8_e4m3:expert,dtype=bf16");
+    EXPECT_EQ(got.spec(*got.find("m.1999.weight")), "fp8_e4m3:dtype=bf16");
+    EXPECT_EQ(got.spec(*got.find("other.weight")), "fp8_e4m3:dtype=bf16"); // named by none: what fits
+    groups.clear();
+    for (int i = 1; i <= 17; ++i)
+        groups.push_back(group("float", "\"block\"",
+                               ", \"block_structure\": [" + std::to_string(i) + ", " + std::to_string(i) + "]"));
+    files.set_config(compressed("float-quantized", groups));
+    expect_refused(files, MOEQ_ERROR_UNSUPPORTED, "", {"more than 16 kinds"});
 }
 
 TEST(ReadCompressedTensors, refuses_scales_of_another_size)

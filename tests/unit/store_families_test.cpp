@@ -1,8 +1,6 @@
 // Names of expert weights: patterns, the table of families on names that real checkpoints have, and the stacks made of them.
 #include <gtest/gtest.h>
 
-#include <chrono>
-
 #include "store/load/stack_source.h"
 #include "support/store.h"
 
@@ -234,14 +232,13 @@ TEST(Patterns, WhatIsNoPatternIsRefused)
         R"([{"match": "a", "stack": "b", "part": "up", "layout": "interleaved"}])",
         R"([{"match": "a", "stack": "b", "kind": "x"}])",
         R"([{"match": "a", "stack": "b", "cut": "rows"}])",
+        "[", // no JSON at all
     };
     for (const char* bad : kBad) {
         Outcome outcome;
         EXPECT_EQ(collect(bad, outcome), MOEQ_ERROR_ARGUMENT) << bad;
         EXPECT_EQ(outcome.error.argument, 3);
     }
-    Outcome outcome;
-    EXPECT_EQ(collect("[", outcome), MOEQ_ERROR_FORMAT);
 }
 
 TEST(Patterns, ComeBeforeTheTable)
@@ -293,12 +290,12 @@ TEST(Stacks, AMillionTensorsTakeSeconds)
     Outcome outcome;
     ASSERT_EQ(checkpoint.open(path.c_str(), 200'000'000, false, outcome.report), MOEQ_OK) << outcome.message();
     moeq::Weights weights(memory.allocator);
-    const auto begin = std::chrono::steady_clock::now();
+    const double begin = cpu_seconds();
     ASSERT_EQ(weights.recognise(checkpoint, nullptr, outcome.report), MOEQ_OK) << outcome.message();
-    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+    const double took = cpu_seconds() - begin;
     EXPECT_EQ(weights.stacks.size(), 2 * kLayers);
     EXPECT_EQ(weights.pieces.size(), 3 * kLayers * kExperts);
-    EXPECT_LT(took.count(), 3.0 * kSlower);
+    EXPECT_LT(took, 3.0 * kSlower);
     const moeq::Stack& stack = weights.stacks[0];
     EXPECT_STREQ(stack.name, "model.layers.0.mlp.experts.gate_up_proj");
     EXPECT_EQ(stack.shape[0], kExperts);

@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "store/container/digest.h"
+#include "store/container/folder.h"
+#include "store/container/system_error.h"
 #include "store/load/progress.h"
 #include "support/store.h"
 
@@ -97,6 +99,30 @@ TEST(File, what_is_not_there_is_not_found)
     ASSERT_EQ(symlink("loop", loop.c_str()), 0);
     EXPECT_EQ(open_status(loop, outcome), MOEQ_ERROR_IO);
     EXPECT_EQ(outcome.error.os_error, ELOOP);
+    EXPECT_NE(outcome.message().find("errno 40 (ELOOP: too many links)"), std::string::npos) << outcome.message();
+}
+
+// People are told what a number means, wherever it comes from.
+TEST(Folder, failures_have_words)
+{
+    const TemporaryFolder folder;
+    folder.write("file", "x");
+    const auto expect_words = [](moeq_status status, const Outcome& outcome, int code, const std::string& words) {
+        EXPECT_EQ(status, MOEQ_ERROR_IO);
+        EXPECT_EQ(outcome.error.os_error, code);
+        EXPECT_NE(outcome.message().find("errno " + std::to_string(code) + " (" + words + ")"), std::string::npos)
+            << outcome.message();
+    };
+    Outcome made, synced, renamed, removed;
+    expect_words(moeq::make_folder(AT_FDCWD, folder.path("a/b").c_str(), made.report), made, ENOENT,
+                 "ENOENT: no such file or directory");
+    expect_words(moeq::sync_file(AT_FDCWD, folder.path("file/b").c_str(), synced.report), synced, ENOTDIR,
+                 "ENOTDIR: not a directory");
+    expect_words(moeq::rename_new(AT_FDCWD, folder.path("c").c_str(), folder.path("d").c_str(), renamed.report),
+                 renamed, ENOENT, "ENOENT: no such file or directory");
+    expect_words(moeq::remove_file(AT_FDCWD, folder.path().c_str(), removed.report), removed, EISDIR,
+                 "EISDIR: is a directory");
+    EXPECT_STREQ(moeq::system_error_text(123456), "a system call failed");
 }
 
 TEST(File, what_is_no_regular_file_is_refused_at_once)
@@ -111,12 +137,10 @@ TEST(File, what_is_no_regular_file_is_refused_at_once)
     sockaddr_un address = {};
     address.sun_family = AF_UNIX;
     std::strncpy(address.sun_path, socket_path.c_str(), sizeof address.sun_path - 1);
-    const bool has_socket = bind(socket_descriptor, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
+    ASSERT_EQ(bind(socket_descriptor, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
 
-    std::vector<std::string> paths = {fifo, linked, folder.path(), "/dev/zero", "/dev/null", "/"};
-    if (has_socket)
-        paths.push_back(socket_path);
-    for (const std::string& path : paths) {
+    for (const std::string& path : {fifo, linked, socket_path, folder.path(), std::string("/dev/zero"),
+                                    std::string("/dev/null"), std::string("/")}) {
         const auto begin = std::chrono::steady_clock::now();
         Outcome outcome;
         EXPECT_EQ(open_status(path, outcome), MOEQ_ERROR_FORMAT) << path;

@@ -1,7 +1,6 @@
 // JSON: what is accepted and what is not, values as they come out, and times that nobody can make quadratic.
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <limits>
 #include <string>
 #include <vector>
@@ -383,20 +382,15 @@ TEST(Json, survives_every_failing_allocation)
         }
 }
 
-double seconds(const std::chrono::steady_clock::time_point& begin)
-{
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
-
 TEST(Json, a_million_members_take_less_than_two_seconds)
 {
     std::string text = "{\"m\": {";
     for (int64_t i = 0; i < 1'000'000; ++i)
         text += (i == 0 ? "\"" : ", \"") + std::to_string(i * 7919 % 1'000'003) + ".weight\": {\"a\": [], \"b\": \"\"}";
     text += "}}";
-    const auto begin = std::chrono::steady_clock::now();
+    const double begin = cpu_seconds();
     Parsed parsed(text);
-    const double took = seconds(begin);
+    const double took = cpu_seconds() - begin;
     EXPECT_EQ(parsed.status, MOEQ_OK) << parsed.outcome.message();
     EXPECT_EQ(parsed.document.root().find("m").size(), 1'000'000);
     EXPECT_LT(took, 2.0 * kSlower);

@@ -19,12 +19,6 @@ using moeq::FileHeader;
 using moeq::SafetensorsWriter;
 using Shape = std::vector<int64_t>;
 
-inline std::string contents(const std::string& path)
-{
-    std::ifstream file(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(file), {}};
-}
-
 inline std::string random_bytes(int64_t count, uint32_t seed = 1)
 {
     std::mt19937 random(seed);

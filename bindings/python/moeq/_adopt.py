@@ -1,4 +1,4 @@
-"""Handing ownership of tensors to the library. Borrowing for one call is in _dlpack.py, tensors out are in _export.py."""
+"""Handing ownership of tensors to the library. Borrowing for one call is in _dlpack.py, tensors out in _export.py."""
 
 from __future__ import annotations
 

@@ -22,12 +22,31 @@ UNITS, FINISH = ffi.integer_const("MOEQ_CONVERT_UNITS"), ffi.integer_const("MOEQ
 Rules = Mapping[str, "Spec | str | None"] | Iterable[tuple[str, "Spec | str | None"]] | str
 
 
-def rules_json(rules: Rules | None) -> Any:
-    """Rules as the library reads them. A text is taken for its JSON."""
+def rule_pairs(rules: Rules | None) -> list[tuple[str, str | None]] | str | None:
+    """Rules with specs as text. A text is taken for the library's JSON."""
     if rules is None or isinstance(rules, str):
         return rules
     pairs = rules.items() if isinstance(rules, Mapping) else rules
-    return [{"match": glob, "spec": None if spec is None else str(as_spec(spec))} for glob, spec in pairs]
+    return [(glob, None if spec is None else str(as_spec(spec))) for glob, spec in pairs]
+
+
+def rules_json(rules: Rules | None) -> Any:
+    """Rules as the library reads them."""
+    pairs = rule_pairs(rules)
+    return [{"match": glob, "spec": spec} for glob, spec in pairs] if isinstance(pairs, list) else pairs
+
+
+def unit_bounds(units: tuple[int, int] | range) -> tuple[int, int]:
+    """[begin, end) of units."""
+    try:
+        if isinstance(units, range) and units.step != 1:
+            raise ValueError
+        begin, end = (units.start, units.stop) if isinstance(units, range) else map(operator.index, units)
+    except (TypeError, ValueError):
+        raise ArgumentError(f"moeq.convert: units: got {units!r}; wanted (begin, end) or a range with step 1") from None
+    if not 0 <= begin <= end:
+        raise ArgumentError(f"moeq.convert: units: got [{begin}, {end}); wanted 0 <= begin <= end")
+    return begin, end
 
 
 class _Options:
@@ -43,16 +62,7 @@ class _Options:
         self.pointer.rules, self.pointer.patterns = self._rules, self._patterns
 
     def set_steps(self, units: Any, finish: bool) -> None:
-        begin, end = 0, 0
-        if units is not None:
-            try:
-                if isinstance(units, range) and units.step != 1:
-                    raise ValueError
-                begin, end = (units.start, units.stop) if isinstance(units, range) else map(operator.index, units)
-            except (TypeError, ValueError):
-                raise ArgumentError(f"moeq.convert: units: got {units!r}; wanted (begin, end) or a range with step 1") from None
-            if not 0 <= begin <= end:
-                raise ArgumentError(f"moeq.convert: units: got [{begin}, {end}); wanted 0 <= begin <= end")
+        begin, end = (0, 0) if units is None else unit_bounds(units)
         self.pointer.steps = (FINISH if finish else 0) | (UNITS if units is None or begin < end else 0)
         self.pointer.unit_begin, self.pointer.unit_end = begin, end
 

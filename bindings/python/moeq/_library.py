@@ -1,4 +1,7 @@
-"""Finds and opens libmoeq. Importing this module is what makes `import moeq` fail where there is none."""
+"""Finds and opens libmoeq. Importing this module is what makes `import moeq` fail where there is none.
+
+The command `moeq` is the exception: it is to say in one line what is missing, so there the first use fails.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import ctypes
 import os
 import pathlib
 import sys
+from typing import Any, NoReturn
 
 from ._cdef import ffi
 
@@ -22,6 +26,15 @@ FROZEN_STRUCTS = ("moeq_error", "moeq_component", "moeq_block")
 
 class LibraryNotFoundError(ImportError):
     """No usable libmoeq: the message lists every place that was looked at, and why each one was refused."""
+
+    def __init__(self, refused: list[str], hint: str) -> None:
+        lines = "".join(f"  {place}\n" for place in refused)
+        super().__init__(f"moeq found no usable libmoeq. Looked at:\n{lines}{hint}")
+        self.refused = refused
+        self.hint = hint
+
+    def __reduce__(self):
+        return type(self), (self.refused, self.hint)
 
 
 def candidates() -> list[str]:
@@ -56,21 +69,46 @@ def load():
         try:
             lib = ffi.dlopen(path, ffi.RTLD_NOW | ffi.RTLD_LOCAL)
         except OSError as error:
-            tried.append(f"  {path}: {str(error).split(': ', 2)[-1]}")  # cffi says the path twice before the reason
+            tried.append(f"{path}: {str(error).split(': ', 2)[-1]}")  # cffi says the path twice before the reason
             continue
         reason = refusal(lib)
         if reason is None:
             return lib, path
-        tried.append(f"  {path}: {reason}")
+        tried.append(f"{path}: {reason}")
     hint = (
-        "MOEQ_LIBRARY is set, so nothing else was looked at."
+        "MOEQ_LIBRARY is set, so nothing else was looked at; correct it or unset it"
         if os.environ.get("MOEQ_LIBRARY")
-        else "Set MOEQ_LIBRARY to the path of libmoeq, or install a wheel that contains it."
+        else "Set MOEQ_LIBRARY to the path of libmoeq, or install a wheel that contains it"
     )
-    raise LibraryNotFoundError("moeq found no usable libmoeq. Looked at:\n" + "\n".join(tried) + "\n" + hint)
+    raise LibraryNotFoundError(tried, hint)
 
 
-lib, path = load()
+class Absent:
+    """Stands for a library that is not there: whatever is wanted of it says so."""
+
+    def __init__(self, reason: LibraryNotFoundError) -> None:
+        self.reason = reason
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise self.reason
+
+
+def is_command() -> bool:
+    """Whether this process is `moeq` or `python -m moeq`."""
+    name = os.path.basename(sys.argv[0]) if sys.argv else ""
+    if name == "-m":  # which `python -m` leaves there until the module is found
+        return ("-m", "moeq") in zip(sys.orig_argv, sys.orig_argv[1:])
+    return name in ("moeq", "moeq.exe")
+
+
+lib: Any
+path: str
+try:
+    lib, path = load()
+except LibraryNotFoundError as error:
+    if not is_command():
+        raise
+    lib, path = Absent(error), ""
 
 # Never closed: a tensor of ours that a framework holds may be freed when this module is long gone.
 ctypes.pythonapi.Py_IncRef(ctypes.py_object(lib))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ._cdef import ffi
-from ._errors import CancelledError, check
+from ._errors import check
 from ._names import word_of
 
 # Stage ("read", "quantize", "write", "verify"), what is being worked on, bytes done and bytes in total.
@@ -54,6 +54,3 @@ def _report(progress: Any, user: Any) -> int:
         name = ffi.string(progress.name).decode("utf-8", "replace") if progress.name else ""
         self.told(str(word_of("stage", progress.stage)), name, progress.bytes_done, progress.bytes_total)
     return GO_ON
-
-
-__all__ = ["CancelledError", "Progress", "ProgressFunction"]

@@ -242,7 +242,7 @@ class QTensor:
             else:
                 result, borrowed = out, borrow(out, "out", writable=True)
                 if dtype is not None and dtype_code(dtype) != borrowed.dtype:
-                    raise ArgumentError("moeq.QTensor.dequantize: dtype: got one that is not out's; give out= or dtype=")
+                    raise ArgumentError("moeq.QTensor.dequantize: dtype: got one that is not out's; give one of them")
                 destination = borrowed.pointer
             status = lib.moeq_qtensor_dequantize(handle, region.struct, ffi.NULL, destination, scratch.error)
             check(status, scratch.error)

@@ -318,7 +318,7 @@ class Reader:
         options.expert_begin, options.expert_end = expert_range(experts, info.shape[0])
         if tp is not None:
             options.tp_rank, options.tp_size = map(operator.index, tp)
-        given = None if spec is None else stack_spec(as_spec(spec), info)
+        given = None if spec is None else as_spec(spec)
         amax = None if amax is None else borrow(amax, "amax")
         options.spec = ffi.NULL if given is None else given._struct
         options.amax = ffi.NULL if amax is None else amax.pointer
@@ -359,16 +359,6 @@ def holdable(info: TensorInfo) -> bool:
     except ValueError:
         return False
     return numpy_has(code) or info.dtype in ("bf16", "fp8_e4m3fn", "fp8_e5m2")
-
-
-def stack_spec(spec: Spec, stack: StackInfo) -> Spec:
-    """The spec with the stack's layout and scale axis where it has none of its own."""
-    changes: dict[str, Any] = {}
-    if spec.layout == "plain":
-        changes["layout"] = stack.layout
-    if spec.scale_axis == 0:
-        changes["scale_axis"] = stack.scale_axis
-    return spec.with_(**changes)
 
 
 def expert_range(experts: range | slice | Iterable[int] | None, count: int) -> tuple[int, int]:

@@ -11,7 +11,6 @@ from typing import Any
 
 from . import _convert
 from ._context import Context
-from ._errors import ArgumentError
 from ._progress import ProgressFunction
 
 MAX_RETRIES = 8  # of a unit whose node or process dies; errors of the conversion itself are not tried again
@@ -49,16 +48,15 @@ def convert(
     import ray
 
     source, target = os.path.abspath(source), os.path.abspath(target)
-    arguments = {"spec": None if spec is None else str(spec), "dialect": dialect, "rules": _convert.rules_json(rules)}
-    if arguments["rules"] is not None and not isinstance(arguments["rules"], str):
-        arguments["rules"] = [(rule["match"], rule["spec"]) for rule in arguments["rules"]]
-    arguments["patterns"] = patterns
+    arguments: dict[str, Any] = {"spec": None if spec is None else str(spec), "dialect": dialect, "patterns": patterns}
+    arguments["rules"] = _convert.rule_pairs(rules)
+    wanted = None if units is None else _convert.unit_bounds(units)
     plan = _convert.plan(source, target, **arguments)
     own = not ray.is_initialized()
     if own:
         ray.init(address=address, log_to_driver=False, include_dashboard=False)
     try:
-        chosen = plan["units"] if units is None else [plan["units"][unit] for unit in range(*bounds(units))]
+        chosen = plan["units"] if wanted is None else [plan["units"][unit] for unit in range(*wanted)]
         task = ray.remote(max_retries=MAX_RETRIES, num_cpus=cpus)(run_unit)
         of_task = arguments | {"durable": durable, "threads": max(1, int(cpus))}
         waiting = {
@@ -73,13 +71,6 @@ def convert(
             ray.shutdown()
     if finish:
         _convert.convert(source, target, units=(0, 0), finish=True, durable=durable, **arguments)
-
-
-def bounds(units: tuple[int, int] | range) -> tuple[int, int]:
-    if isinstance(units, range) and units.step != 1:
-        raise ArgumentError(f"moeq.convert: units: got {units!r}; wanted a range with step 1")
-    begin, end = (units.start, units.stop) if isinstance(units, range) else units
-    return begin, end
 
 
 def _wait(ray: Any, waiting: dict[Any, dict[str, Any]], progress: ProgressFunction | None) -> None:

@@ -2,6 +2,7 @@
 #include "cpu/avx2/amax.h"
 
 #include "cpu/avx2/tier.h"
+#include "cpu/rectangles.h"
 
 namespace moeq::cpu::avx2 {
 
@@ -58,9 +59,12 @@ void overlay_amax(Kernels* kernels)
     kernels->amax_blocks[kFp32] = amax_blocks<kFp32>;
     kernels->amax_blocks[kFp16] = amax_blocks<kFp16>;
     kernels->amax_blocks[kBf16] = amax_blocks<kBf16>;
-    kernels->amax_columns[kFp32] = amax_columns<kFp32>;
-    kernels->amax_columns[kFp16] = amax_columns<kFp16>;
-    kernels->amax_columns[kBf16] = amax_columns<kBf16>;
+    kernels->amax_rectangle[kFp32] = amax_by_rows<amax<kFp32>>;
+    kernels->amax_columns[kFp32] = amax_columns_by_rows<amax_columns<kFp32>>;
+    kernels->amax_rectangle[kFp16] = amax_by_rows<amax<kFp16>>;
+    kernels->amax_columns[kFp16] = amax_columns_by_rows<amax_columns<kFp16>>;
+    kernels->amax_rectangle[kBf16] = amax_by_rows<amax<kBf16>>;
+    kernels->amax_columns[kBf16] = amax_columns_by_rows<amax_columns<kBf16>>;
 }
 
 } // namespace moeq::cpu::avx2

@@ -12,7 +12,7 @@
 
 #include "cpu/avx2/amax.h"
 #include "cpu/avx2/elements.h"
-#include "cpu/kernels.h"
+#include "cpu/rectangles.h"
 
 namespace moeq::cpu::avx2 {
 
@@ -247,15 +247,22 @@ void encode_columns(const void* source, int64_t count, const codec::Multiplier* 
         encode_some_columns<Code, type>(element_at<type>(source, i), count - i, multipliers + i, codes + i);
 }
 
+template <class Code, ScaleKind kind, FloatType type, Stores stores>
+void overlay_decode(FormatKernels* kernels)
+{
+    kernels->decode[stores][kind][type] = decode<Code, kind, type, stores>;
+    kernels->decode_columns[stores][kind][type] = decode_columns_by_rows<decode_columns<Code, kind, type, stores>>;
+    kernels->decode_tiles[stores][kind][type] = decode_tiles_by_runs<type, decode<Code, kind, type, stores>>;
+}
+
 template <class Code, FloatType type, Stores stores>
 void overlay_stores(FormatKernels* kernels)
 {
     kernels->encode[stores][type] = encode<Code, type, stores>;
-    kernels->encode_columns[stores][type] = encode_columns<Code, type, stores>;
-    kernels->decode[stores][kAbsmax][type] = decode<Code, kAbsmax, type, stores>;
-    kernels->decode[stores][kFactor][type] = decode<Code, kFactor, type, stores>;
-    kernels->decode_columns[stores][kAbsmax][type] = decode_columns<Code, kAbsmax, type, stores>;
-    kernels->decode_columns[stores][kFactor][type] = decode_columns<Code, kFactor, type, stores>;
+    kernels->encode_columns[stores][type] = encode_columns_by_rows<encode_columns<Code, type, stores>>;
+    kernels->encode_tiles[stores][type] = encode_tiles_by_runs<type, encode<Code, type, stores>>;
+    overlay_decode<Code, kAbsmax, type, stores>(kernels);
+    overlay_decode<Code, kFactor, type, stores>(kernels);
 }
 
 template <class Code, FloatType type>

@@ -2,11 +2,14 @@
 //   values()                   the 128 fp32 values of codes 0..127
 //   values32(codes, ..)        the values of 32 codes
 //   prepare<kind>(s)           what 16 stored scales come to (type Scales), once per run or for 16 columns
-//   is_plain(s)                a scale for which the plain form of apply is right; a NaN that comes out of it has no bits
+//   is_plain(s)                scales for which the plain form of apply is right; a NaN that comes out of it has no bits
 //                              that bf16 would round
 //   apply<kind, plain>(v, s)   the decoded values
+//   are_octaves(s)             whether bf16 results for a scale can be told from those of fewer codes
+//   bf16_words<kind>(s, w)     then those of codes 0..127 in order
 //   encode64(t)                the codes of 64 arguments, in the order of load64 (kSplitOrder) or one after another
 //   kSigns, encode64(t, signs) whether it wants to be told the signs, which are cheaper to have before elements are widened
+//   kByWords, Words            whether there is a shorter way for bf16 words under most scales
 #pragma once
 
 #include "cpu/avx512/amax.h"
@@ -49,9 +52,27 @@ MOEQ_TIER_INLINE __m512i split_bytes(__m512 first, __m512 second)
     return _mm512_permutexvar_epi8(load_constant(kSplitWords), words);
 }
 
+// The same of 128 words.
+MOEQ_TIER_INLINE MagnitudeTable split_words(const __m512i words[4])
+{
+    MagnitudeTable table;
+    for (int i = 0; i < 2; ++i) {
+        table.low[i] = _mm512_permutex2var_epi8(words[2 * i], load_constant(kEvenBytes), words[2 * i + 1]);
+        table.high[i] = _mm512_permutex2var_epi8(words[2 * i], load_constant(kOddBytes), words[2 * i + 1]);
+    }
+    return table;
+}
+
 template <class Code, ScaleKind kind, FloatType type>
 MOEQ_TIER_INLINE MagnitudeTable make_table(const typename Code::Scales& scales)
 {
+    if constexpr (type == kBf16) {
+        if (Code::are_octaves(scales)) [[likely]] {
+            __m512i words[4];
+            Code::template bf16_words<kind>(scales, words);
+            return split_words(words);
+        }
+    }
     __m512i split[4];
     for (int i = 0; i < 4; ++i) {
         const float* values = Code::values() + 32 * i;
@@ -160,31 +181,10 @@ void decode(const uint8_t* codes, int64_t count, float scale, void* destination)
         decode_run<Code, kind, type, false, kCached>(codes, count, scales, destination);
 }
 
-template <class Code, ScaleKind kind, FloatType type>
-MOEQ_TIER_INLINE void decode_some_columns(const uint8_t* codes, int64_t count, const float* scales, void* destination)
-{
-    const uint32_t mask = static_cast<uint32_t>(low_bits(count));
-    const __m512 first = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask), scales);
-    const __m512 second = _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask >> 16), scales + 16);
-    decode32<Code, kind, type, false, false>(codes, mask, Code::template prepare<kind>(first),
-                                             Code::template prepare<kind>(second), destination);
-}
-
-template <class Code, ScaleKind kind, FloatType type, Stores stores>
-void decode_columns(const uint8_t* codes, int64_t count, const float* scales, void* destination)
-{
-    int64_t i = unaligned_head<stores, kElementBytes<type>>(destination, count);
-    if (i != 0)
-        decode_some_columns<Code, kind, type>(codes, i, scales, destination);
-    for (; i + 32 <= count; i += 32)
-        decode32<Code, kind, type, true, false, stores>(
-            codes + i, 0, Code::template prepare<kind>(_mm512_loadu_ps(scales + i)),
-            Code::template prepare<kind>(_mm512_loadu_ps(scales + i + 16)), element_at<type>(destination, i));
-    if (i < count)
-        decode_some_columns<Code, kind, type>(codes + i, count - i, scales + i, element_at<type>(destination, i));
-}
-
 // ---- Encode ----
+
+// Below this the table of the shorter way for bf16 costs more than it saves.
+constexpr int64_t kWordsCount = 256;
 
 // What one run is encoded with.
 struct RunScale {
@@ -226,76 +226,79 @@ MOEQ_TIER_INLINE void encode_scaled(const void* source, int64_t count, codec::Mu
         encode64<Code, type, kPrescale, false>(source, i, low_bits(count - i), scale, codes);
 }
 
-template <class Code, FloatType type, Stores stores>
-uint32_t encode(const void* source, int64_t count, codec::Multiplier multiplier, const void* next, uint8_t* codes)
+// bf16 the shorter way; 64 elements that are not made for it are widened.
+template <class Code, bool kFetch, Stores stores>
+MOEQ_TIER_INLINE void encode_words(const void* source, int64_t count, const typename Code::Words& words,
+                                   float multiplier, const void* next, uint8_t* codes)
+{
+    const RunScale scale{_mm512_set1_ps(1.0f), _mm512_set1_ps(multiplier)};
+    int64_t i = unaligned_head<stores, 1>(codes, count);
+    if (i != 0)
+        encode64<Code, kBf16, false, false>(source, 0, low_bits(i), scale, codes);
+    for (; i + 64 <= count; i += 64) {
+        if constexpr (kFetch)
+            prefetch64<kBf16>(next, i);
+        const void* at = element_at<kBf16>(source, i);
+        __m512i bytes;
+        if (words.encode64(_mm512_loadu_si512(at), _mm512_loadu_si512(static_cast<const char*>(at) + 64), &bytes))
+            [[likely]]
+            store_bytes<true, stores>(codes + i, 0, bytes);
+        else
+            encode64<Code, kBf16, false, true, stores>(source, i, 0, scale, codes);
+    }
+    if (i < count)
+        encode64<Code, kBf16, false, false>(source, i, low_bits(count - i), scale, codes);
+}
+
+// A run whose multiplier has no prescale and is positive.
+template <class Code, FloatType type, bool kFetch, Stores stores>
+MOEQ_TIER_INLINE void encode_plain(const void* source, int64_t count, codec::Multiplier multiplier, const void* next,
+                                   uint8_t* codes)
+{
+    if constexpr (Code::kByWords && type == kBf16) {
+        if (count >= kWordsCount && Code::Words::fits(multiplier.value)) {
+            const typename Code::Words words(multiplier.value);
+            encode_words<Code, kFetch, stores>(source, count, words, multiplier.value, next, codes);
+            return;
+        }
+    }
+    encode_scaled<Code, type, false, kFetch, stores>(source, count, multiplier, next, codes);
+}
+
+// Whether arguments have the signs of elements, and none is scaled twice.
+MOEQ_TIER_INLINE bool is_plain_multiplier(codec::Multiplier multiplier)
+{
+    return multiplier.prescale == 1.0f && multiplier.value > 0.0f;
+}
+
+// A run with any other multiplier.
+template <class Code, FloatType type>
+MOEQ_TIER_INLINE void encode_special(const void* source, int64_t count, codec::Multiplier multiplier, uint8_t* codes)
 {
     if (multiplier.value == 0.0f)
         __builtin_memset(codes, 0, static_cast<uint64_t>(count));
-    else if (multiplier.prescale != 1.0f || !(multiplier.value > 0.0f)) // else arguments have the signs of elements
-        encode_scaled<Code, type, true, false, kCached>(source, count, multiplier, nullptr, codes);
-    else if (next != nullptr)
-        encode_scaled<Code, type, false, true, stores>(source, count, multiplier, ahead_of<type>(source, next, count),
-                                                       codes);
     else
-        encode_scaled<Code, type, false, false, stores>(source, count, multiplier, nullptr, codes);
+        encode_scaled<Code, type, true, false, kCached>(source, count, multiplier, nullptr, codes);
+}
+
+template <class Code, FloatType type, Stores stores>
+uint32_t encode(const void* source, int64_t count, codec::Multiplier multiplier, const void* next, uint8_t* codes)
+{
+    if (!is_plain_multiplier(multiplier)) [[unlikely]]
+        encode_special<Code, type>(source, count, multiplier, codes);
+    else if (next != nullptr)
+        encode_plain<Code, type, true, stores>(source, count, multiplier, ahead_of<type>(source, next, count), codes);
+    else
+        encode_plain<Code, type, false, stores>(source, count, multiplier, nullptr, codes);
     return next != nullptr ? amax_run<type>(next, count) : 0;
 }
 
-template <class Code, FloatType type, bool kFull, Stores stores = kCached>
-MOEQ_TIER_INLINE void encode_columns64(const void* source, int64_t i, uint64_t mask,
-                                       const codec::Multiplier* multipliers, uint8_t* codes)
+// In every lane.
+MOEQ_TIER_INLINE bool all_finite(__m512 scale)
 {
-    __m512 t[4];
-    for (int part = 0; part < 4; ++part) {
-        const __mmask16 lanes = static_cast<__mmask16>(mask >> (16 * part));
-        const __m512 x = load16<type, kFull>(source, i + 16 * part, lanes);
-        t[part] = code_arguments<kFull>(x, multipliers + i + 16 * part, lanes);
-    }
-    store_bytes<kFull, stores>(codes + i, mask, Code::template encode64<false>(t));
-}
-
-template <class Code, FloatType type, Stores stores>
-void encode_columns(const void* source, int64_t count, const codec::Multiplier* multipliers, uint8_t* codes)
-{
-    int64_t i = unaligned_head<stores, 1>(codes, count);
-    if (i != 0)
-        encode_columns64<Code, type, false>(source, 0, low_bits(i), multipliers, codes);
-    for (; i + 64 <= count; i += 64)
-        encode_columns64<Code, type, true, stores>(source, i, 0, multipliers, codes);
-    if (i < count)
-        encode_columns64<Code, type, false>(source, i, low_bits(count - i), multipliers, codes);
-}
-
-template <class Code, FloatType type, Stores stores>
-void overlay_stores(FormatKernels* kernels)
-{
-    kernels->encode[stores][type] = encode<Code, type, stores>;
-    kernels->encode_columns[stores][type] = encode_columns<Code, type, stores>;
-    kernels->decode[stores][kAbsmax][type] = decode<Code, kAbsmax, type, stores>;
-    kernels->decode[stores][kFactor][type] = decode<Code, kFactor, type, stores>;
-    kernels->decode_columns[stores][kAbsmax][type] = decode_columns<Code, kAbsmax, type, stores>;
-    kernels->decode_columns[stores][kFactor][type] = decode_columns<Code, kFactor, type, stores>;
-}
-
-template <class Code, FloatType type>
-void overlay_type(FormatKernels* kernels)
-{
-    overlay_stores<Code, type, kCached>(kernels);
-    overlay_stores<Code, type, kStreamed>(kernels);
-}
-
-template <class Code>
-void overlay_format(FormatKernels* kernels)
-{
-    overlay_type<Code, kFp32>(kernels);
-    overlay_type<Code, kFp16>(kernels);
-    overlay_type<Code, kBf16>(kernels);
-}
-
-// Of the scale in every lane.
-MOEQ_TIER_INLINE bool is_finite(__m512 scale)
-{
-    return codec::magnitude_bits_fp32(_mm512_cvtss_f32(scale)) < codec::kNonfiniteBits;
+    const __m512i magnitude = _mm512_and_si512(_mm512_castps_si512(scale), _mm512_set1_epi32(0x7FFFFFFF));
+    const __m512i limit = _mm512_set1_epi32(static_cast<int>(codec::kNonfiniteBits));
+    return _mm512_cmpge_epu32_mask(magnitude, limit) == 0;
 }
 
 } // namespace

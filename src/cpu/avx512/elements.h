@@ -54,6 +54,31 @@ struct alignas(64) Bytes64 {
 
 MOEQ_TIER_INLINE __m512i load_constant(const Bytes64& bytes) { return _mm512_load_si512(bytes.at); }
 
+// Of the bytes of two registers.
+constexpr Bytes64 every_other_byte(int first)
+{
+    Bytes64 index{};
+    for (int i = 0; i < 64; ++i)
+        index.at[i] = static_cast<uint8_t>(2 * i + first);
+    return index;
+}
+constexpr Bytes64 kEvenBytes = every_other_byte(0);
+constexpr Bytes64 kOddBytes = every_other_byte(1);
+
+struct alignas(64) Words32 {
+    uint16_t at[32];
+};
+
+MOEQ_TIER_INLINE __m512i load_constant(const Words32& words) { return _mm512_load_si512(words.at); }
+
+// The upper halves of the dwords of two registers.
+constexpr Words32 kUpperWords = [] {
+    Words32 index{};
+    for (int i = 0; i < 32; ++i)
+        index.at[i] = static_cast<uint16_t>(2 * i + 1);
+    return index;
+}();
+
 // ---- Loads. kFull: all lanes, and the mask is not looked at; else the lanes of the mask, zeros in the others. ----
 
 template <bool kFull>
@@ -146,15 +171,9 @@ MOEQ_TIER_INLINE __m512i pack_byte(const __m512i v[4])
 template <bool kFull>
 MOEQ_TIER_INLINE __m512i high_bytes(const void* at, uint64_t mask)
 {
-    static constexpr Bytes64 kOdd = [] {
-        Bytes64 index{};
-        for (int i = 0; i < 64; ++i)
-            index.at[i] = static_cast<uint8_t>(2 * i + 1);
-        return index;
-    }();
     const __m512i first = load_words<kFull>(at, static_cast<__mmask32>(mask));
     const __m512i second = load_words<kFull>(static_cast<const char*>(at) + 64, static_cast<__mmask32>(mask >> 32));
-    return _mm512_permutex2var_epi8(first, load_constant(kOdd), second);
+    return _mm512_permutex2var_epi8(first, load_constant(kOddBytes), second);
 }
 
 // What two rounds of saturating packs leave in each 128-bit lane, put in element order.
@@ -231,17 +250,6 @@ MOEQ_TIER_INLINE __m256i round_fp16(__m512 value)
     // All lanes: the form without a mask does not pass the warnings of GCC 12 at -O0.
     return _mm512_maskz_cvtps_ph(0xFFFF, value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
-
-struct alignas(64) Words32 {
-    uint16_t at[32];
-};
-
-constexpr Words32 kUpperWords = [] {
-    Words32 index{};
-    for (int i = 0; i < 32; ++i)
-        index.at[i] = static_cast<uint16_t>(2 * i + 1);
-    return index;
-}();
 
 // 32 elements from `destination` on; without kFull those of the mask, never streamed.
 template <FloatType type, bool kFull, bool kWithNan, Stores stores = kCached>

@@ -1,7 +1,8 @@
 // FP8, E4M3 and E5M2, by AVX-512.
 #include "codec/fp8.h"
 
-#include "cpu/avx512/eight_bit.h"
+#include "cpu/avx512/eight_bit_rectangles.h"
+#include "cpu/avx512/fp8_words.h"
 #include "cpu/avx512/tier.h"
 
 namespace moeq::cpu::avx512 {
@@ -17,6 +18,7 @@ struct E4m3 {
     static constexpr int kMantissaBits = 3;
     static constexpr int kBias = 7;
     static constexpr float kMax = codec::kE4m3Max;
+    static constexpr uint8_t kMaxCode = codec::kE4m3MaxCode;
     // The numbers of halves() are too small by this.
     static constexpr bool kRescale = true;
     static constexpr float kHalfScale = 256.0f;
@@ -43,6 +45,7 @@ struct E5m2 {
     static constexpr int kMantissaBits = 2;
     static constexpr int kBias = 15;
     static constexpr float kMax = codec::kE5m2Max;
+    static constexpr uint8_t kMaxCode = codec::kE5m2MaxCode;
     static constexpr bool kRescale = false;
     static constexpr Values128 kValues = [] {
         Values128 values{};
@@ -54,10 +57,38 @@ struct E5m2 {
     MOEQ_TIER_INLINE static __m512i halves(__m256i codes) { return _mm512_slli_epi16(_mm512_cvtepu8_epi16(codes), 8); }
 };
 
+// The word of each code from those of the subnormal numbers and the first octave of normal ones.
+struct Octaves {
+    Words32 place[4]; // upper halves of dwords
+    Words32 more[4];
+};
+template <int mantissa_bits>
+constexpr Octaves kOctaves = [] {
+    Octaves octaves{};
+    constexpr int kOctave = 1 << mantissa_bits;
+    for (int code = 0; code < 128; ++code) {
+        const int place = code < 2 * kOctave ? code : kOctave + code % kOctave;
+        octaves.place[code / 32].at[code % 32] = static_cast<uint16_t>(2 * place + 1);
+        octaves.more[code / 32].at[code % 32] = static_cast<uint16_t>(((code - place) >> mantissa_bits) << 7);
+    }
+    return octaves;
+}();
+
+// Codes that are no numbers, from this one on, come out as they are widened.
 template <class Layout>
-struct Code {
+constexpr Words32 kWidened = [] {
+    Words32 words{};
+    for (int i = 0; i < 32; ++i)
+        words.at[i] = static_cast<uint16_t>(codec::float_bits(Layout::kValues.at[96 + i]) >> 16);
+    return words;
+}();
+
+template <class Layout>
+struct Code : Layout {
     static constexpr bool kTwosComplement = false;
     static constexpr bool kSigns = true;
+    static constexpr bool kByWords = true;
+    using Words = WordCodes<Code>;
 
     struct Scales {
         __m512 scale;
@@ -88,8 +119,27 @@ struct Code {
         return _mm512_mul_ps(values, scales.scale);
     }
 
-    MOEQ_TIER_INLINE static bool is_plain(const Scales& scales) { return is_finite(scales.scale); }
+    MOEQ_TIER_INLINE static bool is_plain(const Scales& scales) { return all_finite(scales.scale); }
     MOEQ_TIER_INLINE static bool is_zero(const Scales& scales) { return _mm512_cvtss_f32(scales.scale) == 0.0f; }
+
+    // All results of a positive scale are normal numbers of bf16, but for that of 0.
+    MOEQ_TIER_INLINE static bool are_octaves(const Scales& scales)
+    {
+        const uint32_t exponent = codec::float_bits(_mm512_cvtss_f32(scales.scale)) >> 23;
+        return exponent >= 32 && exponent < 224;
+    }
+
+    template <ScaleKind kind>
+    MOEQ_TIER_INLINE static void bf16_words(const Scales& scales, __m512i words[4])
+    {
+        constexpr const Octaves& octaves = kOctaves<Layout::kMantissaBits>;
+        const __m512i few = round_finite_bf16(apply<kind, true>(_mm512_loadu_ps(values()), scales));
+        for (int i = 0; i < 4; ++i)
+            words[i] = _mm512_add_epi16(_mm512_permutexvar_epi16(load_constant(octaves.place[i]), few),
+                                        load_constant(octaves.more[i]));
+        constexpr __mmask32 kNoNumbers = ~uint32_t{0} << (Layout::kMaxCode + 1 - 96);
+        words[3] = _mm512_mask_mov_epi16(words[3], kNoNumbers, load_constant(kWidened<Layout>));
+    }
 
     // Adding 2^(e + kShift) to a magnitude in [2^e, 2^(e + 1)) leaves it rounded to the format's mantissa, as an integer in
     // the lowest bits of the sum: 2^kMantissaBits to 2^(kMantissaBits + 1). With e no smaller than the exponent of the

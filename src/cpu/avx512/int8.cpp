@@ -1,7 +1,7 @@
 // int8 by AVX-512.
 #include "codec/int8.h"
 
-#include "cpu/avx512/eight_bit.h"
+#include "cpu/avx512/eight_bit_rectangles.h"
 #include "cpu/avx512/tier.h"
 
 namespace moeq::cpu::avx512 {
@@ -18,9 +18,27 @@ constexpr Values128 kValues = [] {
     return values;
 }();
 
+// The word of each code from those of 64..127: where it is among them, and by how many powers of two it is less.
+struct Octaves {
+    Words32 place[2]; // of codes 0..31, 32..63
+    Words32 less[2];
+};
+constexpr Octaves kOctaves = [] {
+    Octaves octaves{};
+    for (int code = 1; code < 64; ++code) {
+        int shift = 0;
+        while ((code << shift) < 64)
+            ++shift;
+        octaves.place[code / 32].at[code % 32] = static_cast<uint16_t>((code << shift) - 64);
+        octaves.less[code / 32].at[code % 32] = static_cast<uint16_t>(shift << 7);
+    }
+    return octaves;
+}();
+
 struct Code {
     static constexpr bool kTwosComplement = true;
     static constexpr bool kSigns = false;
+    static constexpr bool kByWords = false;
 
     // `large`: the lanes whose absmax is so large that code * absmax could overflow; their scale holds absmax * 2^-8.
     struct Scales {
@@ -57,8 +75,31 @@ struct Code {
         return kPlain ? result : _mm512_mask_mul_ps(result, scales.large, result, _mm512_set1_ps(256.0f));
     }
 
-    MOEQ_TIER_INLINE static bool is_plain(const Scales& scales) { return scales.large == 0 && is_finite(scales.scale); }
+    MOEQ_TIER_INLINE static bool is_plain(const Scales& scales) { return scales.large == 0 && all_finite(scales.scale); }
     MOEQ_TIER_INLINE static bool is_zero(const Scales& scales) { return _mm512_cvtss_f32(scales.scale) == 0.0f; }
+
+    // All results of a positive scale are normal numbers of bf16.
+    MOEQ_TIER_INLINE static bool are_octaves(const Scales& scales)
+    {
+        const uint32_t exponent = codec::float_bits(_mm512_cvtss_f32(scales.scale)) >> 23;
+        return exponent >= 32 && exponent < 224;
+    }
+
+    template <ScaleKind kind>
+    MOEQ_TIER_INLINE static void bf16_words(const Scales& scales, __m512i words[4])
+    {
+        for (int i = 0; i < 2; ++i) {
+            const float* values = kValues.at + 64 + 32 * i;
+            const __m512i first = round_finite_bf16(apply<kind, true>(_mm512_loadu_ps(values), scales));
+            const __m512i second = round_finite_bf16(apply<kind, true>(_mm512_loadu_ps(values + 16), scales));
+            words[2 + i] = _mm512_permutex2var_epi16(first, load_constant(kUpperWords), second);
+        }
+        for (int i = 0; i < 2; ++i) {
+            const __m512i larger = _mm512_permutex2var_epi16(words[2], load_constant(kOctaves.place[i]), words[3]);
+            const __mmask32 nonzero = i == 0 ? 0xFFFFFFFEu : 0xFFFFFFFFu;
+            words[i] = _mm512_maskz_sub_epi16(nonzero, larger, load_constant(kOctaves.less[i]));
+        }
+    }
 
     // An argument outside the range of int32 and NaN convert to -2^31, which packs to -128, as what is below -127 does.
     // That code is never right, so it says that these 64 need the slower way; what is above 127 saturates by itself.

@@ -8,9 +8,9 @@
 //   encode16(t)                the codes of 16 arguments
 #pragma once
 
-#include "cpu/kernels.h"
 #include "cpu/neon/amax.h"
 #include "cpu/neon/elements.h"
+#include "cpu/rectangles.h"
 
 namespace moeq::cpu::neon {
 
@@ -183,6 +183,14 @@ void encode_columns(const void* source, int64_t count, const codec::Multiplier* 
     }
 }
 
+template <class Code, ScaleKind kind, FloatType type>
+void overlay_decode(FormatKernels* kernels, int32_t stores)
+{
+    kernels->decode[stores][kind][type] = decode<Code, kind, type>;
+    kernels->decode_columns[stores][kind][type] = decode_columns_by_rows<decode_columns<Code, kind, type>>;
+    kernels->decode_tiles[stores][kind][type] = decode_tiles_by_runs<type, decode<Code, kind, type>>;
+}
+
 // Streamed results leave like the others: a core detects long runs of stores by itself, and the instruction that would
 // ask for it (STNP) is a hint that most cores ignore.
 template <class Code, FloatType type>
@@ -190,11 +198,10 @@ void overlay_type(FormatKernels* kernels)
 {
     for (int32_t stores = 0; stores < kStoreKinds; ++stores) {
         kernels->encode[stores][type] = encode<Code, type>;
-        kernels->encode_columns[stores][type] = encode_columns<Code, type>;
-        kernels->decode[stores][kAbsmax][type] = decode<Code, kAbsmax, type>;
-        kernels->decode[stores][kFactor][type] = decode<Code, kFactor, type>;
-        kernels->decode_columns[stores][kAbsmax][type] = decode_columns<Code, kAbsmax, type>;
-        kernels->decode_columns[stores][kFactor][type] = decode_columns<Code, kFactor, type>;
+        kernels->encode_columns[stores][type] = encode_columns_by_rows<encode_columns<Code, type>>;
+        kernels->encode_tiles[stores][type] = encode_tiles_by_runs<type, encode<Code, type>>;
+        overlay_decode<Code, kAbsmax, type>(kernels, stores);
+        overlay_decode<Code, kFactor, type>(kernels, stores);
     }
 }
 

@@ -9,6 +9,8 @@
 #include <cerrno>
 
 #include "core/checked.h"
+#include "store/container/system_error.h"
+#include "store/container/uninterrupted.h"
 
 namespace moeq {
 
@@ -16,44 +18,7 @@ namespace {
 
 constexpr int64_t kWriteLimit = int64_t{1} << 30; // Linux moves at most 0x7ffff000 bytes in one call
 constexpr int64_t kNameKept = 200;                // of the target's name in the temporary one
-constexpr char kMark[] = ".moeq-tmp-";
-constexpr mode_t kModeBits = 0777; // no set-user-id: the contents are other ones now
-
-struct NamedError {
-    int code;
-    const char* text;
-};
-
-constexpr NamedError kErrors[] = {
-    {EACCES, "EACCES: no permission"},
-    {EPERM, "EPERM: not permitted"},
-    {ENOENT, "ENOENT: no such directory"},
-    {ENOTDIR, "ENOTDIR: not a directory"},
-    {EISDIR, "EISDIR: is a directory"},
-    {EIO, "EIO: the device failed"},
-    {ENOSPC, "ENOSPC: no space is left"},
-    {EDQUOT, "EDQUOT: the quota is used up"},
-    {EFBIG, "EFBIG: larger than the limit of files"},
-    {EROFS, "EROFS: read-only file system"},
-    {EMFILE, "EMFILE: too many open files in the process"},
-    {ENFILE, "ENFILE: too many open files"},
-    {ENAMETOOLONG, "ENAMETOOLONG: the name is too long"},
-    {ELOOP, "ELOOP: too many links"},
-    {ESTALE, "ESTALE: the server has lost the file"},
-    {ENOMEM, "ENOMEM: the kernel has no memory"},
-    {EBUSY, "EBUSY: in use"},
-};
-
-// The result of a system call that a signal may have cut short.
-template <class Call>
-auto uninterrupted(Call&& call) -> decltype(call())
-{
-    for (;;) {
-        const auto result = call();
-        if (result >= 0 || errno != EINTR)
-            return result;
-    }
-}
+constexpr mode_t kModeBits = 0777;                // no set-user-id: the contents are other ones now
 
 void close_quietly(int* descriptor)
 {
@@ -105,9 +70,9 @@ uint64_t kept_length(const char* name)
 void print_temporary_name(const char* name, uint64_t bits, char* out, uint64_t capacity)
 {
     Text text(out, capacity);
-    text.add('.').add(name, kept_length(name)).add(kMark);
+    text.add('.').add(name, kept_length(name)).add(kTemporaryMark);
     for (int shift = 60; shift >= 0; shift -= 4)
-        text.add("0123456789abcdef"[bits >> shift & 15]);
+        text.add(kHexDigits[bits >> shift & 15]);
 }
 
 // File systems that know no durable directory say so with one of these.
@@ -117,16 +82,11 @@ bool has_no_meaning(int code) { return code == EINVAL || code == EOPNOTSUPP || c
 
 moeq_status AtomicFile::failed(int code, const char* doing, const char* class_id, Report& report) const
 {
-    const char* text = "a system call failed";
-    for (const NamedError& known : kErrors)
-        if (known.code == code)
-            text = known.text;
     const bool missing = directory_ < 0 && (code == ENOENT || code == ENOTDIR);
     Failure status = report.fail(missing ? MOEQ_ERROR_NOT_FOUND : MOEQ_ERROR_IO);
-    status.quoted(path()) << ": cannot " << doing << ", errno " << code << " (" << text << ")";
-    report.set_os_error(code);
+    status.quoted(path()) << ": cannot " << doing;
     report.set_class(class_id);
-    return status;
+    return end_with_system_error(status, code, report);
 }
 
 moeq_status AtomicFile::check_open(Report& report) const

@@ -9,6 +9,9 @@
 
 namespace moeq {
 
+// In the name of every temporary file, which is ".NAME.moeq-tmp-" and digits.
+constexpr const char* kTemporaryMark = ".moeq-tmp-";
+
 class AtomicFile {
 public:
     explicit AtomicFile(Allocator& allocator) : allocator_(allocator), target_(allocator) {}

@@ -11,10 +11,6 @@ namespace moeq {
 
 namespace {
 
-constexpr char kIndex[] = "model.safetensors.index.json";
-constexpr char kConfig[] = "config.json";
-constexpr char kSuffix[] = ".safetensors";
-
 Failure refuse(moeq_status status, const char* class_id, Report& report)
 {
     Failure failure = report.fail(status);
@@ -46,24 +42,53 @@ moeq_status Checkpoint::open(const char* path, int64_t header_limit, bool map, R
     if (found)
         return open_directory(path, report);
     MOEQ_TRY(add_file(AT_FDCWD, path, report));
+    MOEQ_TRY(read_config_beside(path, report));
     return order_names(report);
+}
+
+// Beside the name that was given: a link of a hub's cache leads to where no other file has its name.
+moeq_status Checkpoint::read_config_beside(const char* path, Report& report)
+{
+    const char* const last = std::strrchr(path, '/');
+    const int64_t folder = last == nullptr ? 0 : last - path + 1;
+    Array<char> name(allocator_);
+    const int64_t length = static_cast<int64_t>(std::strlen(kConfigFile));
+    if (!name.reserve(folder + length + 1))
+        return report.out_of_memory(static_cast<uint64_t>(folder + length + 1));
+    name.append_reserved(path, folder);
+    name.append_reserved(kConfigFile, length + 1);
+    if (!is_there(AT_FDCWD, name.data()))
+        return MOEQ_OK;
+    File file(allocator_);
+    MOEQ_TRY(file.open(AT_FDCWD, name.data(), report));
+    return parse_json(file, {.python_words = true, .what = kConfigFile}, &config_, report);
 }
 
 moeq_status Checkpoint::open_directory(const char* path, Report& report)
 {
-    if (directory_.has(kConfig))
-        MOEQ_TRY(read_json(kConfig, {.python_words = true, .what = kConfig}, &config_, report));
-    return directory_.has(kIndex) ? open_index(report) : open_only_file(path, report);
+    if (directory_.has(kPlanFile) && !directory_.has(kReportFile))
+        return (refuse(MOEQ_ERROR_INCOMPLETE, "F28", report) << "directory ").quoted(path)
+               << ": got a conversion that is not finished; want the directory that it ends in; the command that began "
+                  "it, "
+                  "given again, goes on";
+    if (directory_.has(kConfigFile))
+        MOEQ_TRY(read_json(kConfigFile, {.python_words = true, .what = kConfigFile}, &config_, report));
+    return directory_.has(kIndexFile) ? open_index(report) : open_only_file(path, report);
 }
 
 moeq_status Checkpoint::read_json(const char* name, const JsonRules& rules, Json* out, Report& report) const
 {
     File file(allocator_);
     MOEQ_TRY(file.open(directory_.descriptor(), name, report));
+    return parse_json(file, rules, out, report);
+}
+
+moeq_status Checkpoint::parse_json(const File& file, const JsonRules& rules, Json* out, Report& report) const
+{
     MOEQ_TRY(read_text(file, header_limit_, &out->text, report));
     MOEQ_TRY(out->document.parse(out->text.data(), out->text.size() - 1, rules, report));
     if (!out->document.root().is_object())
-        return refuse(MOEQ_ERROR_FORMAT, "F12", report) << name << ": got another value; want an object";
+        return refuse(MOEQ_ERROR_FORMAT, "F12", report) << rules.what << ": got another value; want an object";
     out->read = true;
     return MOEQ_OK;
 }
@@ -76,8 +101,7 @@ moeq_status Checkpoint::open_only_file(const char* path, Report& report)
     const char* only = nullptr;
     int64_t count = 0;
     for (int64_t i = 0; i < names.size(); ++i) {
-        const uint64_t length = std::strlen(names[i]), suffix = sizeof kSuffix - 1;
-        if (length < suffix || std::strcmp(names[i] + length - suffix, kSuffix) != 0)
+        if (!ends_with(names[i], kContainerSuffix))
             continue;
         only = names[i];
         ++count;
@@ -89,7 +113,7 @@ moeq_status Checkpoint::open_only_file(const char* path, Report& report)
     return (refuse(count == 0 ? MOEQ_ERROR_NOT_FOUND : MOEQ_ERROR_FORMAT, count == 0 ? "" : "F28", report)
             << "directory ")
                .quoted(path)
-           << ": got no " << kIndex << " and " << count
+           << ": got no " << kIndexFile << " and " << count
            << " files that end in .safetensors; want the index, or one file";
 }
 
@@ -97,17 +121,17 @@ moeq_status Checkpoint::open_only_file(const char* path, Report& report)
 moeq_status Checkpoint::open_index(Report& report)
 {
     Json index(allocator_);
-    MOEQ_TRY(read_json(kIndex, {.what = kIndex}, &index, report));
+    MOEQ_TRY(read_json(kIndexFile, {.what = kIndexFile}, &index, report));
     const JsonValue weight_map = index.document.root().find("weight_map");
     if (!weight_map.is_object())
-        return refuse(MOEQ_ERROR_FORMAT, "F28", report) << kIndex << ": has no object weight_map; want one";
+        return refuse(MOEQ_ERROR_FORMAT, "F28", report) << kIndexFile << ": has no object weight_map; want one";
     Array<const char*> names(allocator_);
     if (!names.reserve(weight_map.size()))
         return report.out_of_memory(static_cast<uint64_t>(weight_map.size()) * sizeof(char*));
     for (JsonMember member = weight_map.first(); !member.done(); member = member.next()) {
         const JsonValue file = member.value();
         if (!file.is_string() || !is_plain_name(file.text(), file.length()))
-            return ((refuse(MOEQ_ERROR_FORMAT, "F17", report) << kIndex << ": tensor ").quoted(member.name().text())
+            return ((refuse(MOEQ_ERROR_FORMAT, "F17", report) << kIndexFile << ": tensor ").quoted(member.name().text())
                     << ": got the file ")
                        .quoted(file.text())
                    << "; want the plain name of a file in the same directory";
@@ -126,9 +150,8 @@ moeq_status Checkpoint::open_index(Report& report)
 moeq_status Checkpoint::check_index(const JsonValue& weight_map, Report& report) const
 {
     Array<bool> named(allocator_);
-    if (!named.resize(tensor_count()))
+    if (!named.resize(tensor_count(), false))
         return report.out_of_memory(static_cast<uint64_t>(tensor_count()));
-    std::fill(named.begin(), named.end(), false);
     for (JsonMember member = weight_map.first(); !member.done(); member = member.next()) {
         const JsonValue name = member.name();
         const int64_t tensor = find(name.text(), name.length());
@@ -136,7 +159,7 @@ moeq_status Checkpoint::check_index(const JsonValue& weight_map, Report& report)
         const char* const found = tensor < 0 ? nullptr : files_[tensors_[tensor].file]->file.name();
         if (found == nullptr || std::strcmp(found, wanted) != 0) {
             Failure failure = refuse(MOEQ_ERROR_FORMAT, "F28", report);
-            ((failure << kIndex << ": tensor ").quoted(name.text()) << ": got ").quoted(wanted);
+            ((failure << kIndexFile << ": tensor ").quoted(name.text()) << ": got ").quoted(wanted);
             if (found == nullptr)
                 return failure << " as its file, which does not have it";
             return (failure << " as its file, but it is in ").quoted(found);
@@ -151,7 +174,7 @@ moeq_status Checkpoint::check_index(const JsonValue& weight_map, Report& report)
              << ": tensor ")
                 .quoted(tensor.entry.name)
             << ": is not in ")
-           << kIndex << "; want every tensor of the files there";
+           << kIndexFile << "; want every tensor of the files there";
 }
 
 moeq_status Checkpoint::add_file(int directory, const char* path, Report& report)

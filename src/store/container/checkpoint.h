@@ -6,6 +6,13 @@
 
 namespace moeq {
 
+// Files of a directory: who has which tensor, what model it is, and the digests that a conversion left.
+constexpr const char* kIndexFile = "model.safetensors.index.json";
+constexpr const char* kConfigFile = "config.json";
+constexpr const char* kReportFile = "moeq_report.json";
+constexpr const char* kPlanFile = "moeq_plan.json"; // while it is going on
+constexpr const char* kContainerSuffix = ".safetensors";
+
 struct CheckpointFile {
     explicit CheckpointFile(Allocator& allocator) : file(allocator), header(allocator) {}
     File file;
@@ -28,7 +35,8 @@ public:
     Checkpoint& operator=(const Checkpoint&) = delete;
 
     // path: a file, or a directory with model.safetensors.index.json, or with exactly one .safetensors file. What index
-    // and headers say must agree (F28), shard names are plain names (F17), no tensor is in two files (F11).
+    // and headers say must agree (F28), shard names are plain names (F17), no tensor is in two files (F11). The directory of a
+    // conversion that is not finished is INCOMPLETE.
     // header_limit: 0 means kHeaderLimit. To be called once.
     [[nodiscard]] moeq_status open(const char* path, int64_t header_limit, bool map, Report& report);
 
@@ -38,8 +46,8 @@ public:
     const CheckpointTensor& tensor(int64_t i) const { return tensors_[i]; }
     // -1: none.
     int64_t find(const char* name, int64_t length) const;
-    // config.json beside the files of a directory; missing where there is none. Strictly parsed, but for NaN and
-    // Infinity.
+    // config.json beside the files, that of a single file too; missing where there is none. Strictly parsed, but for NaN
+    // and Infinity.
     JsonValue config() const { return config_.root_or_missing(); }
     bool is_directory() const { return directory_.descriptor() >= 0; }
     const Directory& directory() const { return directory_; }
@@ -62,10 +70,12 @@ private:
     };
 
     [[nodiscard]] moeq_status open_directory(const char* path, Report& report);
+    [[nodiscard]] moeq_status read_config_beside(const char* path, Report& report);
     [[nodiscard]] moeq_status open_only_file(const char* path, Report& report);
     [[nodiscard]] moeq_status open_index(Report& report);
     [[nodiscard]] moeq_status check_index(const JsonValue& weight_map, Report& report) const;
     [[nodiscard]] moeq_status read_json(const char* name, const JsonRules& rules, Json* out, Report& report) const;
+    [[nodiscard]] moeq_status parse_json(const File& file, const JsonRules& rules, Json* out, Report& report) const;
     [[nodiscard]] moeq_status add_file(int directory, const char* path, Report& report);
     [[nodiscard]] moeq_status order_names(Report& report);
     NameView name_at(int64_t i) const { return {tensors_[i].entry.name, tensors_[i].entry.name_length}; }

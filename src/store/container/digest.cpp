@@ -1,21 +1,11 @@
 #include "store/container/digest.h"
 
-#include <cstddef>
-
-// All of the package's code in this file alone, of which only the one-shot functions are used: they need no memory.
-#define XXH_INLINE_ALL
-#define XXH_NO_STREAM
-#define XXH_NO_STDLIB
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wunused-function"
-#include <xxhash.h>
-#pragma GCC diagnostic pop
+#include "core/text.h"
+#include "store/container/json.h"
 
 namespace moeq {
 
 namespace {
-
-constexpr char kHexDigits[] = "0123456789abcdef";
 
 void store_big_endian(uint64_t value, unsigned char* out)
 {
@@ -40,10 +30,11 @@ int32_t hex_value(char digit)
 
 } // namespace
 
-Digest digest_of(const void* bytes, int64_t count)
+Digest digest_of(const void* bytes, int64_t count, cpu::DigestRun run)
 {
-    const XXH128_hash_t hash = XXH3_128bits(bytes, static_cast<size_t>(count));
-    return {hash.low64, hash.high64};
+    uint64_t halves[2];
+    run(bytes, count, halves);
+    return {halves[0], halves[1]};
 }
 
 Digest digest_of_all(const Digest* digests, int64_t count)
@@ -92,5 +83,14 @@ bool parse_digest(const char* text, int64_t length, Digest* out)
     out->low = load_big_endian(bytes + 8);
     return true;
 }
+
+void write_digest(const Digest& digest, JsonWriter& out)
+{
+    char text[kDigestText];
+    print_digest(digest, text);
+    out.string(text);
+}
+
+bool read_digest(const JsonValue& value, Digest* out) { return parse_digest(value.text(), value.length(), out); }
 
 } // namespace moeq

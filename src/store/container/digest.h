@@ -4,7 +4,13 @@
 
 #include <cstdint>
 
+#include "cpu/digest.h"
+#include "cpu/kernels.h"
+
 namespace moeq {
+
+class JsonValue;
+class JsonWriter;
 
 struct Digest {
     uint64_t low = 0;
@@ -14,10 +20,14 @@ struct Digest {
 };
 constexpr int64_t kDigestText = 33; // 32 hexadecimal digits and NUL
 
-Digest digest_of(const void* bytes, int64_t count);
+// By a tier's kernel; the same digest, sooner where there are many bytes.
+Digest digest_of(const void* bytes, int64_t count, cpu::DigestRun run = cpu::digest_plain);
 // Of a sequence of digests, in this order.
 Digest digest_of_all(const Digest* digests, int64_t count);
 void print_digest(const Digest& digest, char* out_text);
 bool parse_digest(const char* text, int64_t length, Digest* out);
+// As a string of JSON. False: the value is no digest.
+void write_digest(const Digest& digest, JsonWriter& out);
+bool read_digest(const JsonValue& value, Digest* out);
 
 } // namespace moeq

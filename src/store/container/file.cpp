@@ -8,6 +8,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/checked.h"
+#include "store/container/system_error.h"
+#include "store/container/uninterrupted.h"
+
 namespace moeq {
 
 namespace {
@@ -18,13 +22,9 @@ const char kNothing[1] = {};                     // what an empty file is mapped
 // O_NONBLOCK: opening a FIFO must not wait for its other end. It means nothing for regular files.
 constexpr int kOpenFlags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
 
-int open_retrying(int directory, const char* path, int flags)
+int open_at(int directory, const char* path, int flags)
 {
-    int descriptor = -1;
-    do {
-        descriptor = ::openat(directory, path, flags);
-    } while (descriptor < 0 && errno == EINTR);
-    return descriptor;
+    return uninterrupted([&] { return ::openat(directory, path, flags); });
 }
 
 moeq_status cannot(Report& report, const char* action, const char* name)
@@ -36,7 +36,8 @@ moeq_status cannot(Report& report, const char* action, const char* name)
     failure.quoted(name);
     if (missing)
         return failure << ": there is no such file or directory";
-    return failure << ": cannot " << action << " it, errno " << code;
+    failure << ": cannot " << action << " it";
+    return end_with_system_error(failure, code, report);
 }
 
 const char* kind_of(mode_t mode)
@@ -57,20 +58,9 @@ moeq_status refuse_kind(Report& report, const char* name, const char* found, con
     return failure.quoted(name) << ": got " << found << "; want " << wanted;
 }
 
-} // namespace
-
-// ---- File
-
-namespace {
-
-// Network file systems may be interrupted.
 int look_at(int descriptor, struct stat* out)
 {
-    for (;;) {
-        const int looked = ::fstat(descriptor, out);
-        if (looked == 0 || errno != EINTR)
-            return looked;
-    }
+    return uninterrupted([&] { return ::fstat(descriptor, out); });
 }
 
 int64_t modified_ns_of(const struct stat& status)
@@ -79,6 +69,8 @@ int64_t modified_ns_of(const struct stat& status)
 }
 
 } // namespace
+
+// ---- File
 
 moeq_status File::is_as_opened(bool* out, Report& report) const
 {
@@ -96,7 +88,7 @@ moeq_status File::open(int directory, const char* path, Report& report)
     if (!name_.resize(length))
         return report.out_of_memory(static_cast<uint64_t>(length));
     std::memcpy(name_.data(), path, static_cast<uint64_t>(length));
-    descriptor_ = open_retrying(directory, path, kOpenFlags);
+    descriptor_ = open_at(directory, path, kOpenFlags);
     if (descriptor_ < 0)
         return errno == ENXIO ? refuse_kind(report, path, "a socket or a device", "a regular file")
                               : cannot(report, "open", path);
@@ -119,10 +111,8 @@ moeq_status File::read(int64_t offset, void* out, int64_t bytes, Report& report)
 {
     char* next = static_cast<char*>(out);
     while (bytes > 0) {
-        const int64_t wanted = bytes < kReadLimit ? bytes : kReadLimit;
-        const ssize_t count = ::pread(descriptor_, next, static_cast<size_t>(wanted), offset);
-        if (count < 0 && errno == EINTR)
-            continue;
+        const size_t wanted = static_cast<size_t>(minimum(bytes, kReadLimit));
+        const ssize_t count = uninterrupted([&] { return ::pread(descriptor_, next, wanted, offset); });
         if (count < 0)
             return cannot(report, "read", name());
         if (count == 0) {
@@ -169,7 +159,7 @@ void File::close()
 moeq_status Directory::open(int parent, const char* path, Report& report)
 {
     close();
-    descriptor_ = open_retrying(parent, path, O_RDONLY | O_CLOEXEC | O_DIRECTORY);
+    descriptor_ = open_at(parent, path, O_RDONLY | O_CLOEXEC | O_DIRECTORY);
     if (descriptor_ >= 0)
         return MOEQ_OK;
     return errno == ENOTDIR ? refuse_kind(report, path, "a file", "a directory") : cannot(report, "open", path);
@@ -178,7 +168,7 @@ moeq_status Directory::open(int parent, const char* path, Report& report)
 moeq_status Directory::open_if_directory(int parent, const char* path, bool* out_found, Report& report)
 {
     close();
-    descriptor_ = open_retrying(parent, path, O_RDONLY | O_CLOEXEC | O_DIRECTORY);
+    descriptor_ = open_at(parent, path, O_RDONLY | O_CLOEXEC | O_DIRECTORY);
     *out_found = descriptor_ >= 0;
     return *out_found || errno == ENOTDIR ? MOEQ_OK : cannot(report, "open", path);
 }
@@ -190,7 +180,9 @@ void Directory::close()
     descriptor_ = -1;
 }
 
-bool Directory::has(const char* name) const { return ::faccessat(descriptor_, name, F_OK, 0) == 0; }
+bool Directory::has(const char* name) const { return is_there(descriptor_, name); }
+
+bool is_there(int directory, const char* path) { return ::faccessat(directory, path, F_OK, 0) == 0; }
 
 // ---- Text
 

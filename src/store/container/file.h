@@ -63,6 +63,9 @@ private:
     int descriptor_ = -1;
 };
 
+// Whether a path leads to anything. directory: an open one, or AT_FDCWD.
+bool is_there(int directory, const char* path);
+
 // A whole file of text, at most `limit` bytes (LIMIT, F02), ended by a NUL that is part of `out`.
 [[nodiscard]] moeq_status read_text(const File& file, int64_t limit, Array<char>* out, Report& report);
 

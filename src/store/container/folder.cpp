@@ -7,8 +7,10 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
+
+#include "store/container/system_error.h"
+#include "store/container/uninterrupted.h"
 
 namespace moeq {
 
@@ -18,21 +20,9 @@ constexpr int32_t kListBytes = 32768; // of entries that one call of the system 
 
 moeq_status refuse(const char* what, const char* path, int code, Report& report)
 {
-    const moeq_status status = (report.fail(MOEQ_ERROR_IO) << "cannot " << what << " ").quoted(path)
-                               << ": error " << code;
-    report.set_os_error(code);
-    return status;
-}
-
-// The result of a system call that a signal may have cut short.
-template <class Call>
-auto uninterrupted(Call&& call) -> decltype(call())
-{
-    for (;;) {
-        const auto result = call();
-        if (result >= 0 || errno != EINTR)
-            return result;
-    }
+    Failure failure = report.fail(MOEQ_ERROR_IO);
+    (failure << "cannot " << what << " ").quoted(path);
+    return end_with_system_error(failure, code, report);
 }
 
 // Whether a name is there; *facts are its.
@@ -67,6 +57,11 @@ moeq_status find_bytes(int parent, const char* path, int64_t* out, Report& repor
     MOEQ_TRY(look_at(parent, path, 0, &facts, &found, report));
     *out = found && S_ISREG(facts.st_mode) ? static_cast<int64_t>(facts.st_size) : -1;
     return MOEQ_OK;
+}
+
+void remove_empty_folder(int parent, const char* path)
+{
+    (void)uninterrupted([&] { return unlinkat(parent, path, AT_REMOVEDIR); });
 }
 
 moeq_status remove_file(int parent, const char* path, Report& report)

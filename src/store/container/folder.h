@@ -12,6 +12,8 @@ namespace moeq {
 [[nodiscard]] moeq_status look_for(int parent, const char* path, bool* found, Report& report);
 // Bytes of a regular file, or of what a link leads to; -1 where there is none.
 [[nodiscard]] moeq_status find_bytes(int parent, const char* path, int64_t* out, Report& report);
+// Removes a directory that is empty; any other stays as it is.
+void remove_empty_folder(int parent, const char* path);
 // Removes a file; one that is not there is fine.
 [[nodiscard]] moeq_status remove_file(int parent, const char* path, Report& report);
 // DUPLICATE where `to` is there.

@@ -14,10 +14,10 @@ constexpr int64_t kJsonBytes = (int64_t{1} << 29) - 1; // longest text: what a n
 
 struct JsonRules {
     int32_t depth = kJsonDepth; // nested objects and arrays; kJsonDepth at most
-    bool integers_only =
-        false; // of numbers: integers that int64_t holds and that are not negative, without a minus sign
-    bool python_words =
-        false; // NaN, Infinity and -Infinity are numbers, if none that get_number gives: Python writes them
+    // Of numbers: integers that int64_t holds and that are not negative, without a minus sign.
+    bool integers_only = false;
+    // NaN, Infinity and -Infinity are numbers, if none that get_number gives: Python writes them.
+    bool python_words = false;
     const char* what = "JSON"; // what is being read, for messages: "the header of model.safetensors"
 };
 

@@ -41,7 +41,6 @@ JsonWriter& JsonWriter::end_array() { return close(']'), *this; }
 
 void JsonWriter::put_string(const char* text, int64_t length)
 {
-    constexpr char kHexDigits[] = "0123456789abcdef";
     put("\"", 1);
     int64_t begin = 0; // of what is not yet written
     for (int64_t i = 0; i < length; ++i) {

@@ -90,11 +90,8 @@ private:
             return true;
         const int64_t count = slots_.empty() ? kLeast : 2 * slots_.size();
         Array<int64_t> grown(allocator_);
-        if (!grown.reserve(count))
+        if (!grown.resize(count, -1))
             return false;
-        constexpr int64_t kFree = -1;
-        for (int64_t i = 0; i < count; ++i)
-            grown.append_reserved(&kFree, 1);
         slots_.swap(grown);
         for (int64_t i = 0; i < size(); ++i)
             place(i);

@@ -33,8 +33,8 @@ struct FileHeader {
     bool has_metadata = false;
     int64_t data_offset = 0;
     Digest digest; // of the length and the header as they are in the file
-    Array<FileEntry>
-        entries; // in file order (by offset; empty ones before what begins there, as they stand in the header)
+    // In file order (by offset; empty ones before what begins there, as they stand in the header).
+    Array<FileEntry> entries;
 
     JsonValue metadata() const { return has_metadata ? metadata_document.root() : JsonValue(); }
 };

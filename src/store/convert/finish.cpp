@@ -11,13 +11,6 @@ namespace {
 
 constexpr int64_t kNamedUnits = 8; // that a message lists
 
-void write_digest(const Digest& digest, JsonWriter& json)
-{
-    char text[kDigestText];
-    print_digest(digest, text);
-    json.string(text);
-}
-
 moeq_status write_weights(const Conversion& c, JsonWriter& json, Report& report)
 {
     json.begin_array();
@@ -49,7 +42,7 @@ moeq_status write_report(const Conversion& c, const Array<UnitFacts>& facts, con
     Array<char> text(c.allocator);
     JsonWriter json(text);
     json.begin_object();
-    json.key("version").integer(MOEQ_VERSION_MAJOR * 10000 + MOEQ_VERSION_MINOR * 100 + MOEQ_VERSION_PATCH);
+    json.key("version").integer(kLibraryVersion);
     json.key("plan").string(c.plan.hash_text);
     json.key("dialect").string(c.plan.dialect->name);
     json.key("units").integer(c.plan.units.size());
@@ -71,22 +64,7 @@ moeq_status write_report(const Conversion& c, const Array<UnitFacts>& facts, con
     json.end_array().end_object();
     if (!json.ok())
         return report.out_of_memory(static_cast<uint64_t>(text.size()));
-    return write_file(c.allocator, c.folder, kReportFile, text.data(), text.size(), c.durable, report);
-}
-
-// The digest that the report has of a file: files of the container by their parts, all others as a whole.
-moeq_status digest_listed_file(const Conversion& c, const char* name, Digest* out, Report& report)
-{
-    const uint64_t length = std::strlen(name);
-    constexpr uint64_t kEnd = sizeof ".safetensors" - 1;
-    if (length > kEnd && std::strcmp(name + length - kEnd, ".safetensors") == 0)
-        return digest_of_file(c.allocator, c.folder, name, out, report);
-    File file(c.allocator);
-    Array<char> text(c.allocator);
-    MOEQ_TRY(file.open(c.folder, name, report));
-    MOEQ_TRY(read_text(file, kJsonBytes, &text, report));
-    *out = digest_of(text.data(), text.size() - 1);
-    return MOEQ_OK;
+    return write_file(c.allocator, c.folder(), kReportFile, text.data(), text.size(), c.durable, report);
 }
 
 moeq_status refuse_missing(const Array<UnitFacts>& facts, Report& report)
@@ -100,7 +78,7 @@ moeq_status refuse_missing(const Array<UnitFacts>& facts, Report& report)
     for (int64_t u = 0; u < facts.size() && named < kNamedUnits; ++u)
         if (!facts[u].whole)
             failure << (named++ == 0 ? " " : ", ") << u;
-    failure << (missing > kNamedUnits ? ", ..." : "") << "; want all; do them with MOEQ_CONVERT_UNITS";
+    failure << (missing > kNamedUnits ? ", ..." : "") << "; want all; do these units first";
     return failure;
 }
 
@@ -114,7 +92,7 @@ moeq_status check_units(const Conversion& c, Array<UnitFacts>& facts, Report& re
             MOEQ_TRY(check_unit(c, u, &facts[u], &stale, report));
             // Whoever wrote it may not have waited for the disk.
             if (facts[u].whole && c.durable)
-                MOEQ_TRY(sync_file(c.folder, c.plan.file_name(u, name), report));
+                MOEQ_TRY(sync_file(c.folder(), c.plan.file_name(u, name), report));
         }
         if (stale >= 0)
             return (report.fail(MOEQ_ERROR_MISMATCH, 2, "source") << "got ")
@@ -127,21 +105,25 @@ moeq_status check_units(const Conversion& c, Array<UnitFacts>& facts, Report& re
     return all ? MOEQ_OK : refuse_missing(facts, report);
 }
 
-// What only a directory in the making has: records, the plan, and what killed processes left.
-moeq_status remove_own_files(const Conversion& c, Report& report)
+// The plan goes first, as who still works there looks for it.
+moeq_status remove_plan_and_records(const Conversion& c, Report& report)
 {
-    FolderNames names(c.allocator);
-    MOEQ_TRY(names.read(c.folder, report));
-    for (int64_t i = 0; i < names.size(); ++i) {
-        const char* name = names[i];
-        const bool temporary = name[0] == '.' && std::strstr(name, ".moeq-tmp-") != nullptr;
-        if (temporary)
-            MOEQ_TRY(remove_file(c.folder, name, report));
-    }
+    MOEQ_TRY(remove_file(c.folder(), kPlanFile, report));
     char record[kRecordNameLimit];
     for (int64_t u = 0; u < c.plan.units.size(); ++u)
-        MOEQ_TRY(remove_file(c.folder, record_name(u, record), report));
-    return remove_file(c.folder, kPlanFile, report);
+        MOEQ_TRY(remove_file(c.folder(), record_name(u, record), report));
+    return MOEQ_OK;
+}
+
+// What killed processes left.
+moeq_status remove_temporaries(const Conversion& c, Report& report)
+{
+    FolderNames names(c.allocator);
+    MOEQ_TRY(names.read(c.folder(), report));
+    for (int64_t i = 0; i < names.size(); ++i)
+        if (names[i][0] == '.' && std::strstr(names[i], kTemporaryMark) != nullptr)
+            MOEQ_TRY(remove_file(c.folder(), names[i], report));
+    return MOEQ_OK;
 }
 
 } // namespace
@@ -151,7 +133,7 @@ moeq_status check_unit(const Conversion& c, int64_t unit, UnitFacts* out, int64_
     UnitRecord record(c.allocator);
     *stale = -1;
     out->whole = false;
-    MOEQ_TRY(verify_unit(c.allocator, c.folder, c.plan, c.checkpoint, unit, &record, &out->whole, report));
+    MOEQ_TRY(verify_unit(c.allocator, c.folder(), c.plan, c.checkpoint, unit, &record, &out->whole, report));
     if (!out->whole)
         return MOEQ_OK;
     out->bytes = record.bytes;
@@ -172,7 +154,7 @@ moeq_status is_sealed(const Conversion& c, bool* out, Report& report)
 {
     Array<char> text(c.allocator);
     JsonDocument document(c.allocator);
-    MOEQ_TRY(read_own_json(c.allocator, c.folder, kReportFile, &text, &document, out, report));
+    MOEQ_TRY(read_own_json(c.allocator, c.folder(), kReportFile, &text, &document, out, report));
     const JsonValue files = document.root().find("files");
     *out = *out && document.root().find("plan").equals(c.plan.hash_text) && files.is_object();
     for (JsonMember member = files.first(); *out && !member.done(); member = member.next()) {
@@ -180,11 +162,10 @@ moeq_status is_sealed(const Conversion& c, bool* out, Report& report)
         Digest listed;
         moeq_error error{};
         Report inner(report.function(), &error);
-        const moeq_status status = digest_listed_file(c, member.name().text(), &digest, inner);
+        const moeq_status status = digest_listed_file(c.allocator, c.folder(), member.name().text(), &digest, inner);
         if (status == MOEQ_ERROR_MEMORY || status == MOEQ_ERROR_IO)
             return report.take_over(error);
-        *out = status == MOEQ_OK && parse_digest(member.value().text(), member.value().length(), &listed) &&
-               digest == listed;
+        *out = status == MOEQ_OK && read_digest(member.value(), &listed) && digest == listed;
     }
     return MOEQ_OK;
 }
@@ -199,8 +180,13 @@ moeq_status seal_conversion(const Conversion& c, Array<UnitFacts>& facts, Report
 
 moeq_status publish_conversion(const Conversion& c, ConvertTarget& target, Report& report)
 {
-    MOEQ_TRY(remove_own_files(c, report));
-    return target.publish(c.durable, report);
+    MOEQ_TRY(remove_plan_and_records(c, report));
+    MOEQ_TRY(remove_temporaries(c, report));
+    MOEQ_TRY(target.publish(c.durable, report));
+    // A record that another process was still writing; it looks for one too, so that a failure here is none.
+    Report quiet(report.function(), nullptr);
+    (void)remove_plan_and_records(c, quiet);
+    return MOEQ_OK;
 }
 
 } // namespace moeq

@@ -16,10 +16,15 @@ constexpr const char* kRouters[] = {".gate.weight", ".router.weight", ".shared_e
 bool holds(const char* text, const char* part) { return std::strstr(text, part) != nullptr; }
 
 // Why a tensor that nobody asked to quantize is not.
-const char* reason_of(const FileEntry& entry)
+const char* reason_of(const Checkpoint& checkpoint, const Weights& weights, int64_t tensor)
 {
+    const FileEntry& entry = checkpoint.tensor(tensor).entry;
+    if (lacks_scales(checkpoint, weights, tensor))
+        return "codes without scales";
     if (float_type(entry.dtype) < 0)
         return "not of a float type that is quantized";
+    if (entry.ndim == 3)
+        return "three axes, but no name of experts that is known for this model type";
     if (entry.ndim != 2)
         return "not a matrix";
     if (holds(entry.name, kRouters[0]) || holds(entry.name, kRouters[1]) || holds(entry.name, kRouters[2]) ||
@@ -43,12 +48,8 @@ public:
     moeq_status run()
     {
         MOEQ_TRY(plan_.rules.read(request_.rules, report_));
-        if (!fate_.reserve(weights_.stacks.size()))
+        if (!fate_.resize(weights_.stacks.size(), Fate::kUnknown))
             return report_.out_of_memory(static_cast<uint64_t>(weights_.stacks.size()) * sizeof(Fate));
-        for (int64_t i = 0; i < weights_.stacks.size(); ++i) {
-            const Fate unknown = Fate::kUnknown;
-            fate_.append_reserved(&unknown, 1);
-        }
         for (int64_t i = 0; i < checkpoint_.tensor_count(); ++i)
             MOEQ_TRY(take(i));
         MOEQ_TRY(end_group());
@@ -61,10 +62,7 @@ private:
     template <class T>
     moeq_status append(Array<T>& to, const T& value)
     {
-        if (!to.reserve(to.size() + 1))
-            return report_.out_of_memory(static_cast<uint64_t>(to.size() + 1) * sizeof(T));
-        to.append_reserved(&value, 1);
-        return MOEQ_OK;
+        return to.append(value) ? MOEQ_OK : report_.out_of_memory(static_cast<uint64_t>(to.size() + 1) * sizeof(T));
     }
 
     moeq_status take(int64_t tensor)
@@ -93,11 +91,11 @@ private:
                                                                     : nullptr;
         if (spec != nullptr)
             MOEQ_TRY(check_by_nature(*spec));
-        if (spec != nullptr && stack.quantized && holds_already(weights_, stack, *request_.dialect, *spec))
-            spec = nullptr;
-        if (spec != nullptr)
+        const bool held =
+            stack.quantized && (spec == nullptr || holds_already(weights_, stack, *request_.dialect, *spec));
+        if (spec != nullptr && !held)
             return add_stack(index, spec);
-        if (!stack.quantized) {
+        if (!held) {
             fate_[index] = Fate::kCopied;
             return keep(stack.name, rule != nullptr ? "kept dense by rule" : "no spec was given",
                         rule != nullptr ? rule->glob : nullptr);
@@ -106,13 +104,15 @@ private:
         MOEQ_TRY(spec_text(own_spec(weights_, stack), &text));
         MOEQ_TRY(keep(stack.name, "quantized already, kept", text));
         // What says nothing in names of its own can be copied; native files say it in their headers.
-        const bool form_stays = !(request_.dialect->per_expert && stack.expert && stack.fused);
+        const int32_t scale_kind = kept_scale_kind(stack, *request_.dialect, spec);
+        const bool form_stays =
+            !(request_.dialect->per_expert && stack.expert && stack.fused) && scale_kind == stack.spec.scale_kind;
         if (weights_.dialect == request_.dialect->id && weights_.dialect != MOEQ_DIALECT_NATIVE && form_stays) {
             fate_[index] = Fate::kCopied;
             return MOEQ_OK;
         }
         plan_.has_new_weights = true;
-        return add_stack(index, nullptr);
+        return add_stack(index, nullptr, scale_kind);
     }
 
     // Layout and axis are those of the checkpoint.
@@ -125,10 +125,11 @@ private:
                << "; want neither: both come from the checkpoint";
     }
 
-    // spec NULL: its own.
-    moeq_status add_stack(int64_t index, const moeq_spec* spec)
+    // spec NULL: its own, but for the kind of its statistics.
+    moeq_status add_stack(int64_t index, const moeq_spec* spec, int32_t scale_kind = MOEQ_SCALE_DEFAULT)
     {
         PlanItem item;
+        item.scale_kind = scale_kind;
         item.kind = spec == nullptr ? ItemKind::kKeep : ItemKind::kEncode;
         item.source = index;
         item.bytes_in = weights_.stacks[index].bytes;
@@ -218,7 +219,7 @@ private:
             MOEQ_TRY(check_by_nature(rule->spec));
             return add_lone_tensor(tensor, rule->spec);
         }
-        MOEQ_TRY(keep(entry.name, rule != nullptr ? "kept dense by rule" : reason_of(entry),
+        MOEQ_TRY(keep(entry.name, rule != nullptr ? "kept dense by rule" : reason_of(checkpoint_, weights_, tensor),
                       rule != nullptr ? rule->glob : nullptr));
         if (matrix)
             MOEQ_TRY(append(plan_.dense, entry.name));
@@ -229,18 +230,8 @@ private:
     {
         int64_t index = weights_.weight_of[tensor];
         if (index < 0) {
-            const FileEntry& entry = checkpoint_.tensor(tensor).entry;
-            Weight weight = empty_weight();
-            weight.name = entry.name;
-            weight.name_length = entry.name_length;
-            weight.dtype = entry.dtype;
-            weight.ndim = entry.ndim;
-            for (int32_t i = 0; i < entry.ndim; ++i)
-                weight.shape[i] = entry.shape[i];
-            weight.tensors[0] = tensor;
-            weight.bytes = entry.bytes;
             index = weights_.weights.size();
-            MOEQ_TRY(append(weights_.weights, weight));
+            MOEQ_TRY(append(weights_.weights, dense_weight(checkpoint_.tensor(tensor).entry, tensor)));
             weights_.weight_of[tensor] = index;
         }
         const int64_t stack = weights_.stacks.size();
@@ -366,16 +357,8 @@ moeq_status Plan::make(const Checkpoint& checkpoint, Weights& weights, const Con
 const char* Plan::file_name(int64_t unit, char* out) const
 {
     Text text(out, kFileNameLimit);
-    const auto number = [&](int64_t value) {
-        for (int64_t scale = 10000; scale > 1 && value < scale; scale /= 10)
-            text.add('0');
-        text.add(value);
-    };
-    text.add("model-");
-    number(unit + 1);
-    text.add("-of-");
-    number(units.size());
-    text.add(".safetensors");
+    text.add("model-").add_padded(unit + 1, kUnitDigits);
+    text.add("-of-").add_padded(units.size(), kUnitDigits).add(kContainerSuffix);
     return out;
 }
 

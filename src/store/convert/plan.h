@@ -9,6 +9,8 @@
 namespace moeq {
 
 constexpr int64_t kPlanVersion = 1;
+constexpr int64_t kLibraryVersion = MOEQ_VERSION_MAJOR * 10000 + MOEQ_VERSION_MINOR * 100 + MOEQ_VERSION_PATCH;
+constexpr int32_t kUnitDigits = 5;         // of numbers of units in names of files; more where that is not enough
 constexpr int64_t kGroupBytes = 256 << 20; // of tensors that share a unit; a larger one is alone
 constexpr int64_t kCopyBytes = 32 << 20;   // buffers of a unit that copies
 
@@ -50,6 +52,7 @@ struct PlanItem {
     Geometry out{};  // of each output weight
     ExpertParts parts{};
     bool requantized = false;
+    int32_t scale_kind = MOEQ_SCALE_DEFAULT; // kKeep: what the statistics become; DEFAULT: they stay
     int64_t first_lone = -1; // kEach: the stacks that stand for the output weights, one after the other
     int64_t first_name = 0;  // the output weights, in Plan::names
     int64_t name_count = 0;
@@ -121,7 +124,10 @@ void write_kept_entry(const PlanKept& kept, JsonWriter& json);
 [[nodiscard]] moeq_status shape_item(Allocator& allocator, const Weights& weights, const Dialect& dialect,
                                      const moeq_spec* spec, PlanItem* item, Array<int64_t>* names,
                                      Array<char>* names_text, Report& report);
-// Whether a quantized stack is what a spec asks for, as far as that says anything.
+// Whether a quantized stack is what a spec asks for, as far as that says anything. Statistics may be of the other kind: see
+// kept_scale_kind.
 bool holds_already(const Weights& weights, const Stack& stack, const Dialect& dialect, const moeq_spec& spec);
+// The kind that a stack's statistics get where its codes stay. asked: the spec of the caller's; NULL: none.
+int32_t kept_scale_kind(const Stack& stack, const Dialect& dialect, const moeq_spec* asked);
 
 } // namespace moeq

@@ -48,7 +48,7 @@ public:
     }
 
 private:
-    const Weight& piece(int64_t i) const { return weights_.weights[weights_.pieces[stack_.first_piece + i]]; }
+    const Weight& piece(int64_t i) const { return weights_.piece(stack_, i); }
 
     // What the stack is by nature is no matter of choice.
     moeq_spec by_nature(moeq_spec spec) const
@@ -57,6 +57,14 @@ private:
         spec.scale_axis = stack_.scale_axis;
         if (spec.logical_dtype == MOEQ_DTYPE_DEFAULT)
             spec.logical_dtype = stack_.dtype;
+        return spec;
+    }
+
+    moeq_spec kept_spec() const
+    {
+        moeq_spec spec = stack_.spec;
+        if (item_.scale_kind != MOEQ_SCALE_DEFAULT)
+            spec.scale_kind = item_.scale_kind;
         return spec;
     }
 
@@ -80,13 +88,20 @@ private:
         const int32_t ndim = lone ? 2 : 3;
         const int64_t* shape = stack_.shape + 3 - ndim;
         item_.form = ItemForm::kWhole;
-        moeq_spec spec = given == nullptr ? stack_.spec : by_nature(*given);
+        moeq_spec spec = given == nullptr ? kept_spec() : by_nature(*given);
         if (given == nullptr)
             adjust_kept(&spec, ndim, shape);
         else
             dialect_.adjust(&spec, ndim, shape);
         MOEQ_TRY(geometry(spec, ndim, shape, &item_.out));
         item_.work = item_.out;
+        // Experts one after the other: what nests their statistics looks at all of them, in the end.
+        const bool apart = !item_.out.flat() || item_.out.expert_elements() % item_.out.block == 0;
+        if (given != nullptr && ndim == 3 && item_.out.nested() && apart) {
+            moeq_spec plain = item_.out.spec;
+            plain.nested = 0;
+            MOEQ_TRY(geometry(plain, ndim, shape, &item_.work));
+        }
         return add_name(stack_.name, stack_.name_length, "", "");
     }
 
@@ -110,7 +125,7 @@ private:
     {
         find_parts();
         const ExpertParts& parts = item_.parts;
-        moeq_spec spec = given == nullptr ? stack_.spec : by_nature(*given);
+        moeq_spec spec = given == nullptr ? kept_spec() : by_nature(*given);
         const bool turned = parts.transposed && (dialect_.per_expert || given == nullptr);
         if (parts.transposed && !turned)
             return shape_each(spec);
@@ -126,7 +141,7 @@ private:
         else
             dialect_.adjust(&spec, 2, shape);
         MOEQ_TRY(geometry(spec, 2, shape, &item_.out));
-        MOEQ_TRY(given == nullptr ? geometry(stack_.spec, 3, stack_.shape, &item_.work) : shape_work());
+        MOEQ_TRY(given == nullptr ? geometry(kept_spec(), 3, stack_.shape, &item_.work) : shape_work());
         MOEQ_TRY(choose_form(given == nullptr));
         return name_parts();
     }
@@ -162,8 +177,7 @@ private:
             return MOEQ_OK;
         return (report_.fail(MOEQ_ERROR_UNSUPPORTED, 4, "options") << "got ").quoted(stack_.name)
                << " whose scale units do not end where its gate and up, or its experts' rows, do; want a spec in which "
-                  "they "
-                  "do; "
+                  "they do; "
                << dialect_.name << " has a weight for each of them";
     }
 
@@ -258,7 +272,7 @@ moeq_spec own_spec(const Weights& weights, const Stack& stack)
 {
     moeq_spec spec = stack.spec;
     if (stack.piece_count > 0)
-        spec.nested = weights.weights[weights.pieces[stack.first_piece]].spec.nested;
+        spec.nested = weights.piece(stack, 0).spec.nested;
     return spec;
 }
 
@@ -271,8 +285,6 @@ bool holds_already(const Weights& weights, const Stack& stack, const Dialect& di
     if (resolve_spec(wanted, 0, "", &wanted, silent) != MOEQ_OK || wanted.format != own.format ||
         wanted.granularity != own.granularity || wanted.nested != own.nested)
         return false;
-    if (spec.scale_kind != MOEQ_SCALE_DEFAULT && wanted.scale_kind != own.scale_kind)
-        return false;
     if (own.granularity == MOEQ_GRANULARITY_BLOCK &&
         (wanted.block_rows != own.block_rows || wanted.block_columns != own.block_columns))
         return false;
@@ -281,6 +293,15 @@ bool holds_already(const Weights& weights, const Stack& stack, const Dialect& di
     // Blocks over experts and over the whole are the same where experts are whole blocks; rows are another matter.
     const bool rows = wanted.blocking == MOEQ_BLOCKING_ROW || own.blocking == MOEQ_BLOCKING_ROW;
     return !rows && (stack.shape[0] == 1 || stack.shape[1] * stack.shape[2] % own.block_columns == 0);
+}
+
+int32_t kept_scale_kind(const Stack& stack, const Dialect& dialect, const moeq_spec* asked)
+{
+    if (find_format(stack.spec.format)->packed())
+        return stack.spec.scale_kind;
+    if (asked != nullptr && asked->scale_kind != MOEQ_SCALE_DEFAULT)
+        return asked->scale_kind;
+    return dialect.scale_kind != MOEQ_SCALE_DEFAULT ? dialect.scale_kind : stack.spec.scale_kind;
 }
 
 moeq_status shape_item(Allocator& allocator, const Weights& weights, const Dialect& dialect, const moeq_spec* spec,

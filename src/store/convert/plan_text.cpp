@@ -7,13 +7,6 @@ namespace moeq {
 
 namespace {
 
-void write_digest(const Digest& digest, JsonWriter& json)
-{
-    char text[kDigestText];
-    print_digest(digest, text);
-    json.string(text);
-}
-
 // Text of the caller's, or null; JSON of equal meaning may differ in spelling and is then another text.
 void write_text(const char* key, const char* text, JsonWriter& json)
 {
@@ -40,7 +33,7 @@ moeq_status Plan::identify(const Checkpoint& checkpoint, const ConvertRequest& r
     JsonWriter json(identity);
     json.begin_object();
     json.key("plan_version").integer(kPlanVersion);
-    json.key("library").integer(MOEQ_VERSION_MAJOR * 10000 + MOEQ_VERSION_MINOR * 100 + MOEQ_VERSION_PATCH);
+    json.key("library").integer(kLibraryVersion);
     json.key("dialect").string(request.dialect->name);
     write_text("spec", request.has_spec ? spec : nullptr, json);
     write_text("rules", request.rules, json);
@@ -164,7 +157,7 @@ private:
         for (const PlanUnit& unit : plan_.units) {
             total.bytes_in += unit.bytes_in;
             total.bytes_out += unit.bytes_out;
-            total.peak = unit.peak > total.peak ? unit.peak : total.peak;
+            total.peak = maximum(total.peak, unit.peak);
         }
         for (const PlanItem& item : plan_.items) {
             if (item.kind == ItemKind::kCopy)

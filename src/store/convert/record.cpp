@@ -8,15 +8,6 @@ namespace moeq {
 
 namespace {
 
-void write_digest(const Digest& digest, JsonWriter& json)
-{
-    char text[kDigestText];
-    print_digest(digest, text);
-    json.string(text);
-}
-
-bool read_digest(const JsonValue& value, Digest* out) { return parse_digest(value.text(), value.length(), out); }
-
 bool same_digest(const JsonValue& value, const Digest& wanted)
 {
     Digest digest;
@@ -28,10 +19,7 @@ bool same_digest(const JsonValue& value, const Digest& wanted)
 const char* record_name(int64_t unit, char* out)
 {
     Text text(out, kRecordNameLimit);
-    text.add("unit-");
-    for (int64_t scale = 10000; scale > 1 && unit < scale; scale /= 10)
-        text.add('0');
-    text.add(unit).add(".json");
+    text.add("unit-").add_padded(unit, kUnitDigits).add(".json");
     return out;
 }
 

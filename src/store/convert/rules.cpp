@@ -12,6 +12,13 @@ namespace {
 constexpr int32_t kOptionsArgument = 4; // of moeq_convert and moeq_convert_plan
 constexpr const char* kName = "options.rules";
 
+const char* end_of_segment(const char* name)
+{
+    while (*name != '\0' && *name != '.')
+        ++name;
+    return name;
+}
+
 } // namespace
 
 bool glob_matches(const char* glob, const char* name)
@@ -20,16 +27,21 @@ bool glob_matches(const char* glob, const char* name)
     // is stuck the last `**` takes one character more.
     const char *star = nullptr, *star_name = nullptr;
     const char *wide = nullptr, *wide_name = nullptr;
+    // Where the first `*` behind that `**` began; and the end of the segment in which one has failed: one that begins later in it
+    // could take only what that one could, too. So a name is not walked over once for each of its characters.
+    const char *first = nullptr, *failed = nullptr;
     for (;;) {
+        const bool hopeless = *glob == '*' && glob[1] != '*' && first == nullptr && failed != nullptr && name <= failed;
         if (glob[0] == '*' && glob[1] == '*') {
             glob += 2;
             wide = glob;
             wide_name = name;
-            star = nullptr;
-        } else if (*glob == '*') {
+            star = first = failed = nullptr;
+        } else if (*glob == '*' && !hopeless) {
             star = ++glob;
             star_name = name;
-        } else if (*name != '\0' && *glob == *name) {
+            first = first == nullptr ? name : first;
+        } else if (*name != '\0' && *glob == *name && !hopeless) {
             ++glob;
             ++name;
         } else if (*name == '\0' && *glob == '\0') {
@@ -38,9 +50,10 @@ bool glob_matches(const char* glob, const char* name)
             glob = star;
             name = ++star_name;
         } else if (wide != nullptr && *wide_name != '\0') {
+            failed = first == nullptr ? failed : end_of_segment(first);
             glob = wide;
             name = ++wide_name;
-            star = nullptr;
+            star = first = nullptr;
         } else {
             return false;
         }
@@ -62,10 +75,7 @@ moeq_status ConvertRules::add(const JsonValue& value, int64_t index, Report& rep
     if (!rule.dense && parse_spec(spec.text(), &rule.spec, inner) != MOEQ_OK)
         return report.fail(MOEQ_ERROR_ARGUMENT, kOptionsArgument, kName)
                << "got rule " << index << " with a wrong " << error.message;
-    if (!rules_.reserve(rules_.size() + 1))
-        return report.out_of_memory(sizeof(ConvertRule));
-    rules_.append_reserved(&rule, 1);
-    return MOEQ_OK;
+    return rules_.append(rule) ? MOEQ_OK : report.out_of_memory(sizeof(ConvertRule));
 }
 
 moeq_status ConvertRules::read(const char* text, Report& report)

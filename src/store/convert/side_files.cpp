@@ -8,20 +8,11 @@ namespace moeq {
 
 namespace {
 
-constexpr const char* kIndexFile = "model.safetensors.index.json";
-constexpr const char* kConfigFile = "config.json";
 constexpr int64_t kSmallFile = 64 << 20; // larger ones are no part of what a model needs besides its weights
 
 // Weights in any container, and their indices.
-constexpr const char* kWeightFiles[] = {".safetensors", ".index.json", ".bin",     ".pth", ".pt",
-                                        ".gguf",        ".h5",         ".msgpack", ".onnx"};
-
-bool ends_with(const char* name, const char* end)
-{
-    const uint64_t length = std::strlen(name);
-    const uint64_t tail = std::strlen(end);
-    return length >= tail && std::strcmp(name + length - tail, end) == 0;
-}
+constexpr const char* kWeightFiles[] = {kContainerSuffix, ".index.json", ".bin",     ".pth", ".pt",
+                                        ".gguf",          ".h5",         ".msgpack", ".onnx"};
 
 bool is_side_file(const char* name)
 {
@@ -100,9 +91,8 @@ private:
     moeq_status add(int64_t name, int64_t unit, int64_t bytes)
     {
         const Place place{name, unit};
-        if (!places_.reserve(places_.size() + 1))
+        if (!places_.append(place))
             return report_.out_of_memory(static_cast<uint64_t>(places_.size()) * sizeof place);
-        places_.append_reserved(&place, 1);
         bytes_ += bytes;
         return MOEQ_OK;
     }
@@ -119,10 +109,8 @@ moeq_status list_weights(const Conversion& c, Array<WrittenWeight>* out, Report&
 {
     const auto add = [&](const char* name, const Geometry& geometry) {
         const WrittenWeight weight{name, geometry};
-        if (!out->reserve(out->size() + 1))
-            return report.out_of_memory(static_cast<uint64_t>(out->size()) * sizeof weight);
-        out->append_reserved(&weight, 1);
-        return moeq_status{MOEQ_OK};
+        return out->append(weight) ? moeq_status{MOEQ_OK}
+                                   : report.out_of_memory(static_cast<uint64_t>(out->size()) * sizeof weight);
     };
     for (const PlanItem& item : c.plan.items) {
         if (item.kind != ItemKind::kCopy) {
@@ -168,12 +156,9 @@ void copy_config(const JsonValue& config, bool inner, JsonWriter& json)
 
 moeq_status SideFiles::add(const char* name, const Array<char>& text, int64_t bytes)
 {
-    MOEQ_TRY(write_file(c_.allocator, c_.folder, name, text.data(), bytes, c_.durable, report_));
+    MOEQ_TRY(write_file(c_.allocator, c_.folder(), name, text.data(), bytes, c_.durable, report_));
     const SideFile file{name, digest_of(text.data(), bytes)};
-    if (!files_.reserve(files_.size() + 1))
-        return report_.out_of_memory(sizeof file);
-    files_.append_reserved(&file, 1);
-    return MOEQ_OK;
+    return files_.append(file) ? MOEQ_OK : report_.out_of_memory(sizeof file);
 }
 
 moeq_status SideFiles::write_index()
@@ -190,15 +175,19 @@ moeq_status SideFiles::write_index()
 
 moeq_status SideFiles::write_config()
 {
-    Array<WrittenWeight> weights(c_.allocator);
-    MOEQ_TRY(list_weights(c_, &weights, report_));
     Array<char> text(c_.allocator);
     JsonWriter json(text);
-    copy_config(c_.checkpoint.config(), true, json);
-    json.key("quantization_config");
-    MOEQ_TRY(c_.plan.dialect->write_config(weights.data(), weights.size(), c_.plan.dense.data(), c_.plan.dense.size(),
-                                           json, report_));
-    json.end_object();
+    if (c_.plan.has_new_weights) {
+        Array<WrittenWeight> weights(c_.allocator);
+        MOEQ_TRY(list_weights(c_, &weights, report_));
+        copy_config(c_.checkpoint.config(), true, json);
+        json.key("quantization_config");
+        MOEQ_TRY(c_.plan.dialect->write_config(weights.data(), weights.size(), c_.plan.dense.data(),
+                                               c_.plan.dense.size(), json, report_));
+        json.end_object();
+    } else {
+        json.copy(c_.checkpoint.config());
+    }
     if (!json.ok())
         return report_.out_of_memory(static_cast<uint64_t>(text.size()));
     return add(kConfigFile, text, text.size());
@@ -230,9 +219,11 @@ moeq_status SideFiles::copy_small_files()
 moeq_status SideFiles::write()
 {
     MOEQ_TRY(write_index());
-    if (c_.plan.has_new_weights && !c_.checkpoint.config().missing())
+    const bool is_directory = c_.checkpoint.is_directory();
+    // What a single file has beside it may belong to others: all but this one.
+    if (!c_.checkpoint.config().missing() && (c_.plan.has_new_weights || !is_directory))
         MOEQ_TRY(write_config());
-    return c_.checkpoint.is_directory() ? copy_small_files() : MOEQ_OK;
+    return is_directory ? copy_small_files() : MOEQ_OK;
 }
 
 } // namespace moeq

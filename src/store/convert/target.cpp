@@ -28,7 +28,7 @@ constexpr Ingredient kIngredients[] = {
     {"spec", "spec"},
     {"rules", "rules"},
     {"patterns", "patterns"},
-    {"config", "config.json"},
+    {"config", kConfigFile},
     {"files", "source files"},
 };
 
@@ -69,33 +69,37 @@ moeq_status ConvertTarget::set_paths(const char* path, Report& report)
 moeq_status ConvertTarget::open(const char* path, const Plan& plan, bool durable, Report& report)
 {
     MOEQ_TRY(set_paths(path, report));
-    bool found = false;
-    MOEQ_TRY(look_for(AT_FDCWD, path_.data(), &found, report));
-    if (found)
-        return (report.fail(MOEQ_ERROR_DUPLICATE, kTargetArgument, "target") << "got ").quoted(path_.data())
-               << ", which is there; want the name of a new directory; remove it or choose another one";
+    MOEQ_TRY(check_free(report));
     MOEQ_TRY(make_folder(AT_FDCWD, partial_.data(), report));
     MOEQ_TRY(folder_.open(AT_FDCWD, partial_.data(), report));
+    const moeq_status status = check_free(report); // another process may have finished since
+    if (status == MOEQ_ERROR_DUPLICATE)
+        remove_empty_folder(AT_FDCWD, partial_.data());
+    MOEQ_TRY(status);
     return check_plan(plan, durable, report);
+}
+
+moeq_status ConvertTarget::check_free(Report& report) const
+{
+    bool found = false;
+    MOEQ_TRY(look_for(AT_FDCWD, path_.data(), &found, report));
+    if (!found)
+        return MOEQ_OK;
+    return (report.fail(MOEQ_ERROR_DUPLICATE, kTargetArgument, "target") << "got ").quoted(path_.data())
+           << ", which is there; want the name of a new directory; remove it or choose another one";
 }
 
 moeq_status ConvertTarget::check_plan(const Plan& plan, bool durable, Report& report)
 {
-    Array<char> text(allocator_);
-    JsonDocument document(allocator_);
-    bool found = false;
-    MOEQ_TRY(read_own_json(allocator_, folder(), kPlanFile, &text, &document, &found, report));
-    if (found)
-        return document.root().find("plan").equals(plan.hash_text) ? MOEQ_OK
-                                                                   : refuse_plan(document.root(), plan, report);
-    bool sealed = false;
     bool begun = false;
+    MOEQ_TRY(compare_plan(plan, &begun, report));
+    if (begun)
+        return MOEQ_OK;
+    bool sealed = false;
     MOEQ_TRY(check_strangers(plan, &sealed, &begun, report));
     if (sealed)
         return MOEQ_OK;
-    if (begun) // by another process, since the look above
-        return compare_plan(plan, report);
-    return claim(plan, durable, report);
+    return begun ? compare_known_plan(plan, report) : claim(plan, durable, report);
 }
 
 // A directory without a plan: an empty one may be used; one that only lacks its name may be finished; all else is somebody's.
@@ -106,7 +110,7 @@ moeq_status ConvertTarget::check_strangers(const Plan& plan, bool* sealed, bool*
     bool strangers = false;
     for (int64_t i = 0; i < names.size(); ++i) {
         *begun = *begun || std::strcmp(names[i], kPlanFile) == 0;
-        strangers = strangers || std::strstr(names[i], ".moeq-tmp-") == nullptr;
+        strangers = strangers || std::strstr(names[i], kTemporaryMark) == nullptr;
     }
     if (*begun || !strangers)
         return MOEQ_OK;
@@ -123,16 +127,55 @@ moeq_status ConvertTarget::check_strangers(const Plan& plan, bool* sealed, bool*
            << "want an empty directory, or none; remove it or choose another target";
 }
 
-moeq_status ConvertTarget::compare_plan(const Plan& plan, Report& report)
+// found: there is a plan, and it is this one.
+moeq_status ConvertTarget::compare_plan(const Plan& plan, bool* found, Report& report)
 {
     Array<char> text(allocator_);
     JsonDocument document(allocator_);
+    MOEQ_TRY(read_own_json(allocator_, folder(), kPlanFile, &text, &document, found, report));
+    return !*found || document.root().find("plan").equals(plan.hash_text)
+               ? MOEQ_OK
+               : refuse_plan(document.root(), plan, report);
+}
+
+// A plan that another process has just written.
+moeq_status ConvertTarget::compare_known_plan(const Plan& plan, Report& report)
+{
     bool found = false;
-    MOEQ_TRY(read_own_json(allocator_, folder(), kPlanFile, &text, &document, &found, report));
-    if (!found)
-        return report.fail(MOEQ_ERROR_STATE, kTargetArgument, "target")
-               << "got a conversion that another process is finishing; want it finished, or removed";
-    return document.root().find("plan").equals(plan.hash_text) ? MOEQ_OK : refuse_plan(document.root(), plan, report);
+    MOEQ_TRY(compare_plan(plan, &found, report));
+    return found ? MOEQ_OK : refuse_ended(report);
+}
+
+moeq_status ConvertTarget::refuse_ended(Report& report) const
+{
+    return (report.fail(MOEQ_ERROR_STATE, kTargetArgument, "target") << "got ").quoted(partial_.data())
+           << ", which another process finished or removed meanwhile; want one that is left alone";
+}
+
+moeq_status ConvertTarget::check_open(Report& report) const
+{
+    bool found = false;
+    MOEQ_TRY(look_for(folder(), kPlanFile, &found, report));
+    return found ? MOEQ_OK : refuse_ended(report);
+}
+
+moeq_status ConvertTarget::is_published(const Plan& plan, bool* out, Report& report) const
+{
+    *out = false;
+    if (renamed_)
+        return MOEQ_OK;
+    Directory directory;
+    Array<char> text(allocator_);
+    JsonDocument document(allocator_);
+    bool found = false;
+    moeq_error error{};
+    Report inner(report.function(), &error);
+    if (directory.open(AT_FDCWD, path_.data(), inner) != MOEQ_OK)
+        return MOEQ_OK;
+    MOEQ_TRY(
+        read_own_json(allocator_, directory.descriptor(), kReportFile, &text, &document, &found, report));
+    *out = found && document.root().find("plan").equals(plan.hash_text);
+    return MOEQ_OK;
 }
 
 // Writes the plan; of processes that begin at the same time one does, and the others compare.
@@ -147,7 +190,7 @@ moeq_status ConvertTarget::claim(const Plan& plan, bool durable, Report& report)
     if (!json.ok())
         return report.out_of_memory(static_cast<uint64_t>(out.size()));
     char own[128];
-    Text(own, sizeof own).add(".").add(kPlanFile).add(".moeq-tmp-").add(plan.hash_text);
+    Text(own, sizeof own).add(".").add(kPlanFile).add(kTemporaryMark).add(plan.hash_text);
     MOEQ_TRY(write_file(allocator_, folder(), own, out.data(), out.size(), durable, report));
     moeq_error error{};
     Report inner(report.function(), &error);
@@ -158,7 +201,7 @@ moeq_status ConvertTarget::claim(const Plan& plan, bool durable, Report& report)
     if (!there)
         return report.take_over(error);
     MOEQ_TRY(remove_file(folder(), own, report));
-    return compare_plan(plan, report);
+    return compare_known_plan(plan, report);
 }
 
 moeq_status ConvertTarget::refuse_plan(const JsonValue& other, const Plan& plan, Report& report)
@@ -185,6 +228,7 @@ moeq_status ConvertTarget::publish(bool durable, Report& report)
     if (durable)
         MOEQ_TRY(sync_folder(folder(), partial_.data(), report));
     MOEQ_TRY(rename_new(AT_FDCWD, partial_.data(), path_.data(), report));
+    renamed_ = true;
     if (!durable)
         return MOEQ_OK;
     int64_t begin = path_.size() - 1;

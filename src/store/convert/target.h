@@ -5,8 +5,7 @@
 
 namespace moeq {
 
-constexpr const char* kPlanFile = "moeq_plan.json";     // in TARGET.partial only
-constexpr const char* kReportFile = "moeq_report.json"; // the last file that is written
+// In TARGET.partial only. The last file that is written is kReportFile.
 
 class ConvertTarget {
 public:
@@ -14,6 +13,10 @@ public:
 
     // DUPLICATE where TARGET is there, or TARGET.partial is no conversion in the making; MISMATCH where TARGET.partial is another plan's.
     [[nodiscard]] moeq_status open(const char* path, const Plan& plan, bool durable, Report& report);
+    // STATE where the plan is gone: another process has finished, and what is written from now on is nobody's.
+    [[nodiscard]] moeq_status check_open(Report& report) const;
+    // Whether another process has published what this plan makes.
+    [[nodiscard]] moeq_status is_published(const Plan& plan, bool* out, Report& report) const;
     // TARGET.partial becomes TARGET.
     [[nodiscard]] moeq_status publish(bool durable, Report& report);
 
@@ -23,7 +26,10 @@ private:
     [[nodiscard]] moeq_status set_paths(const char* path, Report& report);
     [[nodiscard]] moeq_status check_plan(const Plan& plan, bool durable, Report& report);
     [[nodiscard]] moeq_status check_strangers(const Plan& plan, bool* sealed, bool* begun, Report& report);
-    [[nodiscard]] moeq_status compare_plan(const Plan& plan, Report& report);
+    [[nodiscard]] moeq_status check_free(Report& report) const;
+    [[nodiscard]] moeq_status compare_plan(const Plan& plan, bool* found, Report& report);
+    [[nodiscard]] moeq_status compare_known_plan(const Plan& plan, Report& report);
+    [[nodiscard]] moeq_status refuse_ended(Report& report) const;
     [[nodiscard]] moeq_status claim(const Plan& plan, bool durable, Report& report);
     [[nodiscard]] moeq_status refuse_plan(const JsonValue& other, const Plan& plan, Report& report);
 
@@ -31,6 +37,7 @@ private:
     Array<char> path_; // without slashes at its end
     Array<char> partial_;
     Directory folder_;
+    bool renamed_ = false;
 };
 
 } // namespace moeq

@@ -1,6 +1,6 @@
 #include "store/convert/unit.h"
 
-#include "core/text.h"
+#include "store/container/folder.h"
 
 namespace moeq {
 
@@ -9,15 +9,13 @@ namespace {
 // The files that a unit reads, each once, in order.
 moeq_status stamp_sources(const Conversion& c, const PlanUnit& unit, UnitRecord* record, Report& report)
 {
-    Array<char> used(c.allocator);
+    Array<bool> used(c.allocator);
     const int64_t files = c.checkpoint.file_count();
-    if (!used.reserve(files) || !record->stamps.reserve(files))
+    if (!used.resize(files, false) || !record->stamps.reserve(files))
         return report.out_of_memory(static_cast<uint64_t>(files) * sizeof(SourceStamp));
-    for (int64_t i = 0; i < files; ++i)
-        used.append_reserved("", 1);
     const auto use = [&](int64_t tensor) {
         if (tensor >= 0)
-            used[c.checkpoint.tensor(tensor).file] = 1;
+            used[c.checkpoint.tensor(tensor).file] = true;
     };
     for (int64_t i = unit.first_item; i < unit.first_item + unit.item_count; ++i) {
         const PlanItem& item = c.plan.items[i];
@@ -27,12 +25,12 @@ moeq_status stamp_sources(const Conversion& c, const PlanUnit& unit, UnitRecord*
         }
         const Stack& stack = c.weights.stacks[item.source];
         for (int64_t p = 0; p < stack.piece_count; ++p)
-            for (const int64_t tensor : c.weights.weights[c.weights.pieces[stack.first_piece + p]].tensors)
+            for (const int64_t tensor : c.weights.piece(stack, p).tensors)
                 use(tensor);
     }
     for (int64_t i = 0; i < files; ++i) {
         const SourceStamp stamp{i, c.checkpoint.file(i).file.modified_ns()};
-        if (used[i] != 0)
+        if (used[i])
             record->stamps.append_reserved(&stamp, 1);
     }
     return MOEQ_OK;
@@ -62,10 +60,8 @@ moeq_status source_metadata(const Conversion& c, Array<char>* out, Report& repor
         return MOEQ_OK;
     JsonWriter json(*out);
     json.begin_object().key("format").copy(format).end_object();
-    if (!json.ok() || !out->reserve(out->size() + 1))
-        return report.out_of_memory(static_cast<uint64_t>(out->size()) + 1);
-    out->append_reserved("", 1);
-    return MOEQ_OK;
+    const bool whole = json.ok() && out->append('\0');
+    return whole ? MOEQ_OK : report.out_of_memory(static_cast<uint64_t>(out->size()) + 1);
 }
 
 // Neighbours that are copied are copied together.
@@ -91,10 +87,8 @@ moeq_status pass_through(const UnitSink& sink, const PlanUnit& unit, Report& rep
 
 moeq_status UnitSink::note(const Digest& digest, Report& report) const
 {
-    if (!digests.reserve(digests.size() + 1))
-        return report.out_of_memory(static_cast<uint64_t>(digests.size() + 1) * sizeof(Digest));
-    digests.append_reserved(&digest, 1);
-    return MOEQ_OK;
+    return digests.append(digest) ? MOEQ_OK
+                                  : report.out_of_memory(static_cast<uint64_t>(digests.size() + 1) * sizeof(Digest));
 }
 
 moeq_status write_unit(const Conversion& c, int64_t index, UnitFacts* out, Report& report)
@@ -107,13 +101,14 @@ moeq_status write_unit(const Conversion& c, int64_t index, UnitFacts* out, Repor
     Array<char> metadata(c.allocator);
     MOEQ_TRY(source_metadata(c, &metadata, report));
     {
-        SafetensorsWriter writer(c.allocator);
-        MOEQ_TRY(writer.create(c.folder, c.plan.file_name(index, name), *c.plan.dialect,
+        SafetensorsWriter writer(c.allocator, c.engine.kernels.digest);
+        MOEQ_TRY(writer.create(c.folder(), c.plan.file_name(index, name), *c.plan.dialect,
                                metadata.empty() ? nullptr : metadata.data(), c.durable, report));
         MOEQ_TRY(declare_all(c, unit, writer, report));
         MOEQ_TRY(writer.start(report)); // puts run side by side
         MOEQ_TRY(pass_through({c, &writer, digests}, unit, report));
         MOEQ_TRY(c.progress.add(MOEQ_STAGE_WRITE, name, 0, report));
+        MOEQ_TRY(c.target.check_open(report));
         MOEQ_TRY(writer.commit(report));
         record.bytes = writer.bytes();
         record.digest = writer.digest();
@@ -127,7 +122,11 @@ moeq_status write_unit(const Conversion& c, int64_t index, UnitFacts* out, Repor
                        .quoted(c.checkpoint.is_directory() ? c.checkpoint.file(stamp.file).file.name() : "the file")
                    << ", which changed while it was read; want a source that stays as it is; do the unit again";
     }
-    MOEQ_TRY(write_record(c.allocator, c.folder, c.plan, c.checkpoint, index, record, c.durable, report));
+    MOEQ_TRY(write_record(c.allocator, c.folder(), c.plan, c.checkpoint, index, record, c.durable, report));
+    const moeq_status open = c.target.check_open(report);
+    if (open == MOEQ_ERROR_STATE) // the unit is as it was, but nobody is left to remove the record
+        MOEQ_TRY(remove_file(c.folder(), record_name(index, name), report));
+    MOEQ_TRY(open);
     *out = {true, record.bytes, record.digest};
     return MOEQ_OK;
 }
@@ -143,29 +142,15 @@ moeq_status digest_unit_source(const Conversion& c, int64_t index, Digest* out, 
 moeq_status OwnWeight::allocate(const Geometry& geometry, bool with_codes, Report& report)
 {
     weight = EncodedWeight();
-    weight.geometry = geometry;
-    int32_t components[kComponentLimit];
-    const int32_t count = stored_components(geometry, components);
-    uint64_t offsets[kComponentLimit];
-    uint64_t bytes = 0;
-    for (int32_t i = 0; i < count; ++i) {
-        TensorView& view = weight.component(components[i]);
-        component_layout(geometry, components[i], &view);
-        offsets[i] = bytes;
-        if (with_codes || components[i] != MOEQ_COMPONENT_CODES)
-            bytes += (static_cast<uint64_t>(view.count * view.itemsize()) + Allocator::kAlignment - 1) &
-                     ~(Allocator::kAlignment - 1);
-    }
+    const uint64_t bytes = static_cast<uint64_t>(weight.lay_out(geometry, with_codes));
     if (memory_ == nullptr || bytes > bytes_) {
         release();
-        memory_ = static_cast<char*>(allocator_.allocate(bytes));
+        memory_ = allocator_.allocate(bytes);
         if (memory_ == nullptr)
             return report.out_of_memory(bytes);
         bytes_ = bytes;
     }
-    for (int32_t i = 0; i < count; ++i)
-        weight.component(components[i]).data = memory_ + offsets[i];
-    weight.prepare();
+    weight.place(memory_, with_codes);
     return MOEQ_OK;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "store/convert/record.h"
+#include "store/convert/target.h"
 #include "store/load/load.h"
 #include "store/write/safetensors_writer.h"
 
@@ -15,8 +16,9 @@ struct Conversion {
     const Weights& weights;
     const Plan& plan;
     Progress& progress;
-    int folder; // TARGET.partial
+    const ConvertTarget& target;
     bool durable;
+    int folder() const { return target.folder(); }
 };
 
 // What is known about the file of a unit.
@@ -63,7 +65,7 @@ public:
 
 private:
     Allocator& allocator_;
-    char* memory_ = nullptr;
+    void* memory_ = nullptr;
     uint64_t bytes_ = 0;
 };
 

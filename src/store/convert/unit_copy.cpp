@@ -73,7 +73,7 @@ private:
     {
         char* bytes = buffer_.data() + piece.buffer;
         MOEQ_TRY(c_.checkpoint.read(piece.tensor, piece.begin, piece.count, bytes, report));
-        *digest = digest_of(bytes, piece.count);
+        *digest = digest_of(bytes, piece.count, c_.engine.kernels.digest);
         if (sink_.writer == nullptr)
             return MOEQ_OK;
         return sink_.writer->put(c_.checkpoint.tensor(piece.tensor).entry.name, piece.begin, bytes, piece.count,

@@ -1,4 +1,7 @@
 // Stacks: encoded or taken over in memory, whole or some experts at a time, and written as the weights of the target.
+#include <cmath>
+
+#include "codec/host_device.h"
 #include "store/convert/unit.h"
 #include "store/load/task_errors.h"
 
@@ -43,7 +46,25 @@ private:
                                        c_.progress, &digest, report_)
                      : load_components(c_.engine, c_.allocator, c_.checkpoint, c_.weights, stack, cut, true, out,
                                        c_.progress, &digest, report_));
+        if (item_.kind == ItemKind::kKeep && item_.work.spec.scale_kind != stack_.spec.scale_kind)
+            MOEQ_TRY(restate_statistics(out));
         return sink_.note(digest, report_);
+    }
+
+    // absmax = factor * largest, or factor = absmax / largest, each rounded once; codes mean the same.
+    moeq_status restate_statistics(const EncodedWeight& out)
+    {
+        const Format& format = *out.geometry.format;
+        float* statistics = reinterpret_cast<float*>(out.scale.data);
+        const bool to_factor = out.geometry.spec.scale_kind == MOEQ_SCALE_FACTOR;
+        for (int64_t i = 0; i < out.scale.count; ++i) {
+            const float stated = statistics[i];
+            statistics[i] = to_factor ? format.factor(stated) : codec::multiply(stated, format.largest);
+            if (!std::isfinite(statistics[i]))
+                return (report_.fail(MOEQ_ERROR_VALUE, 2, "source") << "got ").quoted(stack_.name)
+                       << " with a scale too large for an absmax in fp32; want finite ones; choose scale=factor";
+        }
+        return MOEQ_OK;
     }
 
     moeq_status put(const char* weight_name, const EncodedWeight& weight, Report& report)
@@ -108,10 +129,14 @@ private:
         });
         MOEQ_TRY(status);
         statistics.weight.codes = own.weight.codes; // for what fills constants, which looks at statistics only
-        return put_shared(name(0), statistics.weight, MOEQ_COMPONENT_CODES);
+        if (!item_.out.nested())
+            return put_shared(name(0), statistics.weight, MOEQ_COMPONENT_CODES);
+        OwnWeight nested(c_.allocator);
+        MOEQ_TRY(nest(statistics.weight, c_.engine.executor, &nested, report_));
+        return put_shared(name(0), nested.weight, MOEQ_COMPONENT_CODES);
     }
 
-    // What belongs together over all experts is in memory together.
+    // Blocks that cross experts, and nested statistics as a file has them: all in memory.
     moeq_status convert_at_once()
     {
         OwnWeight own(c_.allocator);
@@ -203,15 +228,19 @@ private:
         if (!item_.out.nested())
             return put(name(first + i), plain, report);
         OwnWeight nested(c_.allocator);
-        MOEQ_TRY(nested.allocate(item_.out, true, report));
-        EncodedWeight& weight = nested.weight;
+        MOEQ_TRY(nest(plain, Executor(nullptr, nullptr, nullptr), &nested, report));
+        return put(name(first + i), nested.weight, report);
+    }
+
+    // The output weight of these codes and plain statistics.
+    moeq_status nest(const EncodedWeight& plain, const Executor& executor, OwnWeight* out, Report& report)
+    {
+        MOEQ_TRY(out->allocate(item_.out, false, report));
+        EncodedWeight& weight = out->weight;
         weight.codes = plain.codes;
         weight.prepare();
-        const float* absmax = reinterpret_cast<const float*>(plain.scale.data);
-        encode_nested(weight, [&](int64_t at, int64_t count, float* out) {
-            std::memcpy(out, absmax + at, static_cast<uint64_t>(count) * sizeof(float));
-        });
-        return put(name(first + i), weight, report);
+        return store_nested(executor, c_.engine.kernels.encode_nested, weight,
+                            reinterpret_cast<const float*>(plain.scale.data), report);
     }
 
     // Each output weight is a stack of its own.
@@ -248,7 +277,7 @@ private:
                 const int64_t end = minimum(r + rows, stack_.shape[1]);
                 MOEQ_TRY(read_rows(c_.engine, c_.allocator, c_.checkpoint, c_.weights, item_.source, e, r, end,
                                    buffer.data(), report_));
-                MOEQ_TRY(sink_.note(digest_of(buffer.data(), (end - r) * row_bytes), report_));
+                MOEQ_TRY(sink_.note(digest_of(buffer.data(), (end - r) * row_bytes, c_.engine.kernels.digest), report_));
                 for (int32_t p = 0; p < parts.count; ++p)
                     MOEQ_TRY(encode_rows(buffer.data(), p, r, end, own[p]->weight));
                 const int64_t read = (end - r) * stack_.bytes / maximum(stack_.shape[0] * stack_.shape[1], 1);

@@ -6,6 +6,7 @@
 //           P.quant_state.bitsandbytes__nf4 or __fp4: a JSON object as uint8
 //   int8    P int8 [rows, columns] with the siblings SCB fp32 [rows] and weight_format, the uint8 scalar 0;
 //           fused, for which bitsandbytes has no form: P int8 [E, rows, columns] and P.row_stats fp32 [E * rows]
+#include <algorithm>
 #include <cmath>
 
 #include "store/dialects/parts.h"
@@ -74,7 +75,7 @@ moeq_status list_int8(const Geometry& g, const char* name, DialectEntries* out, 
                << "int8 with one absmax per row, along the last axis";
     add_component(g, MOEQ_COMPONENT_CODES, "", out);
     const int64_t rows = g.experts * g.rows;
-    const bool linear = g.ndim == 2 && ends_with(name, static_cast<int64_t>(std::strlen(name)), ".weight");
+    const bool linear = g.ndim == 2 && ends_with(name, ".weight");
     add_component(g, MOEQ_COMPONENT_SCALE, linear ? "SCB" : kRowStats, 1, &rows, out).sibling = linear;
     if (!linear)
         return MOEQ_OK;
@@ -148,7 +149,8 @@ moeq_status write_config(const WrittenWeight* weights, int64_t weight_count, con
 class Recogniser {
 public:
     Recogniser(Allocator& allocator, const Checkpoint& checkpoint, Weights* out, Report& report)
-        : allocator_(allocator), checkpoint_(checkpoint), out_(out), report_(report), logical_(model_dtype(checkpoint))
+        : allocator_(allocator), checkpoint_(checkpoint), out_(out), report_(report), logical_(model_dtype(checkpoint)),
+          parents_(allocator)
     {
     }
 
@@ -164,8 +166,10 @@ public:
             else if (ends_with(entry, kRowStats))
                 MOEQ_TRY(add_int8(i, "", sizeof kRowStats - 1));
         }
+        MOEQ_TRY(list_parents());
         for (int64_t i = 0; i < checkpoint_.tensor_count(); ++i)
-            MOEQ_TRY(check_unclaimed(i));
+            if (!out_->is_taken(i))
+                MOEQ_TRY(check_unclaimed(i));
         return MOEQ_OK;
     }
 
@@ -192,7 +196,7 @@ private:
         *out = find_tensor(checkpoint_, checkpoint_.tensor(from).entry.name, stem, suffix);
         if (*out < 0)
             return refuse(from, "F28") << "got no tensor " << (*suffix == '\0' ? "of codes" : suffix)
-                                       << " beside it; want all parts of the weight";
+                                       << " beside it; want all parts of the weight" << shard_hint(checkpoint_);
         return MOEQ_OK;
     }
 
@@ -317,26 +321,56 @@ private:
         return out_->describe(checkpoint_, tensor, report_);
     }
 
+    // Names of the 4-bit weights, sorted as if each ended with a dot. One that is below another says nothing more and is left out:
+    // so of what sorts before a name, only the last one can have it below itself.
+    moeq_status list_parents()
+    {
+        if (!parents_.reserve(out_->weights.size()))
+            return report_.out_of_memory(static_cast<uint64_t>(out_->weights.size()) * sizeof(NameView));
+        for (const Weight& weight : out_->weights) {
+            const NameView name{weight.name, weight.name_length};
+            if (find_format(weight.spec.format)->packed())
+                parents_.append_reserved(&name, 1);
+        }
+        std::sort(parents_.begin(), parents_.end(), is_before);
+        int64_t kept = 0;
+        for (int64_t i = 0; i < parents_.size(); ++i)
+            if (kept == 0 || !is_below(parents_[i], parents_[kept - 1]))
+                parents_[kept++] = parents_[i];
+        return parents_.resize(kept) ? MOEQ_OK : report_.internal("an array that cannot shrink");
+    }
+    static int32_t char_at(const NameView& name, int64_t i)
+    {
+        return i < name.length ? static_cast<unsigned char>(name.text[i]) : '.';
+    }
+    static bool is_before(const NameView& a, const NameView& b)
+    {
+        const int64_t common = minimum(a.length, b.length);
+        const int32_t order = std::memcmp(a.text, b.text, static_cast<uint64_t>(common));
+        if (order != 0 || a.length == b.length)
+            return order < 0;
+        const int32_t left = char_at(a, common), right = char_at(b, common);
+        return left != right ? left < right : a.length < b.length;
+    }
+    static bool is_below(const NameView& name, const NameView& parent)
+    {
+        return name.length > parent.length && name.text[parent.length] == '.' &&
+               std::memcmp(name.text, parent.text, static_cast<uint64_t>(parent.length)) == 0;
+    }
+
     // bitsandbytes stops at names below a quantized parameter that it does not know, so it is not a file of its own.
     moeq_status check_unclaimed(int64_t tensor)
     {
         const FileEntry& entry = checkpoint_.tensor(tensor).entry;
-        if (out_->is_taken(tensor))
-            return MOEQ_OK;
-        for (int64_t i = entry.name_length - 1; i > 0; --i) {
-            if (entry.name[i] != '.')
-                continue;
-            const int64_t parent = checkpoint_.find(entry.name, i);
-            if (parent < 0 || !out_->is_taken(parent))
-                continue;
-            const moeq_spec& spec = out_->weights[out_->weight_of[parent]].spec;
-            if (find_format(spec.format)->packed() && out_->component_of[parent] == MOEQ_COMPONENT_CODES)
-                return refuse(tensor, "F15")
-                       << "got a part that bitsandbytes does not know below a quantized weight; want none";
-        }
-        for (const char* suffix : {kQuantMap, kNestedAbsmax, kNestedMap})
+        const NameView name{entry.name, entry.name_length};
+        const NameView* behind = std::upper_bound(parents_.begin(), parents_.end(), name, is_before);
+        if (behind != parents_.begin() && is_below(name, behind[-1]))
+            return refuse(tensor, "F15")
+                   << "got a part that bitsandbytes does not know below a quantized weight; want none";
+        for (const char* suffix : {kAbsmax, kQuantMap, kNestedAbsmax, kNestedMap})
             if (ends_with(entry, suffix))
-                return refuse(tensor, "F28") << "got a part of a weight without its quant_state; want exactly one";
+                return refuse(tensor, "F28")
+                       << "got a part of a weight without its quant_state; want exactly one" << shard_hint(checkpoint_);
         return MOEQ_OK;
     }
 
@@ -345,7 +379,17 @@ private:
     Weights* out_;
     Report& report_;
     int32_t logical_;
+    Array<NameView> parents_;
 };
+
+// Codes of 4 bits are a column of bytes. Nothing else in such a file is of these types and has two axes.
+bool lacks_scales(const Checkpoint& checkpoint, int64_t tensor)
+{
+    const FileEntry& entry = checkpoint.tensor(tensor).entry;
+    const bool column = entry.ndim == 2 && entry.shape[0] > 1 && entry.shape[1] == 1;
+    return (entry.dtype == MOEQ_DTYPE_UINT8 && column) ||
+           (entry.dtype == MOEQ_DTYPE_INT8 && (entry.ndim == 2 || entry.ndim == 3));
+}
 
 moeq_status recognise(Allocator& allocator, const Checkpoint& checkpoint, Weights* out, Report& report)
 {
@@ -358,12 +402,14 @@ constinit const Dialect kBitsandbytesDialect = {
     .id = MOEQ_DIALECT_BITSANDBYTES,
     .name = "bitsandbytes",
     .per_expert = false,
+    .scale_kind = MOEQ_SCALE_ABSMAX,
     .adjust = adjust,
     .list = list,
     .fill = fill,
     .write_metadata = write_torch_metadata,
     .write_config = write_config,
     .recognise = recognise,
+    .lacks_scales = lacks_scales,
 };
 
 } // namespace moeq

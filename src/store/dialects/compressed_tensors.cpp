@@ -58,7 +58,7 @@ moeq_status list(const Geometry& g, const char* name, DialectEntries* out, Repor
     if (!fits(g))
         return refuse_to_write(kCompressedTensorsDialect, g, name, report)
                << "int8:row,scale=factor or int8:expert,scale=factor, or fp8_e4m3 with scales per row, block or expert";
-    if (g.ndim != 2 || !ends_with(name, static_cast<int64_t>(std::strlen(name)), ".weight"))
+    if (g.ndim != 2 || !ends_with(name, ".weight"))
         return refuse_to_write(kCompressedTensorsDialect, g, name, report)
                << "2-D weights NAME.weight, one for each expert and projection";
     for (const Tiling& tiling : {g.row_tiling, g.column_tiling})
@@ -251,19 +251,14 @@ bool is_before(const Target& a, const Target& b)
     return order != 0 ? order < 0 : a.group < b.group;
 }
 
-// What config.json says of a group.
-struct Group {
-    Scheme scheme;
-    bool known;
-};
-
-constexpr int64_t kMostGroups = 256; // each weight is compared with each
+constexpr int64_t kMostSchemes = 16; // that differ: each weight may be tried with each
+constexpr int64_t kNoScheme = -1;    // of a group: weights that moeq has no format for
 
 class Recogniser {
 public:
     Recogniser(Allocator& allocator, const Checkpoint& checkpoint, Weights* out, Report& report)
         : checkpoint_(checkpoint), out_(out), report_(report), config_(quantization_config(checkpoint)),
-          logical_(model_dtype(checkpoint)), groups_(allocator), targets_(allocator)
+          logical_(model_dtype(checkpoint)), schemes_(allocator), groups_(allocator), targets_(allocator)
     {
     }
 
@@ -281,18 +276,29 @@ private:
     {
         const JsonValue groups = config_.find("config_groups");
         const int64_t count = groups.is_object() ? groups.size() : 0;
-        if (count > kMostGroups)
-            return report_.fail(MOEQ_ERROR_UNSUPPORTED)
-                   << "got " << count << " config_groups in config.json; want " << kMostGroups << " at most";
-        if (!groups_.reserve(count))
-            return report_.out_of_memory(static_cast<uint64_t>(count) * sizeof(Group));
+        if (!groups_.reserve(count) || !schemes_.reserve(kMostSchemes))
+            return report_.out_of_memory(static_cast<uint64_t>(count) * sizeof(int64_t));
         for (JsonMember member = groups.first(); count != 0 && !member.done(); member = member.next()) {
-            Group group{};
-            group.known = read_scheme(member.value(), config_.find("format"), &group.scheme);
+            Scheme scheme;
+            int64_t index = kNoScheme;
+            if (read_scheme(member.value(), config_.find("format"), &scheme))
+                MOEQ_TRY(find_scheme(scheme, &index));
             MOEQ_TRY(add_targets(member.value().find("targets")));
-            groups_.append_reserved(&group, 1);
+            groups_.append_reserved(&index, 1);
         }
         std::sort(targets_.begin(), targets_.end(), is_before);
+        return MOEQ_OK;
+    }
+
+    moeq_status find_scheme(const Scheme& scheme, int64_t* out)
+    {
+        *out = std::find(schemes_.begin(), schemes_.end(), scheme) - schemes_.begin();
+        if (*out < schemes_.size())
+            return MOEQ_OK;
+        if (*out == kMostSchemes)
+            return report_.fail(MOEQ_ERROR_UNSUPPORTED)
+                   << "got config_groups of more than " << kMostSchemes << " kinds in config.json; want fewer";
+        schemes_.append_reserved(&scheme, 1);
         return MOEQ_OK;
     }
 
@@ -307,11 +313,6 @@ private:
             targets_.append_reserved(&target, 1);
         }
         return MOEQ_OK;
-    }
-
-    bool names_module(int64_t group, const NameView& name) const
-    {
-        return std::binary_search(targets_.begin(), targets_.end(), Target{name, group}, is_before);
     }
 
     // The geometry of codes under a scheme, and whether the scales have the size that it asks for.
@@ -334,6 +335,34 @@ private:
         return check_shape(checkpoint_, scale, want.ndim, want.shape, report);
     }
 
+    // What trying schemes on one weight has led to.
+    struct Choice {
+        int64_t codes, scale; // tensors
+        int32_t tried = 0, fitting = 0;
+        Scheme chosen{}, unfit{};
+        Geometry geometry{};
+    };
+
+    void try_on(int64_t index, Choice* choice)
+    {
+        if (index == kNoScheme)
+            return;
+        const Scheme& scheme = schemes_[index];
+        if (find_format(scheme.format)->code_dtype != checkpoint_.tensor(choice->codes).entry.dtype ||
+            (choice->fitting != 0 && scheme == choice->chosen))
+            return;
+        ++choice->tried;
+        Report quiet("", nullptr);
+        Geometry possible;
+        if (try_scheme(choice->codes, choice->scale, scheme, &possible, quiet) != MOEQ_OK) {
+            choice->unfit = scheme;
+            return;
+        }
+        ++choice->fitting;
+        choice->chosen = scheme;
+        choice->geometry = possible;
+    }
+
     // The scheme that a weight has. A group that names the module counts before all others; where several are left (classes and
     // regular expressions are not looked at), the element type and the number of scales have to leave one meaning.
     moeq_status add(int64_t scale)
@@ -346,39 +375,21 @@ private:
         const FileEntry& weight = checkpoint_.tensor(codes).entry;
         if (weight.dtype != MOEQ_DTYPE_INT8 && weight.dtype != MOEQ_DTYPE_FP8_E4M3FN)
             return MOEQ_OK; // not compressed
-        const int64_t module = stem - static_cast<int64_t>(std::strlen(".weight"));
-        int32_t tried = 0;
-        int32_t fitting = 0;
-        Scheme chosen;
-        Scheme unfit;
-        Geometry geometry;
-        for (const bool by_name : {true, false}) {
-            for (int64_t g = 0; g < groups_.size(); ++g) {
-                const Scheme& scheme = groups_[g].scheme;
-                if (!groups_[g].known || find_format(scheme.format)->code_dtype != weight.dtype ||
-                    (fitting != 0 && scheme == chosen) || names_module(g, {entry.name, module}) != by_name)
-                    continue;
-                ++tried;
-                Report quiet("", nullptr);
-                Geometry possible;
-                if (try_scheme(codes, scale, scheme, &possible, quiet) != MOEQ_OK) {
-                    unfit = scheme;
-                    continue;
-                }
-                chosen = scheme;
-                geometry = possible;
-                ++fitting;
-            }
-            if (tried != 0)
-                break;
-        }
-        if (fitting == 1)
-            return claim(codes, scale, stem, geometry);
-        if (fitting > 1)
+        Choice choice{.codes = codes, .scale = scale};
+        const NameView module{entry.name, stem - static_cast<int64_t>(std::strlen(".weight"))};
+        const Target* target = std::lower_bound(targets_.begin(), targets_.end(), Target{module, 0}, is_before);
+        for (; target != targets_.end() && compare_names(target->name, module) == 0; ++target)
+            try_on(groups_[target->group], &choice);
+        const bool named = choice.tried != 0;
+        for (int64_t i = 0; !named && i < schemes_.size(); ++i)
+            try_on(i, &choice);
+        if (choice.fitting == 1)
+            return claim(codes, scale, stem, choice.geometry);
+        if (choice.fitting > 1)
             return refuse_tensor(checkpoint_, codes, MOEQ_ERROR_UNSUPPORTED, "", report_)
                    << "got several groups of config.json that fit; want the module's name among the targets of one";
         // Nothing tried: another format, and so a plain tensor. Else the last one says what is wrong.
-        return tried == 0 ? MOEQ_OK : try_scheme(codes, scale, unfit, &geometry, report_);
+        return choice.tried == 0 ? MOEQ_OK : try_scheme(codes, scale, choice.unfit, &choice.geometry, report_);
     }
 
     moeq_status claim(int64_t codes, int64_t scale, int64_t stem, const Geometry& geometry)
@@ -411,9 +422,17 @@ private:
     Report& report_;
     JsonValue config_;
     int32_t logical_;
-    Array<Group> groups_;
+    Array<Scheme> schemes_; // those that differ
+    Array<int64_t> groups_; // indices of schemes, kNoScheme
     Array<Target> targets_; // of all groups, sorted
 };
+
+bool lacks_scales(const Checkpoint& checkpoint, int64_t tensor)
+{
+    const FileEntry& entry = checkpoint.tensor(tensor).entry;
+    return (entry.dtype == MOEQ_DTYPE_INT8 || entry.dtype == MOEQ_DTYPE_FP8_E4M3FN) && entry.ndim >= 2 &&
+           ends_with(entry, ".weight") && find_tensor(checkpoint, entry.name, entry.name_length, kScale) < 0;
+}
 
 moeq_status recognise(Allocator& allocator, const Checkpoint& checkpoint, Weights* out, Report& report)
 {
@@ -426,12 +445,14 @@ constinit const Dialect kCompressedTensorsDialect = {
     .id = MOEQ_DIALECT_COMPRESSED_TENSORS,
     .name = "compressed-tensors",
     .per_expert = true,
+    .scale_kind = MOEQ_SCALE_FACTOR,
     .adjust = adjust,
     .list = list,
     .fill = nullptr,
     .write_metadata = write_torch_metadata,
     .write_config = write_config,
     .recognise = recognise,
+    .lacks_scales = lacks_scales,
 };
 
 } // namespace moeq

@@ -81,18 +81,24 @@ const Dialect* find_dialect(const char* name)
     return nullptr;
 }
 
-moeq_status detect_dialect(const Checkpoint& checkpoint, int32_t* out, Report&)
+int32_t detect_dialect(const Checkpoint& checkpoint)
 {
     const JsonValue config = quantization_config(checkpoint);
-    *out = dialect_of_config(config);
-    if (*out != MOEQ_DIALECT_NONE)
-        return MOEQ_OK;
+    const int32_t told = dialect_of_config(config);
+    if (told != MOEQ_DIALECT_NONE)
+        return told;
     if (has_native_metadata(checkpoint))
-        *out = MOEQ_DIALECT_NATIVE;
+        return MOEQ_DIALECT_NATIVE;
     // A method that moeq does not know is not guessed at by names.
-    else if (config.find("quant_method").missing() && has_bitsandbytes_names(checkpoint))
-        *out = MOEQ_DIALECT_BITSANDBYTES;
-    return MOEQ_OK;
+    const bool untold = config.find("quant_method").missing();
+    return untold && has_bitsandbytes_names(checkpoint) ? MOEQ_DIALECT_BITSANDBYTES : MOEQ_DIALECT_NONE;
+}
+
+bool lacks_scales(const Checkpoint& checkpoint, const Weights& weights, int64_t tensor)
+{
+    const Dialect* dialect = find_dialect(weights.dialect);
+    return dialect != nullptr && dialect->lacks_scales != nullptr && !weights.is_taken(tensor) &&
+           dialect->lacks_scales(checkpoint, tensor);
 }
 
 const char* foreign_format(const Checkpoint& checkpoint)
@@ -102,7 +108,8 @@ const char* foreign_format(const Checkpoint& checkpoint)
     if (dialect_of_config(config) == MOEQ_DIALECT_NONE)
         return method.is_string() ? method.text() : nullptr;
     const JsonValue format = config.find("format");
-    for (const char* understood : {"", "dense", "int-quantized", "float-quantized", "naive-quantized"})
+    for (const char* understood :
+         {"", "dense", "int-quantized", "float-quantized", "naive-quantized", "mixed-precision"})
         if (std::strcmp(format.text(), understood) == 0)
             return nullptr;
     return format.text();

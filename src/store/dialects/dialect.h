@@ -40,6 +40,8 @@ struct Dialect {
     // ---- writing
     // Whether experts have to be 2-D weights of their own; else they stay as the source has them (native: always fused).
     bool per_expert;
+    // The statistic that it has for 8-bit formats; MOEQ_SCALE_DEFAULT: either.
+    int32_t scale_kind;
     // Fills what the caller left at its default with what the dialect needs (scale_kind, granularity, blocking), for a shape.
     void (*adjust)(moeq_spec* spec, int32_t ndim, const int64_t* shape);
     // The tensors of a weight, codes first; UNSUPPORTED says what the dialect cannot hold. `name`: of the weight.
@@ -63,6 +65,9 @@ struct Dialect {
     // statistics that are fp32 in the geometry: see widen_statistics. A component that is in no tensor (-1) is
     // NESTED_OFFSET alone: Weight::nested_offset is its value.
     moeq_status (*recognise)(Allocator& allocator, const Checkpoint& checkpoint, Weights* out, Report& report);
+    // Whether a tensor that was not claimed can only be codes: their scales are in none of the files. NULL: never, as such files
+    // are refused.
+    bool (*lacks_scales)(const Checkpoint& checkpoint, int64_t tensor);
 };
 
 const Dialect* find_dialect(int32_t id); // NULL: none
@@ -70,7 +75,10 @@ const Dialect* find_dialect(const char* name);
 constexpr int32_t kDialectCount = 4;
 const Dialect& dialect_at(int32_t index);
 // What a checkpoint is written in, by config.json, metadata and names; NONE where nothing is quantized.
-[[nodiscard]] moeq_status detect_dialect(const Checkpoint& checkpoint, int32_t* out, Report& report);
+int32_t detect_dialect(const Checkpoint& checkpoint);
+
+// Whether a tensor is codes of a quantized weight that are worth nothing, as their scales are missing.
+bool lacks_scales(const Checkpoint& checkpoint, const Weights& weights, int64_t tensor);
 
 // How config.json says that weights are quantized, where no dialect understands it: "gptq", "pack-quantized". Such tensors are
 // plain ones here, and no expert weights: what looks for some can tell why there are none. NULL: nothing of that kind.

@@ -134,7 +134,7 @@ private:
         const int64_t codes = find_tensor(checkpoint_, checkpoint_.tensor(scale).entry.name, stem, "");
         if (codes < 0)
             return refuse_tensor(checkpoint_, scale, MOEQ_ERROR_FORMAT, "F28", report_)
-                   << "got scales without codes; want the tensor that they belong to";
+                   << "got scales without codes; want the tensor that they belong to" << shard_hint(checkpoint_);
         const FileEntry& entry = checkpoint_.tensor(codes).entry;
         // int8 beside such scales is packed FP4 (DeepSeek-V4): not understood, so it stays a plain tensor.
         if (entry.dtype == MOEQ_DTYPE_INT8 || entry.dtype == MOEQ_DTYPE_FP4_E2M1)
@@ -174,6 +174,18 @@ private:
     moeq_spec spec_{};
 };
 
+// Scales of another name are those of another project, which gives itself out as this one.
+bool lacks_scales(const Checkpoint& checkpoint, int64_t tensor)
+{
+    const FileEntry& entry = checkpoint.tensor(tensor).entry;
+    if ((entry.dtype != MOEQ_DTYPE_FP8_E4M3FN && entry.dtype != MOEQ_DTYPE_FP8_E5M2) || entry.ndim < 2)
+        return false;
+    for (const char* suffix : {kScale, kOldScale, "_scale"})
+        if (find_tensor(checkpoint, entry.name, entry.name_length, suffix) >= 0)
+            return false;
+    return true;
+}
+
 moeq_status recognise(Allocator&, const Checkpoint& checkpoint, Weights* out, Report& report)
 {
     return Recogniser(checkpoint, out, report).run();
@@ -185,12 +197,14 @@ constinit const Dialect kHfFp8Dialect = {
     .id = MOEQ_DIALECT_HF_FP8,
     .name = "hf-fp8",
     .per_expert = false,
+    .scale_kind = MOEQ_SCALE_FACTOR,
     .adjust = adjust,
     .list = list,
     .fill = nullptr,
     .write_metadata = write_torch_metadata,
     .write_config = write_config,
     .recognise = recognise,
+    .lacks_scales = lacks_scales,
 };
 
 } // namespace moeq

@@ -242,12 +242,14 @@ constinit const Dialect kNativeDialect = {
     .id = MOEQ_DIALECT_NATIVE,
     .name = "native",
     .per_expert = false,
+    .scale_kind = MOEQ_SCALE_DEFAULT,
     .adjust = adjust,
     .list = list,
     .fill = nullptr,
     .write_metadata = write_metadata,
     .write_config = write_config,
     .recognise = recognise,
+    .lacks_scales = nullptr,
 };
 
 } // namespace moeq

@@ -172,12 +172,6 @@ void write_module_names(const char* const* dense, int64_t dense_count, const Wri
 
 // ---- reading
 
-bool ends_with(const char* text, int64_t length, const char* suffix)
-{
-    const int64_t tail = static_cast<int64_t>(std::strlen(suffix));
-    return length >= tail && std::memcmp(text + length - tail, suffix, static_cast<uint64_t>(tail)) == 0;
-}
-
 int64_t find_tensor(const Checkpoint& checkpoint, const char* name, int64_t length, const char* suffix)
 {
     char full[kNameLimit];
@@ -199,6 +193,11 @@ Failure refuse_tensor(const Checkpoint& checkpoint, int64_t tensor, moeq_status 
     failure.quoted(found.entry.name) << " of ";
     failure.quoted(checkpoint.file(found.file).file.name()) << ": ";
     return failure;
+}
+
+const char* shard_hint(const Checkpoint& checkpoint)
+{
+    return checkpoint.is_directory() ? "" : "; where this is one file of several, open their directory";
 }
 
 moeq_status check_component(const Checkpoint& checkpoint, int64_t tensor, const Geometry& geometry, int32_t component,

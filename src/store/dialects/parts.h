@@ -34,7 +34,6 @@ void write_module_names(const char* const* dense, int64_t dense_count, const Wri
 
 // ---- reading
 
-bool ends_with(const char* text, int64_t length, const char* suffix);
 inline bool ends_with(const FileEntry& entry, const char* suffix)
 {
     return ends_with(entry.name, entry.name_length, suffix);
@@ -44,6 +43,8 @@ int64_t find_tensor(const Checkpoint& checkpoint, const char* name, int64_t leng
 // FORMAT, or what is given, about a tensor: "tensor "a.b" of file "c": "; the caller appends what it got and wants.
 Failure refuse_tensor(const Checkpoint& checkpoint, int64_t tensor, moeq_status status, const char* class_id,
                       Report& report);
+// For the end of a message about a part that is missing: "" or, where one file was opened, that there may be others.
+const char* shard_hint(const Checkpoint& checkpoint);
 // Whether a tensor has the element type and as many elements as a component of the geometry; FORMAT, F15. Statistics that
 // are fp32 may be fp16 and bf16 in the file, and, where `exponents` says so, powers of two without a mantissa.
 [[nodiscard]] moeq_status check_component(const Checkpoint& checkpoint, int64_t tensor, const Geometry& geometry,

@@ -7,6 +7,7 @@
 #include "core/memory.h"
 #include "core/report.h"
 #include "store/load/load.h"
+#include "store/load/task_errors.h"
 
 namespace moeq {
 
@@ -23,8 +24,8 @@ public:
     // Each has room for elements and for scratch; as many as fit kBufferBytes, but one at least.
     [[nodiscard]] moeq_status open(int64_t elements_bytes, int64_t scratch_bytes, int64_t wanted, Report& report)
     {
-        scratch_at_ = ceil_divide(elements_bytes, 64) * 64;
-        slot_bytes_ = maximum(scratch_at_ + ceil_divide(scratch_bytes, 64) * 64, 64);
+        scratch_at_ = round_up(elements_bytes, kLine);
+        slot_bytes_ = maximum(scratch_at_ + round_up(scratch_bytes, kLine), kLine);
         const int64_t count = maximum(1, minimum(minimum(wanted, kSlots), kBufferBytes / slot_bytes_));
         const uint64_t bytes = static_cast<uint64_t>(count * slot_bytes_);
         memory_ = static_cast<char*>(allocator_.allocate(bytes));
@@ -51,6 +52,8 @@ public:
     void give_back(int64_t slot) { taken_.fetch_and(~(uint64_t{1} << slot), std::memory_order_release); }
 
 private:
+    static constexpr int64_t kLine = 64; // of the cache
+
     Allocator& allocator_;
     char* memory_ = nullptr;
     int64_t count_ = 0;
@@ -58,5 +61,33 @@ private:
     int64_t scratch_at_ = 0;
     std::atomic<uint64_t> taken_{0};
 };
+
+// task(index, slot, report) for indices [begin, end), each with a buffer of its own: as many side by side as there are buffers,
+// then done(first, last), by the calling thread, for those of a batch.
+template <class Task, class Done>
+[[nodiscard]] moeq_status for_each_buffered(const Executor& executor, Buffers& buffers, int64_t begin, int64_t end,
+                                            Report& report, const Task& task, const Done& done)
+{
+    for (int64_t first = begin; first < end; first += buffers.count()) {
+        const int64_t last = minimum(first + buffers.count(), end);
+        TaskErrors errors;
+        auto body = [&](int64_t i) {
+            const int64_t slot = buffers.claim();
+            errors.run(i, report.function(), [&](Report& inner) { return task(first + i, slot, inner); });
+            buffers.give_back(slot);
+        };
+        MOEQ_TRY(executor.for_each(last - first, body, report));
+        MOEQ_TRY(errors.conclude(report));
+        MOEQ_TRY(done(first, last));
+    }
+    return MOEQ_OK;
+}
+template <class Task>
+[[nodiscard]] moeq_status for_each_buffered(const Executor& executor, Buffers& buffers, int64_t count, Report& report,
+                                            const Task& task)
+{
+    return for_each_buffered(executor, buffers, 0, count, report, task,
+                             [](int64_t, int64_t) { return moeq_status{MOEQ_OK}; });
+}
 
 } // namespace moeq

@@ -7,11 +7,11 @@ namespace moeq {
 namespace {
 
 constexpr int64_t kLeastBytes = 64 << 10; // of a chunk
-constexpr int64_t kMostBytes =
-    1 << 20; // large enough that a read costs no more than its copy, small enough for a cache
-constexpr int64_t kWideBytes = 8 << 20;  // where rows are so long that chunks are parts of rows
-constexpr int64_t kSlabBytes = 16 << 20; // of columns that are encoded together
-constexpr int64_t kSegmentBytes = 1024;  // of a row of a slab: shorter reads cost more than they bring
+// Large enough that a read costs no more than its copy, small enough for a cache.
+constexpr int64_t kMostBytes = 1 << 20;
+constexpr int64_t kWideBytes = 8 << 20; // where rows are so long that chunks are parts of rows
+// All rows of some columns, which all threads read and encode together, one such chunk at a time.
+constexpr int64_t kSlabBytes = 16 << 20;
 
 class Cutter {
 public:
@@ -52,10 +52,8 @@ private:
             return report_.fail(MOEQ_ERROR_LIMIT)
                    << "got a scale unit of " << chunk.elements() << " elements; want at most " << kBufferBytes
                    << " bytes of them, which is all that is buffered; use smaller blocks";
-        if (!out_->reserve(out_->size() + 1))
-            return report_.out_of_memory(static_cast<uint64_t>(out_->size() + 1) * sizeof(Chunk));
-        out_->append_reserved(&chunk, 1);
-        return MOEQ_OK;
+        return out_->append(chunk) ? MOEQ_OK
+                                   : report_.out_of_memory(static_cast<uint64_t>(out_->size() + 1) * sizeof(Chunk));
     }
     moeq_status append_box(const Box& box)
     {

@@ -5,10 +5,6 @@
 
 namespace moeq {
 
-// A chunk of all rows of some columns, which all threads read and encode together, one such chunk at a time. The rest of
-// kBufferBytes is for what reading needs besides.
-constexpr int64_t kSlabBytes = 48 << 20;
-
 struct Chunk {
     int64_t tensor, offset; // of its first element: where files have it
     Box box;                // of one expert; chunks that are ranges have none

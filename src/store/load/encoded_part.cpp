@@ -8,7 +8,7 @@ namespace moeq {
 namespace {
 
 constexpr int64_t kAlignment = 64;
-int64_t padded(int64_t bytes) { return ceil_divide(bytes, kAlignment) * kAlignment; }
+int64_t padded(int64_t bytes) { return round_up(bytes, kAlignment); }
 
 // The same address as integers have it: `bytes` before it, where nothing of ours need be.
 char* before(char* address, int64_t bytes)
@@ -132,6 +132,25 @@ moeq_status read_statistics(const cpu::Kernels& kernels, const Checkpoint& check
 bool is_good_statistic(float value, bool signs)
 {
     return codec::magnitude_bits_fp32(value) < codec::kNonfiniteBits && (signs || !(value < 0.0f));
+}
+
+moeq_status refuse_statistic(const Weight& weight, float value, bool signs, int64_t expert, Report& report)
+{
+    Failure failure = report.fail(MOEQ_ERROR_VALUE);
+    report.set_class("F16");
+    report.set_place({expert, -1, -1});
+    const bool finite = codec::magnitude_bits_fp32(value) < codec::kNonfiniteBits;
+    (failure << "got " << (finite ? "a negative scale" : "a scale that is NaN or Inf") << " in ").quoted(weight.name);
+    return failure << "; want finite scales" << (signs ? "" : " of 0 or more")
+                   << "; a lenient reader takes what there is";
+}
+
+int64_t expert_of_statistic(const Geometry& g, int64_t index)
+{
+    if (!g.packed())
+        return index / maximum(1, g.row_tiling.count() * g.column_tiling.count());
+    return g.flat() ? index * g.block / maximum(1, g.expert_elements())
+                    : index / maximum(1, g.run_blocks() * g.runs_per_expert);
 }
 
 moeq_status plain_geometry(const Weight& weight, Geometry* out, Report& report)

@@ -24,6 +24,10 @@ int64_t statistics_scratch(int64_t count);
 
 // Finite, and not negative but where signs are allowed: blocks of 4-bit formats may have any.
 bool is_good_statistic(float value, bool signs);
+// VALUE, F16: about a statistic that is not. expert: of the stack; -1: not known.
+moeq_status refuse_statistic(const Weight& weight, float value, bool signs, int64_t expert, Report& report);
+// The expert of a weight of several that a statistic of the file is of, or begins in.
+int64_t expert_of_statistic(const Geometry& geometry, int64_t index);
 
 // The geometry of a weight of a file with its statistics un-nested.
 [[nodiscard]] moeq_status plain_geometry(const Weight& weight, Geometry* out, Report& report);

@@ -9,8 +9,9 @@ namespace moeq {
 
 namespace {
 
-constexpr int64_t kBandBytes = 1 << 20; // of a slab, that one task reads
-constexpr int64_t kStripColumns = 256;  // of a slab, that one task encodes
+constexpr int64_t kBandBytes = 1 << 20;    // of a slab, that one task reads
+constexpr int64_t kSlabScratch = 16 << 20; // beside a slab, for what reading it needs
+constexpr int64_t kStripColumns = 256;     // of a slab, that one task encodes
 
 // The address of element 0 of what `elements` has from element `first` on.
 char* origin(char* elements, int64_t first, int64_t itemsize)
@@ -46,7 +47,8 @@ public:
             return refuse();
         if (digest != nullptr)
             *digest = digest_of_all(digests_.data(), digests_.size());
-        return g_.nested() ? store_nested() : MOEQ_OK;
+        return !g_.nested() ? MOEQ_OK
+                            : store_nested(engine_.executor, engine_.kernels.encode_nested, out_, staging_, report_);
     }
 
 private:
@@ -78,7 +80,7 @@ private:
                      ? source_.read_range(engine_.kernels, chunk.begin, chunk.end, elements, scratch, report)
                      : source_.read_box(engine_.kernels, chunk.box, elements, scratch, report));
         if (!digests_.empty())
-            digests_[index] = digest_of(elements, chunk.elements() * source_.itemsize());
+            digests_[index] = digest_of(elements, chunk.elements() * source_.itemsize(), engine_.kernels.digest);
         return MOEQ_OK;
     }
 
@@ -86,23 +88,14 @@ private:
     template <class Visit>
     moeq_status read_chunks(int64_t begin, int64_t end, int32_t stage, bool counts, Visit visit)
     {
-        for (int64_t first = begin; first < end; first += buffers_.count()) {
-            const int64_t some = minimum(buffers_.count(), end - first);
-            TaskErrors errors;
-            auto body = [&](int64_t task) {
-                const int64_t slot = buffers_.claim();
-                errors.run(first + task, report_.function(), [&](Report& report) -> moeq_status {
-                    MOEQ_TRY(read(first + task, buffers_.elements(slot), buffers_.scratch(slot), report));
-                    visit(first + task, buffers_.elements(slot));
-                    return MOEQ_OK;
-                });
-                buffers_.give_back(slot);
-            };
-            MOEQ_TRY(engine_.executor.for_each(some, body, report_));
-            MOEQ_TRY(errors.conclude(report_));
-            MOEQ_TRY(tell(stage, first, first + some, counts));
-        }
-        return MOEQ_OK;
+        return for_each_buffered(
+            engine_.executor, buffers_, begin, end, report_,
+            [&](int64_t index, int64_t slot, Report& report) -> moeq_status {
+                MOEQ_TRY(read(index, buffers_.elements(slot), buffers_.scratch(slot), report));
+                visit(index, buffers_.elements(slot));
+                return MOEQ_OK;
+            },
+            [&](int64_t first, int64_t last) { return tell(stage, first, last, counts); });
     }
 
     moeq_status tell(int32_t stage, int64_t begin, int64_t end, bool counts)
@@ -180,7 +173,7 @@ private:
     moeq_status get_slab(int64_t bytes)
     {
         const int64_t scratch = maximum(source_.scratch_bytes(), 64);
-        MOEQ_TRY(buffers_.open(0, scratch, maximum(1, (kBufferBytes - kSlabBytes) / scratch), report_));
+        MOEQ_TRY(buffers_.open(0, scratch, maximum(1, kSlabScratch / scratch), report_));
         return slab_.open(bytes, 0, 1, report_);
     }
 
@@ -190,23 +183,14 @@ private:
         const int64_t row_bytes = chunk.box.columns() * source_.itemsize();
         const int64_t band = maximum(1, kBandBytes / row_bytes);
         const int64_t bands = ceil_divide(chunk.box.rows(), band);
-        for (int64_t first = 0; first < bands; first += buffers_.count()) {
-            TaskErrors errors;
-            auto body = [&](int64_t task) {
-                const int64_t slot = buffers_.claim();
-                errors.run(task, report_.function(), [&](Report& report) {
-                    Box box = chunk.box;
-                    box.row_begin = (first + task) * band;
-                    box.row_end = minimum(box.row_begin + band, chunk.box.row_end);
-                    return source_.read_box(engine_.kernels, box, slab + box.row_begin * row_bytes,
-                                            buffers_.scratch(slot), report);
-                });
-                buffers_.give_back(slot);
-            };
-            MOEQ_TRY(engine_.executor.for_each(minimum(buffers_.count(), bands - first), body, report_));
-            MOEQ_TRY(errors.conclude(report_));
-        }
-        return MOEQ_OK;
+        return for_each_buffered(engine_.executor, buffers_, bands, report_,
+                                 [&](int64_t i, int64_t slot, Report& report) {
+                                     Box box = chunk.box;
+                                     box.row_begin = i * band;
+                                     box.row_end = minimum(box.row_begin + band, chunk.box.row_end);
+                                     return source_.read_box(engine_.kernels, box, slab + box.row_begin * row_bytes,
+                                                             buffers_.scratch(slot), report);
+                                 });
     }
 
     moeq_status encode_slabs()
@@ -216,7 +200,7 @@ private:
             const Chunk& chunk = chunks_[i];
             MOEQ_TRY(read_slab(chunk, slab));
             if (!digests_.empty())
-                digests_[i] = digest_of(slab, chunk.elements() * source_.itemsize());
+                digests_[i] = digest_of(slab, chunk.elements() * source_.itemsize(), engine_.kernels.digest);
             const Patch patch = box_patch(chunk, slab);
             auto body = [&](int64_t task) {
                 Box strip = chunk.box;
@@ -297,24 +281,6 @@ private:
 
     // ---- the end
 
-    moeq_status store_nested()
-    {
-        NestedMean mean(g_.block_count(), kNestedBlock);
-        auto add = [&](int64_t subtree) {
-            mean.add_subtree(subtree,
-                             [&](int64_t first, int64_t) { return static_cast<const float*>(staging_ + first); });
-        };
-        MOEQ_TRY(engine_.executor.for_each(mean.subtrees(), add, report_));
-        store_nested_frame(out_, mean.mean());
-        auto store = [&](int64_t subtree) {
-            const int64_t end = minimum((subtree + 1) * mean.subtree_blocks(), g_.block_count());
-            for (int64_t first = subtree * mean.subtree_blocks(); first < end; first += kNestedBlock)
-                store_nested_block(engine_.kernels.encode_nested, out_, first, minimum(kNestedBlock, end - first),
-                                   staging_ + first);
-        };
-        return engine_.executor.for_each(mean.subtrees(), store, report_);
-    }
-
     // The place is one of the whole stack, whatever part of it is loaded.
     moeq_status refuse()
     {
@@ -330,7 +296,7 @@ private:
         report_.set_class("N01");
         (failure << "got " << what << " in ").quoted(source_.stack().name);
         return failure << ", first at expert " << place.expert << ", row " << place.row << ", column " << place.column
-                       << "; want finite values; mend the weight or set nonfinite to MOEQ_NONFINITE_SATURATE";
+                       << "; want finite values; mend the weight or set nonfinite=saturate";
     }
 
     const Engine& engine_;
@@ -357,9 +323,10 @@ private:
 
 moeq_status load_and_encode(const Engine& engine, Allocator& allocator, const Checkpoint& checkpoint,
                             const Weights& weights, int64_t stack, const StackCut& cut, const TensorView* given_amax,
-                            const EncodedWeight& out, Progress& progress, Digest* source_digest, Report& report)
+                            const EncodedWeight& out, Progress& progress, Digest* source_digest, Report& report,
+                            bool strict)
 {
-    StackSource source(checkpoint, weights, stack);
+    StackSource source(checkpoint, weights, stack, strict);
     MOEQ_TRY(source.set_cut(cut, report));
     MOEQ_TRY(source.check_complete(report));
     return Loader(engine, allocator, source, given_amax, out, progress, report).run(source_digest);
@@ -377,22 +344,12 @@ moeq_status read_rows(const Engine& engine, Allocator& allocator, const Checkpoi
         maximum(1, task_elements((row_end - row_begin) * source.columns()) / maximum(1, source.columns()));
     const int64_t bands = ceil_divide(row_end - row_begin, band);
     const int64_t row_bytes = source.columns() * source.itemsize();
-    for (int64_t first = 0; first < bands; first += buffers.count()) {
-        TaskErrors errors;
-        auto body = [&](int64_t task) {
-            const int64_t slot = buffers.claim();
-            errors.run(task, report.function(), [&](Report& inner) {
-                const int64_t begin = row_begin + (first + task) * band;
-                const Box box{0, 1, begin, minimum(begin + band, row_end), 0, source.columns()};
-                return source.read_box(engine.kernels, box, static_cast<char*>(out) + (begin - row_begin) * row_bytes,
-                                       buffers.scratch(slot), inner);
-            });
-            buffers.give_back(slot);
-        };
-        MOEQ_TRY(engine.executor.for_each(minimum(buffers.count(), bands - first), body, report));
-        MOEQ_TRY(errors.conclude(report));
-    }
-    return MOEQ_OK;
+    return for_each_buffered(engine.executor, buffers, bands, report, [&](int64_t i, int64_t slot, Report& inner) {
+        const int64_t begin = row_begin + i * band;
+        const Box box{0, 1, begin, minimum(begin + band, row_end), 0, source.columns()};
+        return source.read_box(engine.kernels, box, static_cast<char*>(out) + (begin - row_begin) * row_bytes,
+                               buffers.scratch(slot), inner);
+    });
 }
 
 } // namespace moeq

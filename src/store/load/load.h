@@ -24,11 +24,12 @@ struct StackCut {
 
 // Quantizes a dense stack (or requantizes one that is quantized otherwise) into `out`, whose components are allocated.
 // given_amax: [experts], EXPERT granularity, or NULL: then an amax pass comes first where the spec needs one.
-// source_digest: of the bytes read, in a fixed order; may be NULL.
+// source_digest: of the bytes read, in a fixed order; may be NULL. strict: refuses bad scales of what is requantized, as
+// load_components does.
 [[nodiscard]] moeq_status load_and_encode(const Engine& engine, Allocator& allocator, const Checkpoint& checkpoint,
                                           const Weights& weights, int64_t stack, const StackCut& cut,
                                           const TensorView* given_amax, const EncodedWeight& out, Progress& progress,
-                                          Digest* source_digest, Report& report);
+                                          Digest* source_digest, Report& report, bool strict = true);
 
 // Copies the components of a stack that is quantized already. strict: refuses bad scales (VALUE, F16, with the expert).
 [[nodiscard]] moeq_status load_components(const Engine& engine, Allocator& allocator, const Checkpoint& checkpoint,
@@ -37,7 +38,7 @@ struct StackCut {
                                           Report& report);
 
 // Dense elements of rows [row_begin, row_end) of one expert of a stack, in the stack's type (a quantized one is decoded to its
-// logical type), row-major, into out: (row_end - row_begin) x columns.
+// logical type, and its bad scales are refused), row-major, into out: (row_end - row_begin) x columns.
 [[nodiscard]] moeq_status read_rows(const Engine& engine, Allocator& allocator, const Checkpoint& checkpoint,
                                     const Weights& weights, int64_t stack, int64_t expert, int64_t row_begin,
                                     int64_t row_end, void* out, Report& report);

@@ -4,7 +4,6 @@
 #include "store/load/buffers.h"
 #include "store/load/encoded_part.h"
 #include "store/load/stack_source.h"
-#include "store/load/task_errors.h"
 
 namespace moeq {
 
@@ -79,10 +78,8 @@ private:
     {
         if (step.segment == 0 || step.count == 0)
             return MOEQ_OK;
-        if (!steps_.reserve(steps_.size() + 1))
-            return report_.out_of_memory(static_cast<uint64_t>(steps_.size() + 1) * sizeof(Step));
-        steps_.append_reserved(&step, 1);
-        return MOEQ_OK;
+        return steps_.append(step) ? MOEQ_OK
+                                   : report_.out_of_memory(static_cast<uint64_t>(steps_.size() + 1) * sizeof(Step));
     }
 
     // A step in parts of at most `most` elements; `item`: bytes of one in the target.
@@ -287,33 +284,26 @@ private:
             if (!is_codes(step))
                 scratch = maximum(scratch, statistics_scratch(step.segment));
         MOEQ_TRY(buffers.open(0, scratch, maximum(steps_.size(), 1), report_));
-        for (int64_t first = 0; first < steps_.size(); first += buffers.count()) {
-            const int64_t some = minimum(buffers.count(), steps_.size() - first);
-            TaskErrors errors;
-            auto body = [&](int64_t task) {
-                const int64_t slot = buffers.claim();
-                errors.run(first + task, report_.function(),
-                           [&](Report& report) { return read_step(first + task, buffers.scratch(slot), report); });
-                buffers.give_back(slot);
-            };
-            MOEQ_TRY(engine_.executor.for_each(some, body, report_));
-            MOEQ_TRY(errors.conclude(report_));
-            int64_t bytes = 0;
-            for (int64_t i = first; i < first + some; ++i)
-                bytes += step_bytes(steps_[i]);
-            MOEQ_TRY(progress_.add(MOEQ_STAGE_READ, source_.stack().name, bytes, report_));
-        }
-        return MOEQ_OK;
+        return for_each_buffered(
+            engine_.executor, buffers, 0, steps_.size(), report_,
+            [&](int64_t i, int64_t slot, Report& report) { return read_step(i, buffers.scratch(slot), report); },
+            [&](int64_t first, int64_t last) {
+                int64_t bytes = 0;
+                for (int64_t i = first; i < last; ++i)
+                    bytes += step_bytes(steps_[i]);
+                return progress_.add(MOEQ_STAGE_READ, source_.stack().name, bytes, report_);
+            });
     }
 
     bool is_codes(const Step& step) const
     {
         return step.component == MOEQ_COMPONENT_CODES || (step.component == MOEQ_COMPONENT_SCALE && step.raw);
     }
-    int64_t step_bytes(const Step& step) const
+    int64_t segment_bytes(const Step& step) const
     {
-        return step.segment * step.count * (is_codes(step) ? 1 : static_cast<int64_t>(sizeof(float)));
+        return step.segment * (is_codes(step) ? 1 : static_cast<int64_t>(sizeof(float)));
     }
+    int64_t step_bytes(const Step& step) const { return step.count * segment_bytes(step); }
 
     moeq_status read_step(int64_t index, void* scratch, Report& report)
     {
@@ -327,8 +317,7 @@ private:
                                     : read_floats(step, source, reinterpret_cast<float*>(target), scratch, report));
             if (digests_.empty())
                 continue;
-            const int64_t bytes = step.segment * (is_codes(step) ? 1 : static_cast<int64_t>(sizeof(float)));
-            const Digest both[2] = {digest, digest_of(target, bytes)};
+            const Digest both[2] = {digest, digest_of(target, segment_bytes(step), engine_.kernels.digest)};
             digest = i == 0 ? both[1] : digest_of_all(both, 2);
         }
         if (!digests_.empty())
@@ -349,18 +338,17 @@ private:
         const bool signs = g_.packed();
         for (int64_t i = 0; strict_ && i < step.segment; ++i)
             if (!is_good_statistic(target[i], signs))
-                return refuse_statistic(step, target[i], report);
+                return refuse_statistic(*step.weight, target[i], signs, expert_of(step, source + i), report);
         return MOEQ_OK;
     }
 
-    moeq_status refuse_statistic(const Step& step, float value, Report& report)
+    // Of the stack; -1 where it is a weight of no experts, or the statistic one of many.
+    int64_t expert_of(const Step& step, int64_t index) const
     {
-        Failure failure = report.fail(MOEQ_ERROR_VALUE);
-        report.set_class("F16");
-        report.set_place({step.expert, -1, -1});
-        (failure << "got " << (value < 0.0f ? "a negative scale" : "a scale that is NaN or Inf") << " in ")
-            .quoted(step.weight->name);
-        return failure << "; want finite scales of 0 or more; MOEQ_READER_LENIENT takes what there is";
+        const bool one_of_many = step.component != MOEQ_COMPONENT_SCALE;
+        if (step.expert >= 0 || one_of_many || !source_.stack().expert)
+            return source_.stack().expert ? step.expert : -1;
+        return step.weight->ndim == 2 ? step.weight->expert : expert_of_statistic(g_, index);
     }
 
     const Engine& engine_;

@@ -11,7 +11,7 @@ namespace {
 constexpr int64_t kDecodeBytes = 1 << 18; // of codes and statistics that are decoded at once, unless a row has more
 
 // Of one decoded row of any type.
-int64_t row_bytes(const Geometry& geometry) { return ceil_divide(geometry.columns * 4, 64) * 64; }
+int64_t row_bytes(const Geometry& geometry) { return round_up(geometry.columns * 4, 64); }
 
 bool is_output_axis(const Stack& stack, int32_t axis) { return (axis == 1) == (stack.cut_axis == -1); }
 
@@ -118,8 +118,7 @@ void StackSource::set_dtype()
     for (int64_t i = 0; i < stack_.piece_count; ++i) {
         const Weight& weight = piece(i);
         dtype_ = dtype_ == 0 || dtype_ == weight.dtype ? weight.dtype : MOEQ_DTYPE_FP32;
-        if (!weight.quantized ||
-            (measured != nullptr && std::memcmp(&measured->spec, &weight.spec, sizeof weight.spec) == 0))
+        if (!weight.quantized || (measured != nullptr && same_spec(measured->spec, weight.spec)))
             continue;
         measured = &weight;
         Geometry geometry;
@@ -215,6 +214,44 @@ moeq_status StackSource::read_dense(const Run& run, char* out, int64_t stride, R
     return MOEQ_OK;
 }
 
+// The scales of rows [row, row + rows) of a run's columns. Those of other columns are nobody's business.
+moeq_status StackSource::check_scales(const EncodedWeight& part, const Run& run, int64_t row, int64_t rows,
+                                      Report& report) const
+{
+    const Geometry& g = part.geometry;
+    if (!strict_ || rows == 0 || run.columns == 0)
+        return MOEQ_OK;
+    const bool signs = g.packed();
+    const auto check = [&](const float* scales, int64_t count) -> moeq_status {
+        for (int64_t i = 0; i < count; ++i)
+            if (!is_good_statistic(scales[i], signs))
+                return refuse_statistic(*run.weight, scales[i], signs, expert_of(run), report);
+        return MOEQ_OK;
+    };
+    if (!g.packed()) {
+        const int64_t first = g.column_tiling.index_of(run.column);
+        const int64_t last = g.column_tiling.index_of(run.column + run.columns - 1);
+        const int64_t end = g.row_tiling.index_of(row + rows - 1);
+        for (int64_t tile = g.row_tiling.index_of(row); tile <= end; ++tile)
+            MOEQ_TRY(check(part.scale_at(run.expert, tile, first), last - first + 1));
+        return MOEQ_OK;
+    }
+    for (int64_t r = row; r < row + rows; ++r) {
+        const bool by_row = g.spec.blocking == MOEQ_BLOCKING_ROW;
+        const int64_t at =
+            (g.flat() ? run.expert * g.expert_elements() : 0) + (by_row ? 0 : r * g.columns) + run.column;
+        const float* scales = part.run_absmax(by_row ? run.expert * g.rows + r : g.flat() ? 0 : run.expert);
+        const int64_t first = at / g.block;
+        MOEQ_TRY(check(scales + first, (at + run.columns - 1) / g.block - first + 1));
+    }
+    return MOEQ_OK;
+}
+
+int64_t StackSource::expert_of(const Run& run) const
+{
+    return !stack_.expert ? -1 : run.weight->ndim == 2 ? run.weight->expert : run.expert;
+}
+
 // Rows of one quantized weight, some at a time.
 moeq_status StackSource::decode(const cpu::Kernels& kernels, const Run& run, char* out, int64_t stride, char* scratch,
                                 Report& report) const
@@ -234,6 +271,7 @@ moeq_status StackSource::decode(const cpu::Kernels& kernels, const Run& run, cha
         EncodedWeight part;
         MOEQ_TRY(read_encoded_part(kernels, checkpoint_, weight, geometry, run.expert, row, row + some, part_buffer,
                                    &part, report));
+        MOEQ_TRY(check_scales(part, run, row, some, report));
         TensorView view;
         view.data = whole ? out + done * stride * itemsize() : row_buffer;
         view.dtype = dtype_;

@@ -28,8 +28,9 @@ struct AxisCut {
 
 class StackSource {
 public:
-    StackSource(const Checkpoint& checkpoint, const Weights& weights, int64_t stack)
-        : checkpoint_(checkpoint), weights_(weights), stack_(weights.stacks[stack])
+    // strict: reads refuse bad scales (VALUE, F16, with the expert) of weights that they decode.
+    StackSource(const Checkpoint& checkpoint, const Weights& weights, int64_t stack, bool strict = true)
+        : checkpoint_(checkpoint), weights_(weights), stack_(weights.stacks[stack]), strict_(strict)
     {
     }
 
@@ -39,16 +40,13 @@ public:
     [[nodiscard]] moeq_status check_complete(Report& report);
 
     const Stack& stack() const { return stack_; }
-    const Weight& piece(int64_t i) const { return weights_.weights[weights_.pieces[stack_.first_piece + i]]; }
+    const Weight& piece(int64_t i) const { return weights_.piece(stack_, i); }
     const Checkpoint& checkpoint() const { return checkpoint_; }
     int64_t experts() const { return shape_[0]; }
     int64_t rows() const { return shape_[1]; }
     int64_t columns() const { return shape_[2]; }
     int64_t count() const { return shape_[0] * shape_[1] * shape_[2]; }
     const int64_t* shape() const { return shape_; }
-    const AxisCut& row_cut() const { return row_cut_; }
-    const AxisCut& column_cut() const { return column_cut_; }
-    bool cuts_columns() const { return column_cut_.ranges[0].length != stack_.shape[2]; }
     // Of the elements that are read: that of all pieces, or fp32 where they differ.
     int32_t dtype() const { return dtype_; }
     int64_t itemsize() const { return dtype_bytes(dtype_); }
@@ -86,11 +84,15 @@ private:
     [[nodiscard]] moeq_status read_dense(const Run& run, char* out, int64_t stride, Report& report) const;
     [[nodiscard]] moeq_status decode(const cpu::Kernels& kernels, const Run& run, char* out, int64_t stride,
                                      char* scratch, Report& report) const;
+    int64_t expert_of(const Run& run) const; // of the whole stack; -1: of no experts
+    [[nodiscard]] moeq_status check_scales(const EncodedWeight& part, const Run& run, int64_t row, int64_t rows,
+                                           Report& report) const;
     void set_dtype();
 
     const Checkpoint& checkpoint_;
     const Weights& weights_;
     const Stack& stack_;
+    const bool strict_;
     int64_t expert_begin_ = 0;
     int64_t shape_[3] = {};
     AxisCut row_cut_;

@@ -5,6 +5,7 @@ namespace moeq {
 namespace {
 
 constexpr int64_t kPatternsLimit = 1 << 20; // bytes
+constexpr int64_t kMostExperts = 1'000'000; // that config.json is believed about; models have some hundreds
 
 struct Family {
     const char* types; // model types, separated by spaces
@@ -337,7 +338,7 @@ int64_t config_expert_count(const JsonValue& config)
     const JsonValue text = config_of_text(config);
     for (const char* key : {"num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"}) {
         int64_t count = -1;
-        if (text.find(key).get_integer(&count) && count > 0)
+        if (text.find(key).get_integer(&count) && count > 0 && count <= kMostExperts)
             return count;
     }
     return -1;

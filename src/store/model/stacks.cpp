@@ -37,14 +37,6 @@ bool joins(const moeq_spec& spec, int32_t axis, int64_t rows, int64_t columns)
     return spec.granularity == MOEQ_GRANULARITY_BLOCK;
 }
 
-bool same_spec(const moeq_spec& a, const moeq_spec& b) { return std::memcmp(&a, &b, sizeof a) == 0; }
-
-bool ends_with(const char* text, int64_t length, const char* end)
-{
-    const int64_t size = static_cast<int64_t>(std::strlen(end));
-    return length >= size && std::memcmp(text + length - size, end, static_cast<uint64_t>(size)) == 0;
-}
-
 } // namespace
 
 StackBuilder::StackBuilder(Allocator& allocator, const Checkpoint& checkpoint, const Rules& rules, Weights& out,
@@ -96,9 +88,8 @@ moeq_status StackBuilder::collect()
             continue;
         Member member{0, i, maximum(match.expert, 0), rule->part};
         MOEQ_TRY(find_group(*rule, match, &member.group));
-        if (!members_.reserve(members_.size() + 1))
+        if (!members_.append(member))
             return out_of_memory(members_.size() + 1, sizeof(Member));
-        members_.append_reserved(&member, 1);
     }
     return MOEQ_OK;
 }
@@ -114,11 +105,8 @@ moeq_status StackBuilder::grow_table()
 {
     const int64_t slots = int64_t{1} << ++table_bits_;
     Array<int64_t> table(allocator_);
-    if (!table.reserve(slots))
+    if (!table.resize(slots, -1))
         return out_of_memory(slots, sizeof(int64_t));
-    const int64_t none = -1;
-    for (int64_t i = 0; i < slots; ++i)
-        table.append_reserved(&none, 1);
     for (int64_t g = 0; g < groups_.size(); ++g) {
         int64_t slot = slot_of(groups_[g].name, groups_[g].name_length);
         while (table[slot] >= 0)
@@ -145,10 +133,9 @@ moeq_status StackBuilder::find_group(const Rule& rule, const PatternMatch& match
         return MOEQ_OK;
     }
     const Group group{out_.keep(name.data(), name.size()), name.size(), &rule};
-    if (group.name == nullptr || !groups_.reserve(groups_.size() + 1))
+    if (group.name == nullptr || !groups_.append(group))
         return out_of_memory(groups_.size() + 1, sizeof(Group));
-    *out = table_[slot] = groups_.size();
-    groups_.append_reserved(&group, 1);
+    *out = table_[slot] = groups_.size() - 1;
     return 2 * groups_.size() < table_.size() ? MOEQ_OK : grow_table();
 }
 
@@ -306,10 +293,7 @@ moeq_status StackBuilder::add_stack(const Group& group, const Span& members, int
     stack.piece_count = out_.pieces.size() - stack.first_piece;
     stack.fused = stack.piece_count == 1 && first->ndim == 3;
     set_spec(&group, &stack, joined);
-    if (!out_.stacks.reserve(out_.stacks.size() + 1))
-        return out_of_memory(out_.stacks.size() + 1, sizeof(Stack));
-    out_.stacks.append_reserved(&stack, 1);
-    return MOEQ_OK;
+    return out_.stacks.append(stack) ? MOEQ_OK : out_of_memory(out_.stacks.size() + 1, sizeof(Stack));
 }
 
 // The spec of a stack with quantized pieces, and the first piece that is quantized in another way, or not at all.
@@ -319,14 +303,14 @@ void StackBuilder::set_spec(const Group* group, Stack* stack, bool joined) const
     stack->cut_axis = stack->scale_axis;
     const Weight* model = nullptr;
     for (int64_t i = 0; i < stack->piece_count && model == nullptr; ++i) {
-        const Weight& weight = out_.weights[out_.pieces[stack->first_piece + i]];
+        const Weight& weight = out_.piece(*stack, i);
         model = weight.quantized ? &weight : nullptr;
     }
     if (model == nullptr)
         return;
     const moeq_spec wanted = piece_spec(*model);
     for (int64_t i = 0; i < stack->piece_count && stack->odd_piece < 0; ++i) {
-        const Weight& weight = out_.weights[out_.pieces[stack->first_piece + i]];
+        const Weight& weight = out_.piece(*stack, i);
         if (!weight.quantized || !same_spec(piece_spec(weight), wanted))
             stack->odd_piece = i;
     }
@@ -381,10 +365,7 @@ moeq_status StackBuilder::add_lone(int64_t index)
     set_spec(nullptr, &stack, false);
     stack.spec = weight.spec;
     stack.cut = weight.spec.layout != MOEQ_LAYOUT_PLAIN ? Cut::kOutput : Cut::kUnknown;
-    if (!out_.stacks.reserve(out_.stacks.size() + 1))
-        return out_of_memory(out_.stacks.size() + 1, sizeof(Stack));
-    out_.stacks.append_reserved(&stack, 1);
-    return MOEQ_OK;
+    return out_.stacks.append(stack) ? MOEQ_OK : out_of_memory(out_.stacks.size() + 1, sizeof(Stack));
 }
 
 // In file order: weights are, so a stack's first weight says where it stands.
@@ -410,7 +391,7 @@ moeq_status StackBuilder::sort_stacks()
     for (int64_t i = 0; i < count; ++i) {
         const Stack& stack = out_.stacks[keys[i].stack];
         for (int64_t p = 0; p < stack.piece_count; ++p)
-            out_.weights[out_.pieces[stack.first_piece + p]].stack = i;
+            out_.piece(stack, p).stack = i;
         sorted.append_reserved(&stack, 1);
     }
     out_.stacks.swap(sorted);

@@ -1,8 +1,5 @@
 #include "store/model/weights.h"
 
-#include "store/dialects/dialect.h"
-#include "store/model/stacks.h"
-
 namespace moeq {
 
 namespace {
@@ -12,23 +9,21 @@ constexpr int64_t kNameBlock = 1 << 16; // bytes of text that are allocated at o
 // A weight's elements: what quantization takes and gives.
 bool is_weight(const FileEntry& entry) { return float_type(entry.dtype) >= 0 && (entry.ndim == 2 || entry.ndim == 3); }
 
-template <class T>
-bool fill(Array<T>* array, int64_t count, const T& value)
-{
-    if (!array->reserve(count))
-        return false;
-    for (int64_t i = 0; i < count; ++i)
-        array->append_reserved(&value, 1);
-    return true;
-}
-
-const char* model_type_of(const JsonValue& config)
-{
-    const JsonValue type = config.find("model_type");
-    return type.is_string() ? type.text() : "";
-}
-
 } // namespace
+
+Weight dense_weight(const FileEntry& entry, int64_t tensor)
+{
+    Weight weight = empty_weight();
+    weight.name = entry.name;
+    weight.name_length = entry.name_length;
+    weight.dtype = entry.dtype;
+    weight.ndim = entry.ndim;
+    for (int32_t i = 0; i < entry.ndim; ++i)
+        weight.shape[i] = entry.shape[i];
+    weight.tensors[0] = tensor;
+    weight.bytes = entry.bytes;
+    return weight;
+}
 
 Weights::Weights(Allocator& allocator)
     : weights(allocator), stacks(allocator), pieces(allocator), weight_of(allocator), component_of(allocator),
@@ -113,15 +108,7 @@ moeq_status Weights::add_dense(const Checkpoint& checkpoint, Report& report)
         const FileEntry& entry = checkpoint.tensor(i).entry;
         if (is_taken(i) || !is_weight(entry))
             continue;
-        Weight weight = empty_weight();
-        weight.name = entry.name;
-        weight.name_length = entry.name_length;
-        weight.dtype = entry.dtype;
-        weight.ndim = entry.ndim;
-        for (int32_t d = 0; d < entry.ndim; ++d)
-            weight.shape[d] = entry.shape[d];
-        weight.tensors[0] = i;
-        MOEQ_TRY(add(checkpoint, weight, report));
+        MOEQ_TRY(add(checkpoint, dense_weight(entry, i), report));
     }
     return MOEQ_OK;
 }
@@ -132,7 +119,7 @@ moeq_status Weights::sort_weights(const Checkpoint& checkpoint, Report& report)
     const int64_t count = weights.size();
     Array<Weight> sorted(allocator_);
     Array<int64_t> place(allocator_);
-    if (!sorted.reserve(count) || !fill<int64_t>(&place, count, -1))
+    if (!sorted.reserve(count) || !place.resize(count, -1))
         return report.out_of_memory(static_cast<uint64_t>(count) * sizeof(Weight));
     for (int64_t i = 0; i < checkpoint.tensor_count(); ++i) {
         const int64_t weight = weight_of[i];
@@ -170,28 +157,6 @@ int64_t Weights::find_stack(const char* name, int64_t length) const
     return stack_order_.find({name, length}, [&](int64_t i) {
         return NameView{stacks[i].name, stacks[i].name_length};
     });
-}
-
-moeq_status Weights::recognise(const Checkpoint& checkpoint, const char* patterns, Report& report, int32_t argument)
-{
-    const int64_t count = checkpoint.tensor_count();
-    if (!fill<int64_t>(&weight_of, count, -1) || !fill<int32_t>(&component_of, count, 0))
-        return report.out_of_memory(static_cast<uint64_t>(count) * sizeof(int64_t));
-    const JsonValue config = checkpoint.config();
-    const JsonValue text = config_of_text(config);
-    model_type = model_type_of(config);
-    MOEQ_TRY(detect_dialect(checkpoint, &dialect, report));
-    const Dialect* reads = find_dialect(dialect);
-    if (reads != nullptr)
-        MOEQ_TRY(reads->recognise(allocator_, checkpoint, this, report));
-    MOEQ_TRY(add_dense(checkpoint, report));
-    MOEQ_TRY(sort_weights(checkpoint, report));
-
-    const char* types[] = {model_type, model_type_of(text)};
-    Rules rules(allocator_);
-    MOEQ_TRY(rules.collect(types, 2, patterns, argument, report));
-    MOEQ_TRY(StackBuilder(allocator_, checkpoint, rules, *this, report).run());
-    return index_stacks(report);
 }
 
 } // namespace moeq

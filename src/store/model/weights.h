@@ -40,6 +40,9 @@ inline Weight empty_weight()
     return weight;
 }
 
+// A tensor that is a weight as it is.
+Weight dense_weight(const FileEntry& entry, int64_t tensor);
+
 // [experts, rows, columns]: one fused weight, or 2-D weights as pieces.
 struct Stack {
     const char* name; // "model.layers.3.mlp.experts.gate_up_proj"
@@ -66,7 +69,7 @@ public:
     explicit Weights(Allocator& allocator);
     ~Weights();
 
-    // patterns: JSON of the user's, or NULL; argument: the one that they came with.
+    // patterns: JSON of the user's, or NULL; argument: the one that they came with. Defined with the dialects, which it asks.
     [[nodiscard]] moeq_status recognise(const Checkpoint& checkpoint, const char* patterns, Report& report,
                                         int32_t argument = 3);
 
@@ -85,6 +88,9 @@ public:
     Array<int64_t> weight_of;    // of each tensor: the index of its weight; -1: of none
     Array<int32_t> component_of; // of each tensor: MOEQ_COMPONENT_; 0: dense; -1: describes a quantized weight
 
+    // The i-th piece of a stack.
+    const Weight& piece(const Stack& stack, int64_t i) const { return weights[pieces[stack.first_piece + i]]; }
+    Weight& piece(const Stack& stack, int64_t i) { return weights[pieces[stack.first_piece + i]]; }
     int64_t find_stack(const char* name, int64_t length) const; // -1: none
 
 private:

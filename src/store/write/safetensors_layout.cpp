@@ -10,9 +10,8 @@ namespace moeq {
 
 namespace {
 
-constexpr int64_t kAlignment =
-    64; // of the data, and of every entry that can have it: a mapped file can then be adopted
-constexpr int64_t kLengthBytes = 8;
+// Of the data, and of every entry that can have it: a mapped file can then be adopted.
+constexpr int64_t kAlignment = 64;
 
 // The largest power of two, up to kAlignment, that divides a size.
 int64_t alignment_of(int64_t bytes)
@@ -78,8 +77,8 @@ moeq_status SafetensorsWriter::print_metadata(JsonWriter& out, Report& report) c
 // Length and JSON, padded with spaces. Offsets of entries count from the end of the header.
 moeq_status SafetensorsWriter::print_header(const Array<int64_t>& order, Array<char>* out, Report& report) const
 {
-    if (!out->resize(kLengthBytes))
-        return report.out_of_memory(kLengthBytes);
+    if (!out->resize(kHeaderPrefix))
+        return report.out_of_memory(kHeaderPrefix);
     JsonWriter json(*out);
     json.begin_object().key("__metadata__");
     MOEQ_TRY(print_metadata(json, report));
@@ -94,20 +93,20 @@ moeq_status SafetensorsWriter::print_header(const Array<int64_t>& order, Array<c
         json.integer(entry.offset).integer(entry.offset + entry.bytes).end_array().end_object();
     }
     json.end_object();
-    const int64_t end = ceil_divide(out->size(), kAlignment) * kAlignment;
+    const int64_t end = round_up(out->size(), kAlignment);
     const int64_t written = out->size();
     if (!json.ok() || !out->resize(end))
         return report.out_of_memory(static_cast<uint64_t>(end));
     std::memset(out->data() + written, ' ', static_cast<uint64_t>(end - written));
-    for (int64_t i = 0; i < kLengthBytes; ++i)
-        (*out)[i] = static_cast<char>((end - kLengthBytes) >> 8 * i & 0xFF);
+    for (int64_t i = 0; i < kHeaderPrefix; ++i)
+        (*out)[i] = static_cast<char>((end - kHeaderPrefix) >> 8 * i & 0xFF);
     return MOEQ_OK;
 }
 
 // By the reader's own eyes: nothing is written that it would refuse.
 moeq_status SafetensorsWriter::validate(const Array<char>& header, Report& report) const
 {
-    const int64_t length = header.size() - kLengthBytes;
+    const int64_t length = header.size() - kHeaderPrefix;
     moeq_status status = MOEQ_OK;
     if (length > kHeaderLimit) {
         status = report.fail(MOEQ_ERROR_LIMIT)
@@ -142,10 +141,8 @@ moeq_status SafetensorsWriter::start(Report& report)
     }
     Array<Digest> digests(allocator_);
     Array<char> known(allocator_);
-    if (digested_ && (!digests.resize(chunks) || !known.resize(chunks)))
+    if (digested_ && (!digests.resize(chunks) || !known.resize(chunks, 0)))
         return report.out_of_memory(static_cast<uint64_t>(chunks) * sizeof(Digest));
-    if (digested_)
-        std::memset(known.data(), 0, static_cast<uint64_t>(chunks));
     for (int64_t i = 0; digested_ && i < of_header; ++i) {
         const int64_t begin = i * kDigestBytes;
         digests[i] = digest_of(header.data() + begin, minimum(kDigestBytes, header.size() - begin));

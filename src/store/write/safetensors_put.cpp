@@ -200,7 +200,7 @@ moeq_status SafetensorsWriter::write_bytes(const WriterEntry& entry, int64_t beg
         const int64_t part = minimum(count, chunk - before);
         const int64_t index = entry.first_digest + begin / kDigestBytes;
         if (part == chunk)
-            digests_[index] = digest_of(bytes, part);
+            digests_[index] = digest_of(bytes, part, digest_run_);
         MOEQ_TRY(file_.write(entry.offset + begin, bytes, part, report));
         if (part == chunk)
             digest_known_[index] = 1;
@@ -234,7 +234,7 @@ moeq_status SafetensorsWriter::digest_rest(Report& report)
             const int64_t begin = i * kDigestBytes;
             const int64_t count = minimum(kDigestBytes, entry.bytes - begin);
             MOEQ_TRY(file_.read(entry.offset + begin, buffer.data(), count, report));
-            digests_[entry.first_digest + i] = digest_of(buffer.data(), count);
+            digests_[entry.first_digest + i] = digest_of(buffer.data(), count, digest_run_);
             digest_known_[entry.first_digest + i] = 1;
         }
     }
@@ -283,6 +283,18 @@ moeq_status digest_of_file(Allocator& allocator, int directory, const char* path
     for (const FileEntry& entry : header.entries)
         MOEQ_TRY(digest.add(entry.offset, entry.bytes, report));
     *out = digest.result();
+    return MOEQ_OK;
+}
+
+moeq_status digest_listed_file(Allocator& allocator, int directory, const char* path, Digest* out, Report& report)
+{
+    if (ends_with(path, kContainerSuffix))
+        return digest_of_file(allocator, directory, path, out, report);
+    File file(allocator);
+    Array<char> text(allocator);
+    MOEQ_TRY(file.open(directory, path, report));
+    MOEQ_TRY(read_text(file, kJsonBytes, &text, report));
+    *out = digest_of(text.data(), text.size() - 1);
     return MOEQ_OK;
 }
 

@@ -14,10 +14,10 @@ bool begins_with(const char* text, const char* prefix) { return std::strncmp(tex
 
 } // namespace
 
-SafetensorsWriter::SafetensorsWriter(Allocator& allocator)
+SafetensorsWriter::SafetensorsWriter(Allocator& allocator, cpu::DigestRun run)
     : allocator_(allocator), file_(allocator), metadata_text_(allocator), metadata_document_(allocator),
       names_(allocator), entries_(allocator), weight_names_(allocator), weights_(allocator), written_(allocator),
-      digests_(allocator), digest_known_(allocator)
+      digest_run_(run), digests_(allocator), digest_known_(allocator)
 {
 }
 

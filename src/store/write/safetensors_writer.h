@@ -24,7 +24,8 @@ struct WriterEntry {
 
 class SafetensorsWriter {
 public:
-    explicit SafetensorsWriter(Allocator& allocator);
+    // run: the kernel of digests.
+    explicit SafetensorsWriter(Allocator& allocator, cpu::DigestRun run = cpu::digest_plain);
 
     // metadata: NULL, or a JSON object of strings, whose keys do not begin with "moeq."; checked. Makes the temporary file;
     // nothing is written before the first put. Argument numbers in messages are those of moeq_writer_create and its kin.
@@ -97,6 +98,7 @@ private:
     bool started_ = false;
     bool committed_ = false;
     bool digested_ = true;
+    const cpu::DigestRun digest_run_;
     Array<Digest> digests_; // of the header's chunks, then of all entries'
     Array<char> digest_known_;
 };
@@ -104,5 +106,8 @@ private:
 // The same digest of a file on disk, read in small pieces. NOT_FOUND, IO, FORMAT, TRUNCATED.
 [[nodiscard]] moeq_status digest_of_file(Allocator& allocator, int directory, const char* path, Digest* out,
                                          Report& report);
+// The digest that a conversion's report has of a file: of the container as above, of all others as a whole.
+[[nodiscard]] moeq_status digest_listed_file(Allocator& allocator, int directory, const char* path, Digest* out,
+                                             Report& report);
 
 } // namespace moeq

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
 def main() -> None:
     """The program: runs the command in sys.argv and ends with its exit status."""
+    # Closed by whoever started us: nobody reads it.
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))
     try:
         from ._app import run
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Callable
+from inspect import cleandoc
 from typing import Annotated, Any
 
 import typer
@@ -20,10 +23,11 @@ from .quantize import quantize
 from .report import report
 from .verify import verify
 
-# An empty line between two lines is what typer takes for the end of one.
-EPILOG = "\n\n".join(
+EPILOG = "\n".join(
     ["[bold]Exit status[/bold]", *(f"{status.value:3}  {meaning}" for status, meaning in _exit.MEANINGS.items())]
 )
+
+USAGE_HINT = "moeq --help, moeq COMMAND --help"
 
 app = typer.Typer(
     name="moeq",
@@ -38,7 +42,11 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"moeq {moeq.__version__} (libmoeq {moeq.library_version()})")
+        try:
+            library = f"libmoeq {moeq.library_version()}"
+        except moeq.LibraryNotFoundError:
+            library = "no libmoeq; moeq doctor says why"
+        print(f"moeq {moeq.__version__} ({library})")
         raise typer.Exit()
 
 
@@ -51,21 +59,27 @@ def _root(
     pass
 
 
+def paragraphs(command: Callable[..., Any]) -> str:
+    """A docstring with a line per paragraph: terminals fold them where they end."""
+    return re.sub(r"(?<!\n)\n(?!\n)", " ", cleandoc(command.__doc__ or ""))
+
+
 for _command in (inspect, plan, quantize, verify, diff, report, convert, bench, doctor):
-    app.command()(_exit.ended(_command))
+    app.command(help=paragraphs(_command))(_exit.ended(_command))
 
 
 def run(arguments: list[str] | None = None) -> int:
     """The exit status of one command line."""
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        outcome: Any = app(args=arguments, prog_name="moeq", standalone_mode=False)
+        outcome: Any = app(args=given, prog_name="moeq", standalone_mode=False)
         sys.stdout.flush()
         return outcome if isinstance(outcome, int) else _exit.Status.OK
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # the second is what rich makes of the first while it prints help
         return _exit.broken_pipe()
     except Exception as error:
+        options = {"json": "--json" in given}
         if not hasattr(error, "format_message"):
-            return _exit.complain(error)
-        usage = _exit.CommandError(error.format_message(), "moeq --help, moeq COMMAND --help")
-        usage.status = _exit.Status.USAGE
-        return _exit.complain(usage) if str(usage) else _exit.Status.USAGE
+            return _exit.complain(error, options)
+        message = error.format_message().rstrip(".")
+        return _exit.complain(_exit.CommandError(message, USAGE_HINT), options) if message else _exit.Status.USAGE

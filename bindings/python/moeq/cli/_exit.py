@@ -5,16 +5,18 @@ from __future__ import annotations
 import errno
 import functools
 import os
-import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from enum import IntEnum
 from typing import Any
 
 import typer
 
 from .. import _errors as errors
+from .._library import LibraryNotFoundError
+from ._screen import emit
+from ._words import hint_in_words, in_words
 
 
 class Status(IntEnum):
@@ -35,7 +37,7 @@ MEANINGS = {
     Status.PROBLEMS: "done, and problems or differences were found",
     Status.USAGE: "the command line is wrong",
     Status.INPUT: "a checkpoint is missing, incomplete, damaged, or of a kind that is not understood",
-    Status.RESOURCES: "memory, disk, permissions or a package are lacking",
+    Status.RESOURCES: "memory, disk, permissions, a package or libmoeq are lacking",
     Status.FAULT: "a fault of moeq itself",
     Status.INTERRUPTED: "interrupted; what was finished is kept",
     Status.BROKEN_PIPE: "nobody reads the output any more",
@@ -90,10 +92,13 @@ HINTS: list[tuple[type | tuple[type, ...], str]] = [
 ]
 
 
-def hint_for(error: BaseException, status: Status) -> str:
+def hint_for(error: BaseException, status: Status, options: Collection[str] = ()) -> str:
     """What to do about it."""
     if isinstance(error, CommandError):
         return error.hint
+    own = hint_in_words(error, options)
+    if own:
+        return own
     if isinstance(error, ImportError) and error.name:
         return "pip install 'moeq[cli]'"
     if status is Status.FAULT:
@@ -101,33 +106,44 @@ def hint_for(error: BaseException, status: Status) -> str:
     return next((hint for kind, hint in HINTS if isinstance(error, kind)), "")
 
 
-def one_line(error: BaseException) -> str:
-    """The message of an error without line breaks, control characters and the names of functions of the library."""
+def one_line(error: BaseException, options: Collection[str] = ()) -> str:
+    """The message of an error without line breaks and control characters, in words of the command line."""
     if isinstance(error, KeyboardInterrupt):
         message = f"interrupted{'; ' if str(error) else ''}{error}"
-    elif isinstance(error, OSError) and not isinstance(error, errors.MoeqError):
+    elif isinstance(error, (errors.MoeqError, LibraryNotFoundError)):
+        message = in_words(error, options)
+    elif isinstance(error, OSError):
         message = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
-    elif isinstance(error, KeyError) and not isinstance(error, errors.MoeqError):
+    elif isinstance(error, KeyError):
         message = f"no key {error}"
     else:
         message = str(error) or type(error).__name__
-    message = "".join(c if c.isprintable() else " " for c in message)
-    return " ".join(re.sub(r"^moeq(_\w+|\.[\w.]+)?: ", "", message).split())
+    return " ".join("".join(c if c.isprintable() else " " for c in message).split())
 
 
-def complain(error: BaseException) -> Status:
-    """Prints one line on standard error, and everything with MOEQ_DEBUG=1; returns the status to end with."""
+def complain(error: BaseException, options: Mapping[str, Any] | None = None) -> Status:
+    """Prints one line on standard error, and everything with MOEQ_DEBUG=1; returns the status to end with.
+
+    options: of the command. With --json standard output gets a document about the error.
+    """
+    options = options or {}
     status = status_of(error)
     if os.environ.get("MOEQ_DEBUG", "") not in ("", "0"):
         traceback.print_exception(error, file=sys.stderr)
-    hint = hint_for(error, status)
-    text = (
-        f"moeq: {one_line(error)}" if status is not Status.FAULT else f"moeq: {type(error).__name__}: {one_line(error)}"
-    )
+    message, hint = one_line(error, options), hint_for(error, status, options)
+    if status is Status.FAULT:
+        message = f"{type(error).__name__}: {message}"
     try:
-        print(f"{text} ({hint})" if hint else text, file=sys.stderr, flush=True)
+        print(f"moeq: {message} ({hint})" if hint else f"moeq: {message}", file=sys.stderr, flush=True)
     except OSError:
         pass  # nobody reads it
+    if options.get("json"):
+        try:
+            emit({"error": {"status": int(status), "message": message, "hint": hint}})
+        except BrokenPipeError:
+            return broken_pipe()
+        except OSError:
+            pass  # standard output is what is wrong
     return status
 
 
@@ -150,7 +166,7 @@ def ended(command: Callable[..., Status | None]) -> Callable[..., None]:
         except typer.Exit:
             raise
         except BaseException as error:
-            status = complain(error)
+            status = complain(error, options)
         raise typer.Exit(int(status))
 
     return wrapped

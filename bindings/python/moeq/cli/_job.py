@@ -12,16 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 from .._progress import ProgressFunction
 from ._screen import console, duration, nbytes, printable, rate
 
-NAME_WIDTH = 44  # characters of what is being worked on; longer names lose their beginning
+NAME_WIDTHS = 12, 44  # least and most characters of what is being worked on; longer names lose their beginning
+FIGURES_WIDTH = 76  # what stage, bar, bytes, rate and time take beside it
 POLL_SECONDS = 0.05
 
 
-class BytesColumn(ProgressColumn):
+class Figure(ProgressColumn):
+    """A column that stays on one line."""
+
+    def __init__(self) -> None:
+        super().__init__(table_column=Column(no_wrap=True))
+
+
+class BytesColumn(Figure):
     """ "1.20 of 57.10 GB"."""
 
     def render(self, task: Task) -> Text:
@@ -32,12 +41,12 @@ class BytesColumn(ProgressColumn):
         return Text(f"{number if own == unit else done} of {total} {unit}", justify="right")
 
 
-class RateColumn(ProgressColumn):
+class RateColumn(Figure):
     def render(self, task: Task) -> Text:
         return Text(rate(task.speed, 1) if task.speed else "- GB/s", style="cyan", justify="right")
 
 
-class LeftColumn(ProgressColumn):
+class LeftColumn(Figure):
     """Time left at the present rate."""
 
     def render(self, task: Task) -> Text:
@@ -82,9 +91,11 @@ class Bar:
         self.bytes_done, self.bytes_total = done, total
         if self._progress is not None:
             name = printable(name)
-            short = name if len(name) <= NAME_WIDTH else "…" + name[1 - NAME_WIDTH :]
+            least, most = NAME_WIDTHS
+            width = min(max(self._progress.console.width - FIGURES_WIDTH, least), most)
+            short = name if len(name) <= width else "…" + name[1 - width :]
             self._progress.update(
-                self._task, description=f"{stage:8} {short:{NAME_WIDTH}}", completed=done, total=total or None
+                self._task, description=f"{stage:8} {short:{width}}", completed=done, total=total or None
             )
 
 

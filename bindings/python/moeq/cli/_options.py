@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from .._errors import MoeqError
+from .._names import DIALECTS, SPEC_WORDS
 from .._reader import Reader, TensorInfo
 from .._spec import Spec
-from ._exit import CommandError
+from ._exit import CommandError, one_line
+
+LAYOUTS = tuple(name for name in DIALECTS if name != "none")  # that can be written
+FORMATS = SPEC_WORDS["format"]
+LIKENESS = 0.4  # of a word to the one that was meant, from 0 to 1
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output and nothing else.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
@@ -25,11 +31,21 @@ Target = Annotated[Path, typer.Argument(help="Folder to make; it must not exist 
 Format = Annotated[
     str | None,
     typer.Option(
-        "--spec", "-f", metavar="SPEC", help="Format of the experts, such as nf4:64,nested, int8 or fp8_e4m3."
+        "--spec",
+        "--format",
+        "-f",
+        metavar="SPEC",
+        help="Format of the experts, such as nf4:64,nested, int8 or fp8_e4m3.",
+        autocompletion=lambda: list(FORMATS),
     ),
 ]
 Dialect = Annotated[
-    str, typer.Option(metavar="NAME", help="Layout of the files: native, bitsandbytes, compressed-tensors or hf-fp8.")
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Layout of the files: native, bitsandbytes, compressed-tensors or hf-fp8.",
+        autocompletion=lambda: list(LAYOUTS),
+    ),
 ]
 Only = Annotated[
     list[str] | None, typer.Option(metavar="GLOB", help="Quantize only expert weights with such names. Repeatable.")
@@ -39,17 +55,46 @@ Rule = Annotated[
     list[str] | None,
     typer.Option(metavar="GLOB=SPEC", help="Another format for such names; 'none' leaves them. First match wins."),
 ]
+Units = Annotated[
+    str | None,
+    typer.Option(metavar="A:B", help="Do only these units of the plan; others may run anywhere at the same time."),
+]
+Finish = Annotated[
+    bool | None,
+    typer.Option("--finish/--no-finish", help="Put the target in its place; default: yes, unless --units is given."),
+]
 NotDurable = Annotated[bool, typer.Option("--no-sync", help="Do not wait for the disk; faster, not power-cut proof.")]
-
-LEAVE = ("none", "null", "dense", "")
 
 
 def read_patterns(path: Path | None) -> str | None:
-    return None if path is None else path.read_text(encoding="utf-8")
+    try:
+        return None if path is None else path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise CommandError(f"--patterns: {path} is no UTF-8 text", "docs/store.md tells what it has to have") from None
 
 
-def checked_spec(text: str | None) -> Spec | None:
-    return None if text is None else Spec(text)
+def nearest(word: str, words: Sequence[str]) -> str:
+    """A hint that names the word that was perhaps meant; "" where none is like it."""
+    like = [one for one in words if word and one.startswith(word.lower())]
+    like = like or get_close_matches(word.lower(), words, 1, LIKENESS)
+    return f"did you mean {like[0]}?" if like else ""
+
+
+def checked_spec(text: str | None, option: str = "--spec") -> Spec | None:
+    """The spec that an option spells; a mistake in it is told under the option's name."""
+    try:
+        return None if text is None else Spec(text)
+    except MoeqError as error:
+        word = str(text).partition(":")[0]
+        hint = "" if word in FORMATS else nearest(word, FORMATS)
+        raise CommandError(f"{option}: {one_line(error)}", hint) from error
+
+
+def checked_dialect(name: str) -> str:
+    if name not in LAYOUTS:
+        wanted = f"{', '.join(LAYOUTS[:-1])} or {LAYOUTS[-1]}"
+        raise CommandError(f"--dialect: got {name!r}; wanted {wanted}", nearest(name, LAYOUTS))
+    return name
 
 
 def open_reader(path: Path, *, lenient: bool = False, patterns: Path | None = None, mmap: bool = False) -> Reader:
@@ -62,41 +107,6 @@ def tensors_of(reader: Reader) -> dict[int, list[TensorInfo]]:
     for tensor in reader.tensors:
         found.setdefault(-1 if tensor.stack is None else tensor.stack, []).append(tensor)
     return found
-
-
-def glob_regex(glob: str) -> re.Pattern[str]:
-    """As the library has globs: `*` is any run of characters without a dot, `**` any run at all."""
-    parts = re.split(r"(\*\*|\*)", glob)
-    return re.compile("".join({"*": "[^.]*", "**": ".*"}.get(part) or re.escape(part) for part in parts), re.DOTALL)
-
-
-def matches(globs: Iterable[str], name: str) -> bool:
-    return any(glob_regex(glob).fullmatch(name) for glob in globs)
-
-
-def lower_rules(
-    source: Path,
-    patterns: Path | None,
-    only: list[str] | None,
-    skip: list[str] | None,
-    rule: list[str] | None,
-) -> list[dict[str, Any]] | None:
-    """--skip, --rule and --only as the library's list of rules, of which the first match wins."""
-    rules: list[dict[str, Any]] = [{"match": glob, "spec": None} for glob in skip or ()]
-    for text in rule or ():
-        glob, equals, spec = text.partition("=")
-        if not equals or not glob:
-            raise CommandError(f"--rule: got {text!r}; wanted GLOB=SPEC", "for example --rule '**.down_proj=int8'")
-        rules.append({"match": glob, "spec": None if spec in LEAVE else str(Spec(spec))})
-    if only:
-        # Expert weights that no glob names are named one by one: a rule for "all the others" would also be one for
-        # 2-D weights, which stay as they are without any rule.
-        with open_reader(source, patterns=patterns) as reader:
-            names = [stack.name for stack in reader.stacks]
-        if not any(matches(only, name) for name in names):
-            raise CommandError(f"--only: no expert weight is called {' or '.join(only)}", "moeq inspect lists them")
-        rules += [{"match": name, "spec": None} for name in names if not matches(only, name)]
-    return rules or None
 
 
 def unit_range(text: str | None) -> tuple[int, int] | None:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import base64
 import html
 import io
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ._screen import kind_of
+from ._screen import kind_of, short_kind, short_spec
 
 INK, FAINT, GRID, ACCENT = "#22272e", "#6b7280", "#e5e7eb", "#2f6690"
 COLOURS = "cividis"  # the same order of light for every kind of eye, and in print
 MAX_TICKS = 16
+MAX_PLACES = 13  # numbers below a histogram
+FAR_APART = 0.02  # least to largest value of a map, below which its numbers get two digits each
+LEAST_RANGE = 4  # of a histogram: largest to least number on its axis
+FINE_DIGITS = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
 MAX_BINS = 80
 MAX_CELLS_WITH_NUMBERS = 16  # layers and experts, up to which every cell says its number
 
@@ -86,7 +91,8 @@ def _ticks(count: int) -> range:
 
 def _draw_map(figure: Any, axes: Any, kind: str, layers: list[int], grid: np.ndarray) -> None:
     image = axes.imshow(grid, cmap=COLOURS, aspect="auto", interpolation="nearest")
-    axes.set_title(kind, fontsize=9)
+    axes.set_facecolor(GRID)  # of cells without a value
+    axes.set_title(short_kind(kind), fontsize=9)
     axes.set_xlabel("expert")
     axes.set_ylabel("layer")
     axes.set_xticks(_ticks(grid.shape[1]))
@@ -100,12 +106,13 @@ def _draw_map(figure: Any, axes: Any, kind: str, layers: list[int], grid: np.nda
     if max(grid.shape) > MAX_CELLS_WITH_NUMBERS:
         return
     low, high = np.nanmin(grid), np.nanmax(grid)
-    places = int(np.clip(1 - np.floor(np.log10(max(high - low, 1e-9))), 1, 4))
+    decimals = int(np.clip(1 - np.floor(np.log10(max(high - low, abs(high) / 10, 1e-9))), 1, 4))
+    style = ".2g" if 0 < low < high * FAR_APART else f".{decimals}f"
     for (row, column), value in np.ndenumerate(grid):
         if np.isfinite(value):
             shade = "white" if value < (low + high) / 2 else "black"
             size = 7 if grid.shape[1] <= 8 else 5.5
-            axes.text(column, row, f"{value:.{places}f}", ha="center", va="center", fontsize=size, color=shade)
+            axes.text(column, row, f"{value:{style}}", ha="center", va="center", fontsize=size, color=shade)
 
 
 def draw_histogram(facts: dict[str, Any]) -> bytes:
@@ -117,10 +124,12 @@ def draw_histogram(facts: dict[str, Any]) -> bytes:
     if len(counts):
         axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=ACCENT, edgecolor="white", linewidth=0.4)
         axes.set_xscale("log", base=2)
-        ticks = powers(float(edges[0]), float(edges[-1]))
-        axes.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
+        low, high = widened(float(edges[0]), float(edges[-1]))
+        ticks = places(low, high)
+        axes.set_xlim(low, high)
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.minorticks_off()
-    axes.set_xlabel("amax of a row (by powers of two)")
+    axes.set_xlabel("amax of a row, on a logarithmic scale")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.set_ylabel("rows")
     axes.grid(axis="y", color=GRID, linewidth=0.8)
@@ -128,7 +137,7 @@ def draw_histogram(facts: dict[str, Any]) -> bytes:
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(length=0)
     zeros = facts["row_amax"]["zeros"]
-    note = f"{int(counts.sum()) if len(counts) else 0:,} rows; {zeros:,} of zeros only are not drawn"
+    note = f"{int(counts.sum()):,} rows" + (f", and {zeros:,} of zeros only" if zeros else "")
     axes.text(1, 1.02, note, transform=axes.transAxes, ha="right", va="bottom", fontsize=8, color=FAINT)
     return _png(plt, figure)
 
@@ -143,11 +152,22 @@ def coarser(edges: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return edges, counts
 
 
-def powers(low: float, high: float) -> np.ndarray:
-    """Round places between two positive numbers: powers of two, or of its roots where they are close together."""
-    octaves = np.log2(high / low)
-    step = next((step for step in (0.25, 0.5, 1, 2, 4, 8, 16) if octaves / step <= MAX_TICKS), 32)
-    return 2.0 ** (step * np.arange(np.ceil(np.log2(low) / step), np.floor(np.log2(high) / step) + 1))
+def widened(low: float, high: float) -> tuple[float, float]:
+    """A range with the same middle, on a logarithmic scale, that reaches from one number to LEAST_RANGE times it."""
+    more = max(1.05, math.sqrt(LEAST_RANGE * low / high))
+    return low / more, high * more
+
+
+def places(low: float, high: float) -> list[float]:
+    """Round numbers from low to high: of each power of ten some, or of some powers of ten one."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    found: list[float] = []
+    for step, digits in ((1, FINE_DIGITS), (1, (1, 2, 3, 5)), (1, (1, 3)), (1, (1,)), (2, (1,)), (5, (1,)), (10, (1,))):
+        found = [float(f"{digit}e{power}") for power in range(first, last + 1, step) for digit in digits]
+        found = [number for number in found if low <= number <= high]
+        if len(found) <= MAX_PLACES:
+            break
+    return found
 
 
 def _png(plt: Any, figure: Any) -> bytes:
@@ -166,11 +186,16 @@ def draw_all(facts: dict[str, Any], folder: Path, *, html: bool) -> list[Path]:
         (folder / name).write_bytes(content)
     written = [folder / name for name in pictures]
     if html:
-        (folder / "report.html").write_text(page(facts, list(pictures.values())), encoding="utf-8")
+        (folder / "report.html").write_text(page(facts, pictures), encoding="utf-8")
         written.append(folder / "report.html")
     return written
 
 
+ALTERNATIVES = {
+    "errors.png": "Relative rms error by layer and expert",
+    "amax_by_expert.png": "Largest absolute value by layer and expert",
+    "amax.png": "Histogram of the largest absolute values of rows",
+}
 STYLE = """body{font:15px/1.45 system-ui,sans-serif;color:#22272e;margin:2rem auto;max-width:72rem;padding:0 1rem}
 h1{font-size:1.4rem}img{max-width:100%;height:auto}p{color:#6b7280}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.85rem}
@@ -178,27 +203,32 @@ th,td{padding:.25rem .8rem;border-bottom:1px solid #e5e7eb;text-align:right}
 th:first-child,td:first-child,th:nth-child(2),td:nth-child(2){text-align:left}"""
 
 
-def page(facts: dict[str, Any], pictures: list[bytes]) -> str:
+def page(facts: dict[str, Any], pictures: dict[str, bytes]) -> str:
     """One file that needs nothing else."""
     against = (
         f"compared with {html.escape(facts['against'])}" if facts["against"] else "without a source to compare with"
     )
     columns = (
-        [("rms error, %", "relative_rms", 100.0), ("max error", "max_error", 1.0), ("SQNR, dB", "sqnr_db", 1.0)]
+        [
+            ("rms error, % of the weights' rms", "relative_rms", 100.0),
+            ("max error", "max_error", 1.0),
+            ("SQNR, dB", "sqnr_db", 1.0),
+        ]
         if facts["against"]
         else [("amax", "amax", 1.0)]
     )
-    head = "".join(f"<th>{title}, mean</th><th>worst</th>" for title, _, _ in columns)
+    head = "".join(f"<th>{title}: mean</th><th>worst</th>" for title, _, _ in columns)
     body = []
     for weight in facts["weights"]:
-        cells = [html.escape(weight["name"]), html.escape(weight["spec"])]
+        cells = [html.escape(weight["name"]), html.escape(short_spec(weight["spec"]))]
         for _, column, factor in columns:
             values = factor * np.array(weight["experts"][column])
             worst = values.min() if column == "sqnr_db" else values.max()
-            cells += [f"{values.mean():.4f}", f"{worst:.4f}"]
+            cells += [f"{values.mean():.4g}", f"{worst:.4g}"]
         body.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     images = "".join(
-        f'<p><img alt="" src="data:image/png;base64,{base64.b64encode(picture).decode()}"></p>' for picture in pictures
+        f'<p><img alt="{ALTERNATIVES[name]}" src="data:image/png;base64,{base64.b64encode(picture).decode()}"></p>'
+        for name, picture in pictures.items()
     )
     name = html.escape(facts["path"])
     return (

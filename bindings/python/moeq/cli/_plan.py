@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from .._reader import StackInfo
-from ._screen import digits, kind_of, nbytes, percent, ranges, shape_text, short_kind, short_spec, table, unit_for
+from ._screen import (
+    counted,
+    digits,
+    kind_of,
+    nbytes,
+    percent,
+    ranges,
+    shape_text,
+    short_kind,
+    short_spec,
+    table,
+    unit_for,
+)
 
 KEPT_QUANTIZED = "quantized already, kept"
 
@@ -93,6 +106,30 @@ def coverage(plan: dict[str, Any], stacks: Sequence[StackInfo]) -> Coverage:
     return result
 
 
+def requantized(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    """Quantized weights that are quantized anew: how many stacks, from what to what."""
+    names: dict[tuple[str, str], set[str]] = {}
+    for unit in plan["units"]:
+        for weight in unit["weights"]:
+            if "requantized_from" in weight:
+                key = short_spec(weight["requantized_from"]), short_spec(weight["spec"])
+                names.setdefault(key, set()).add(weight["stack"])
+    return [{"from": old, "to": new, "stacks": len(stacks)} for (old, new), stacks in names.items()]
+
+
+def notes(plan: dict[str, Any], wanted: bool) -> list[str]:
+    """What somebody who looks at numbers only would miss. wanted: whether a format was asked for."""
+    found = [
+        f"quantized anew: {counted(one['stacks'], 'weight')} from {one['from']} to {one['to']}; the errors of both add "
+        "up, so better start from the original"
+        for one in requantized(plan)
+    ]
+    kept = Counter(short_spec(entry["detail"]) for entry in plan["kept"] if entry["reason"] == KEPT_QUANTIZED)
+    if wanted:
+        found += [f"quantized already, and kept: {counted(number, 'weight')}, {spec}" for spec, number in kept.items()]
+    return found + plan["notes"]
+
+
 def change_table(plan: dict[str, Any], stacks: Sequence[StackInfo]) -> Any:
     """One line for the weights of all layers that fare alike, and a line for the whole checkpoint."""
     groups: dict[tuple, list[Change]] = {}
@@ -107,28 +144,11 @@ def change_table(plan: dict[str, Any], stacks: Sequence[StackInfo]) -> Any:
         bytes_in, bytes_out = sum(one.bytes_in for one in group), sum(one.bytes_out for one in group)
         before, after = before + bytes_in, after + bytes_out
         numbers = ranges(kind_of(one.name)[1] for one in group if kind_of(one.name)[1] >= 0)
-        rows.append(
-            (short_kind(kind), numbers, shape_text(shape), old, new, digits(bytes_in, size) if bytes_in else "",
-             digits(bytes_out, size), percent(bytes_out, bytes_in))
-        )  # fmt: skip
+        rows.append((short_kind(kind), numbers, shape_text(shape), old, new, *sizes(bytes_in, bytes_out, size)))
     rest_in, rest_out = totals["bytes_in"] - before, totals["bytes_out"] - after
     if rest_in > 0:
-        rows.append(
-            (
-                "all else",
-                "",
-                "",
-                "",
-                "kept",
-                digits(rest_in, size),
-                digits(rest_out, size),
-                percent(rest_out, rest_in),
-            )
-        )
-    rows.append(
-        ("checkpoint", "", "", "", "", digits(totals["bytes_in"], size), digits(totals["bytes_out"], size),
-         percent(totals["bytes_out"], totals["bytes_in"]))
-    )  # fmt: skip
+        rows.append(("all else", "", "", "", "kept", *sizes(rest_in, rest_out, size)))
+    rows.append(("checkpoint", "", "", "", "", *sizes(totals["bytes_in"], totals["bytes_out"], size)))
     return table(
         "What changes",
         [("weights", "left"), ("layers", "right"), ("shape", "right"), ("from", "left"), ("to", "left"),
@@ -136,6 +156,11 @@ def change_table(plan: dict[str, Any], stacks: Sequence[StackInfo]) -> Any:
         rows,
         total=True,
     )  # fmt: skip
+
+
+def sizes(before: int, after: int, size: int) -> tuple[str, str, str]:
+    """Before, after, and what is left in percent: the last cells of a line."""
+    return digits(before, size) if before else "", digits(after, size), percent(after, before)
 
 
 def kept_table(plan: dict[str, Any]) -> Any:

@@ -107,6 +107,11 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
 
 
+def counted(number: int, what: str) -> str:
+    """ "1 unit", "2 units"."""
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
 def percent(part: float, whole: float) -> str:
     return f"{100 * part / whole:.1f}" if whole else ""
 

@@ -9,8 +9,8 @@ import typer
 
 import moeq
 
-from ._options import Json, Quiet
-from ._screen import emit, nbytes, remark, say, table
+from ._options import Json, Quiet, checked_spec
+from ._screen import counted, emit, nbytes, remark, say, table
 
 FORMATS = ("int8", "fp8_e4m3", "nf4", "nf4:64,nested")
 ROWS, COLUMNS = 2048, 4096
@@ -18,7 +18,7 @@ ROWS, COLUMNS = 2048, 4096
 
 def bench(
     spec: Annotated[
-        list[str] | None, typer.Option("--spec", "-f", metavar="SPEC", help="Format to time. Repeatable.")
+        list[str] | None, typer.Option("--spec", "--format", "-f", metavar="SPEC", help="Format to time. Repeatable.")
     ] = None,
     megabytes: Annotated[int, typer.Option(min=16, metavar="MB", help="Size of the bf16 weight.")] = 256,
     threads: Annotated[int, typer.Option(min=0, help="0: all.")] = 0,
@@ -37,13 +37,13 @@ def bench(
 
     specs = spec or list(FORMATS)
     for text in specs:
-        moeq.Spec(text)
+        checked_spec(text)
     context = moeq.Context(threads=threads)
     workers = context.describe()["threads"]["limit"]
     experts = max(1, megabytes * 10**6 // (2 * ROWS * COLUMNS))
     weight = random_bf16((experts, ROWS, COLUMNS), context)
     if not (json or quiet):
-        remark(f"{nbytes(weight.nbytes)} of bf16, {workers} thread{'s' * (workers != 1)}, CPU tier "
+        remark(f"{nbytes(weight.nbytes)} of bf16, {counted(workers, 'thread')}, CPU tier "
                f"{context.describe()['cpu']['tier']}")  # fmt: skip
     figures = []
     with ThreadPoolExecutor(workers) as pool:

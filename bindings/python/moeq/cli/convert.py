@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
-from .._spec import Spec
+from ._conversion import Conversion
 from ._exit import CommandError
 from ._options import (
+    LAYOUTS,
+    Finish,
     Json,
     NoProgress,
     NotDurable,
@@ -16,23 +18,32 @@ from ._options import (
     Quiet,
     Source,
     Target,
+    Units,
+    checked_dialect,
+    checked_spec,
     open_reader,
     read_patterns,
 )
 from ._plan import changes
-from ._screen import emit
-from .quantize import Finish, Job, Units, unit_range
+from ._screen import short_spec
 
 
 def convert(
     source: Source,
     target: Target,
     dialect: Annotated[
-        str, typer.Option(metavar="NAME", help="Layout to make: native, bitsandbytes, compressed-tensors or hf-fp8.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Layout to make: native, bitsandbytes, compressed-tensors or hf-fp8.",
+            autocompletion=lambda: list(LAYOUTS),
+        ),
     ],
     spec: Annotated[
         str | None,
-        typer.Option("--spec", "-f", metavar="SPEC", help="Another format; loses precision: see --allow-lossy."),
+        typer.Option(
+            "--spec", "--format", "-f", metavar="SPEC", help="Another format; loses precision: see --allow-lossy."
+        ),
     ] = None,
     allow_lossy: Annotated[
         bool, typer.Option("--allow-lossy", help="Also where weights have to be quantized anew.")
@@ -51,21 +62,16 @@ def convert(
 
     Example: [cyan]moeq convert out out-bnb --dialect bitsandbytes[/cyan]
     """
-    job = Job(source, target, dialect, None if spec is None else Spec(spec), read_patterns(patterns))
-    job.units, job.durable = unit_range(units), not no_sync
-    job.finish = units is None if finish is None else finish
+    job = Conversion(source, target, checked_dialect(dialect), checked_spec(spec), read_patterns(patterns))
+    job.set_steps(units, finish, no_sync)
     with open_reader(source, patterns=patterns) as reader:
-        stacks = reader.stacks
-    lossy = [change for change in changes(job.make_plan(), stacks) if change.lossy and change.before != change.after]
+        plan = job.prepare(reader)
+    lossy = [change for change in changes(plan, job.stacks) if change.lossy and change.before != change.after]
     if lossy and not allow_lossy:
         one = lossy[0]
         more = f" and {len(lossy) - 1} more" if len(lossy) > 1 else ""
         raise CommandError(
-            f"{one.name}{more} would be quantized anew, from {one.before} to {one.after}",
+            f"{one.name}{more} would be quantized anew, from {short_spec(one.before)} to {short_spec(one.after)}",
             "--allow-lossy does it; moeq quantize makes a format from the original weights",
         )
-    job.go(stacks, shown=not (quiet or no_progress), quiet=quiet or json)
-    if json:
-        emit(job.facts)
-    elif not quiet:
-        job.show()
+    job.run(json=json, quiet=quiet, no_progress=no_progress)

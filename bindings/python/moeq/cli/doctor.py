@@ -50,17 +50,21 @@ def doctor(json: Json = False) -> Status:
 
     Example: [cyan]moeq doctor[/cyan]
     """
-    checks = [*versions(), *processor(), *packages(), *self_tests()]
-    failed = any(check.state == "fail" for check in checks)
+    checks = versions()
+    there = all(check.state != "fail" for check in checks)
+    checks += processor() if there else []
+    checks += packages()
+    checks += self_tests() if there else []
+    status = Status.PROBLEMS if any(check.state == "fail" for check in checks) else Status.OK
     if json:
-        emit(
-            {
-                "ok": not failed,
-                "checks": [check._asdict() for check in checks],
-                "library": moeq.default_context().describe(),
-            }
-        )
-        return Status.PROBLEMS if failed else Status.OK
+        library = moeq.default_context().describe() if there else None
+        emit({"ok": status is Status.OK, "checks": [check._asdict() for check in checks], "library": library})
+    else:
+        show(checks)
+    return status
+
+
+def show(checks: list[Check]) -> None:
     from rich.text import Text
 
     rows = [(Text(check.state, style=MARKS[check.state]), check.name, check.found) for check in checks]
@@ -68,24 +72,28 @@ def doctor(json: Json = False) -> Status:
     for check in checks:
         if check.fix:
             say(f"{check.name}: {check.fix}")
+    failed = any(check.state == "fail" for check in checks)
     verdict = "something is wrong, see above" if failed else "all is well"
     console().print(verdict, style="bold red" if failed else "bold green")
-    return Status.PROBLEMS if failed else Status.OK
 
 
 def versions() -> list[Check]:
-    package, library = moeq.__version__, moeq.library_version()
-    state = "ok" if package == library else "warn"
-    fix = (
-        "" if package == library else "reinstall moeq, or correct MOEQ_LIBRARY: package and library are of two versions"
-    )
-    where = os.environ.get("MOEQ_LIBRARY")
+    """Package, library and Python; one of them fails where the library cannot be used."""
+    package = moeq.__version__
+    python = f"{platform.python_version()} on {platform.system()} {platform.machine()}, {sys.executable}"
+    checks = [Check("python", "ok", python)]
+    try:
+        library = moeq.library_version()
+    except moeq.LibraryNotFoundError as error:
+        missing = Check("libmoeq", "fail", "; ".join(error.refused), error.hint)
+        return [Check("moeq", "ok", f"package {package}"), missing, *checks]
+    same = package == library
+    fix = "" if same else "reinstall moeq, or correct MOEQ_LIBRARY: package and library are of two versions"
+    where = " (MOEQ_LIBRARY)" if os.environ.get("MOEQ_LIBRARY") else ""
     return [
-        Check("moeq", state, f"package {package}, library {library}", fix),
-        Check("libmoeq", "ok", f"{moeq.library_path}{' (MOEQ_LIBRARY)' if where else ''}"),
-        Check(
-            "python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}, {sys.executable}"
-        ),
+        Check("moeq", "ok" if same else "warn", f"package {package}, library {library}", fix),
+        Check("libmoeq", "ok", f"{moeq.library_path}{where}"),
+        *checks,
     ]
 
 

@@ -9,7 +9,20 @@ import typer
 
 from .._reader import Reader, StackInfo, TensorInfo
 from ._options import Json, Lenient, Patterns, Source, open_reader, tensors_of
-from ._screen import digits, emit, kind_of, nbytes, ranges, say, shape_text, short_kind, short_spec, table, unit_for
+from ._screen import (
+    counted,
+    digits,
+    emit,
+    kind_of,
+    nbytes,
+    ranges,
+    say,
+    shape_text,
+    short_kind,
+    short_spec,
+    table,
+    unit_for,
+)
 
 
 def inspect(
@@ -68,7 +81,7 @@ def show(reader: Reader, all_tensors: bool) -> None:
         f"{reader.path}: {reader.model_type or 'a model of no stated type'}, "
         + (f"quantized ({reader.dialect})" if reader.dialect else "not quantized"),
         f"{parameters(reader) / 1e6:,.2f} M parameters, {nbytes(reader.nbytes)} in {len(reader.tensors)} tensors and "
-        f"{reader.file_count} file{'s' * (reader.file_count != 1)}"
+        f"{counted(reader.file_count, 'file')}"
         + (f"; {len(layers)} layers with {experts} experts" if stacks else "; no expert weights were recognised"),
         "",
     )

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import _convert
+from ._conversion import Conversion
 from ._options import (
     Dialect,
     Format,
@@ -19,13 +19,14 @@ from ._options import (
     Rule,
     Skip,
     Source,
+    checked_dialect,
     checked_spec,
-    lower_rules,
     open_reader,
     read_patterns,
 )
 from ._plan import change_table, coverage, kept_table, totals_line
-from ._screen import emit, nbytes, remark, say
+from ._screen import counted, digits, emit, nbytes, say, table, unit_for
+from ._selection import selection
 
 
 def plan(
@@ -48,24 +49,15 @@ def plan(
 
     Example: [cyan]moeq plan Qwen3-30B-A3B -f nf4 --dialect bitsandbytes[/cyan]
     """
-    rules = lower_rules(source, patterns, only, skip, rule)
     target = target or source.parent / f"{source.name}.moeq"
-    facts = _convert.plan(
-        source,
-        target,
-        spec=checked_spec(spec),
-        dialect=dialect,
-        rules=as_pairs(rules),
-        patterns=read_patterns(patterns),
-    )
+    job = Conversion(source, target, checked_dialect(dialect), checked_spec(spec), read_patterns(patterns))
+    with open_reader(source, patterns=patterns) as reader:
+        job.selection = selection(reader, only, skip, rule)
+        job.prepare(reader)
     if json:
-        emit(facts)
-        return
-    show(facts, source, patterns, target, units)
-
-
-def as_pairs(rules: list[dict[str, Any]] | None) -> list[tuple[str, str | None]] | None:
-    return None if rules is None else [(rule["match"], rule["spec"]) for rule in rules]
+        emit(job.plan)
+    else:
+        show(job, units)
 
 
 def free_bytes(folder: Path) -> int | None:
@@ -79,32 +71,24 @@ def free_bytes(folder: Path) -> int | None:
         return None
 
 
-def show(facts: dict[str, Any], source: Path, patterns: Path | None, target: Path, units: bool) -> None:
-    with open_reader(source, patterns=patterns) as reader:
-        stacks = reader.stacks
-    totals = facts["totals"]
-    say(change_table(facts, stacks))
-    if facts["kept"]:
-        say(kept_table(facts))
+def show(job: Conversion, units: bool) -> None:
+    plan, totals = job.plan, job.plan["totals"]
+    say(change_table(plan, job.stacks))
+    if plan["kept"]:
+        say(kept_table(plan))
     if units:
-        say(units_table(facts))
-    free = free_bytes(target)
-    count = totals["units"]
+        say(units_table(plan))
+    free = free_bytes(job.target)
     say(
-        f"quantized: {coverage(facts, stacks)}",
-        totals_line(facts),
-        f"{count} unit{'s' * (count != 1)}; a process takes at most {nbytes(totals['peak'])} of memory for one",
+        f"quantized: {coverage(plan, job.stacks)}",
+        totals_line(plan),
+        f"{counted(totals['units'], 'unit')}; a process takes at most {nbytes(totals['peak'])} of memory for one",
         f"disk: {nbytes(totals['bytes_out'])} are needed" + ("" if free is None else f", {nbytes(free)} are free"),
     )
-    for note in facts.get("notes", []):
-        remark(f"note: {note}")
-    for glob in facts.get("unused_rules", []):
-        remark(f"note: no weight is called {glob}")
+    job.tell()
 
 
 def units_table(facts: dict[str, Any]) -> Any:
-    from ._screen import digits, table, unit_for
-
     unit, size = unit_for(max((one["bytes_in"] for one in facts["units"]), default=0))
     rows = []
     for one in facts["units"]:

@@ -72,7 +72,7 @@ def errors_table(weights: list[dict[str, Any]]) -> Any:
         experts: dict[str, list[float]] = weight["experts"]
         errors = experts["relative_rms"]
         error = math.sqrt(statistics.fmean(value * value for value in errors))
-        worst = max(range(len(errors)), key=errors.__getitem__)
+        worst = ascending(errors)[-1]
         rows.append(
             (
                 *place(weight),
@@ -90,6 +90,11 @@ def errors_table(weights: list[dict[str, Any]]) -> Any:
     return table(title, columns[:shown], [row[:shown] for row in rows])
 
 
+def ascending(values: list[float]) -> list[int]:
+    """Experts by their value; NaN is the largest."""
+    return sorted(range(len(values)), key=lambda expert: (math.isnan(values[expert]), values[expert]))
+
+
 def place(weight: dict[str, Any]) -> tuple[str, str, str]:
     """Name, layer and format, the first cells of a line."""
     kind, layer = kind_of(weight["name"])
@@ -100,8 +105,10 @@ def amax_table(weights: list[dict[str, Any]]) -> Any:
     rows = []
     for weight in weights[:TABLE_LINES]:
         amax: list[float] = weight["experts"]["amax"]
-        least, most = (pick(range(len(amax)), key=amax.__getitem__) for pick in (min, max))
-        cells = f"{amax[most]:.5f}", most, f"{amax[least]:.5f}", least, f"{statistics.median(amax):.5f}"
+        experts = ascending(amax)
+        least, most = experts[0], experts[-1]
+        middle = statistics.median([value for value in amax if not math.isnan(value)] or [math.nan])
+        cells = f"{amax[most]:.5f}", most, f"{amax[least]:.5f}", least, f"{middle:.5f}"
         rows.append((*place(weight), *cells))
     columns = [("weight", "left"), ("layer", "right"), ("format", "left"), ("largest\namax", "right"),
                ("of\nexpert", "right"), ("smallest\namax", "right"), ("of\nexpert", "right"),

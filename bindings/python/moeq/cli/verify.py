@@ -10,7 +10,7 @@ import typer
 from ._exit import CommandError, Status
 from ._job import run
 from ._options import Json, Lenient, NoProgress, Patterns, Quiet, Source, open_reader
-from ._screen import console, emit, nbytes, printable, say
+from ._screen import console, counted, emit, nbytes, printable, say
 
 SHOWN = 50  # problems on the screen; JSON has all
 
@@ -55,6 +55,8 @@ def verify(
     return Status.PROBLEMS if found["problems"] else Status.OK
 
 
+COUNTS = {"nan": "NaN", "inf": "Inf", "negative": "negative"}
+
 # What the library's kinds of problems mean.
 KINDS = {
     "bad_scale": "a scale that is NaN, Inf, or negative where it may not be",
@@ -71,21 +73,14 @@ KINDS = {
 }
 
 
-def is_place(value: Any) -> bool:
-    return isinstance(value, int) and value >= 0
-
-
-def describe(problem: Any) -> str:
-    """A problem as one line, whatever fields it has."""
-    if not isinstance(problem, dict):
-        return str(problem)
-    place = [f"{word} {problem[word]}" for word in ("expert", "row", "column") if is_place(problem.get(word))]
-    name = str(problem.get("name") or problem.get("stack") or problem.get("tensor") or problem.get("file") or "")
-    text = str(problem.get("problem") or problem.get("message") or problem.get("text") or "")
-    text = text or KINDS.get(str(problem.get("kind")), str(problem.get("kind") or ""))
-    kind = str(problem.get("class") or "")
-    head = ", ".join(filter(None, [name, *place]))
-    return (f"{head}: {text}" if head else text) + (f" [{kind}]" if kind else "")
+def describe(problem: dict[str, Any]) -> str:
+    """A problem as one line."""
+    kind = str(problem.get("kind", ""))
+    head = str(problem["name"]) + (f", expert {problem['expert']}" if "expert" in problem else "")
+    text = str(problem.get("problem") or problem.get("message") or KINDS.get(kind, kind))
+    counts = [f"{problem[what]} {word}" for what, word in COUNTS.items() if problem.get(what)]
+    others = [str(problem[what]) for what in ("weight", "other") if what in problem]
+    return f"{head}: {text}" + (f" ({', '.join(counts + others)})" if counts or others else "")
 
 
 def show(found: dict[str, Any], quiet: bool) -> None:
@@ -97,14 +92,13 @@ def show(found: dict[str, Any], quiet: bool) -> None:
     if quiet:
         return
     checked = ", ".join(
-        f"{nbytes(value) if name == 'bytes' else value} {'' if name == 'bytes' else name.replace('_', ' ')}".strip()
+        nbytes(value) if name == "bytes" else f"{value} {name.replace('_', ' ')}"
         for name, value in found["checked"].items()
-        if isinstance(value, (int, float)) and not isinstance(value, bool)
     )
     if "errors" in found:
         from .report import errors_table
 
         say("", errors_table(found["errors"]))
-    verdict = f"{len(problems)} problem{'s' * (len(problems) != 1)}" if problems else "no problems"
+    verdict = counted(len(problems), "problem") if problems else "no problems"
     screen.print(f"{found['path']}: {verdict}", style="bold red" if problems else "bold green")
     say(f"checked: {checked}")

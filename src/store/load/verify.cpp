@@ -1,20 +1,17 @@
-#include "store/model/verify.h"
+#include "store/load/verify.h"
 
 #include "codec/amax.h"
 #include "store/dialects/dialect.h"
 #include "store/load/buffers.h"
 #include "store/load/encoded_part.h"
-#include "store/load/stack_source.h"
-#include "store/load/task_errors.h"
 #include "store/write/safetensors_writer.h"
 
 namespace moeq {
 
 namespace {
 
-constexpr int64_t kPieceBytes = 1 << 20; // that one task reads
-constexpr const char* kReport = "moeq_report.json";
-constexpr int64_t kReportLimit = 100'000'000;
+constexpr int64_t kPieceBytes = 1 << 20;      // that one task reads
+constexpr int64_t kReportLimit = 100'000'000; // bytes
 
 // What the numbers of a piece of a tensor are.
 struct Census {
@@ -64,6 +61,9 @@ public:
         MOEQ_TRY(buffers_.open(largest, 0, maximum(pieces, 1), report_));
         json_.begin_array();
         MOEQ_TRY(read_tensors());
+        for (int64_t i = 0; i < checkpoint_.tensor_count(); ++i)
+            if (lacks_scales(checkpoint_, weights_, i))
+                problem("codes_without_scales", checkpoint_.tensor(i).entry.name).end_object();
         for (int64_t i = 0; i < weights_.stacks.size(); ++i)
             MOEQ_TRY(check_stack(weights_.stacks[i]));
         MOEQ_TRY(check_digests());
@@ -132,15 +132,10 @@ private:
 
     moeq_status read_pieces(Array<Piece>& pieces)
     {
-        TaskErrors errors;
-        auto body = [&](int64_t task) {
-            const int64_t slot = buffers_.claim();
-            errors.run(task, report_.function(),
-                       [&](Report& report) { return read_piece(pieces[task], buffers_.elements(slot), report); });
-            buffers_.give_back(slot);
-        };
-        MOEQ_TRY(engine_.executor.for_each(pieces.size(), body, report_));
-        MOEQ_TRY(errors.conclude(report_));
+        MOEQ_TRY(for_each_buffered(engine_.executor, buffers_, pieces.size(), report_,
+                                   [&](int64_t i, int64_t slot, Report& report) {
+                                       return read_piece(pieces[i], buffers_.elements(slot), report);
+                                   }));
         int64_t bytes = 0;
         for (const Piece& piece : pieces) {
             bytes += piece.count;
@@ -235,7 +230,7 @@ private:
 
     void report_odd(const Stack& stack)
     {
-        const Weight& odd = weights_.weights[weights_.pieces[stack.first_piece + stack.odd_piece]];
+        const Weight& odd = weights_.piece(stack, stack.odd_piece);
         problem(odd.quantized ? "mixed_formats" : "dense_expert", stack.name).key("expert").integer(odd.expert);
         json_.key("weight").string(odd.name).end_object();
     }
@@ -245,7 +240,7 @@ private:
     {
         const Format& format = *find_format(stack.spec.format);
         for (int64_t i = 0; format.packed() && i < stack.piece_count; ++i) {
-            const Weight& weight = weights_.weights[weights_.pieces[stack.first_piece + i]];
+            const Weight& weight = weights_.piece(stack, i);
             const int64_t tensor = weight.quantized ? weight.tensors[MOEQ_COMPONENT_CODES] : -1;
             Geometry geometry;
             if (tensor < 0)
@@ -267,7 +262,7 @@ private:
         static constexpr const char kGate[] = "gate_proj";
         constexpr int64_t kLeaf = sizeof kGate - 1;
         if (stack.spec.granularity != MOEQ_GRANULARITY_EXPERT || stack.name_length <= kLeaf ||
-            std::memcmp(stack.name + stack.name_length - kLeaf, kGate, kLeaf) != 0)
+            !ends_with(stack.name, stack.name_length, kGate))
             return MOEQ_OK;
         Array<char> name(allocator_);
         if (!name.reserve(stack.name_length))
@@ -290,8 +285,8 @@ private:
         int64_t first = -1;
         int64_t count = 0;
         for (int64_t i = 0, j = 0; i < gate.piece_count && j < up.piece_count;) {
-            const Weight& a = weights_.weights[weights_.pieces[gate.first_piece + i]];
-            const Weight& b = weights_.weights[weights_.pieces[up.first_piece + j]];
+            const Weight& a = weights_.piece(gate, i);
+            const Weight& b = weights_.piece(up, j);
             if (a.expert != b.expert || !has_one_scale(a) || !has_one_scale(b)) {
                 a.expert <= b.expert ? ++i : ++j;
                 continue;
@@ -326,7 +321,7 @@ private:
         {
             moeq_error error{};
             Report quiet(report_.function(), &error);
-            const moeq_status status = file.open(folder, kReport, quiet);
+            const moeq_status status = file.open(folder, kReportFile, quiet);
             if (status == MOEQ_ERROR_NOT_FOUND)
                 return MOEQ_OK;
             if (status != MOEQ_OK)
@@ -335,7 +330,7 @@ private:
         Array<char> text(allocator_);
         JsonDocument document(allocator_);
         MOEQ_TRY(read_text(file, kReportLimit, &text, report_));
-        MOEQ_TRY(document.parse(text.data(), text.size() - 1, {.what = kReport}, report_));
+        MOEQ_TRY(document.parse(text.data(), text.size() - 1, {.what = kReportFile}, report_));
         const JsonValue files = document.root().find("files");
         for (JsonMember m = files.first(); !m.done(); m = m.next())
             MOEQ_TRY(check_digest(folder, m.name(), m.value()));
@@ -345,14 +340,14 @@ private:
     moeq_status check_digest(int folder, const JsonValue& name, const JsonValue& value)
     {
         Digest wanted;
-        if (!is_plain_name(name.text(), name.length()) || !parse_digest(value.text(), value.length(), &wanted)) {
+        if (!is_plain_name(name.text(), name.length()) || !read_digest(value, &wanted)) {
             problem("report_entry", name.text()).end_object();
             return MOEQ_OK;
         }
         Digest got;
         moeq_error error{};
         Report quiet(report_.function(), &error);
-        const moeq_status status = digest_listed(folder, name.text(), name.length(), &got, quiet);
+        const moeq_status status = digest_listed_file(allocator_, folder, name.text(), &got, quiet);
         if (status == MOEQ_ERROR_MEMORY)
             return report_.take_over(error);
         ++digests_;
@@ -361,20 +356,6 @@ private:
         else if (got != wanted)
             problem("digest", name.text()).end_object();
         return progress_.add(MOEQ_STAGE_VERIFY, name.text(), 0, report_);
-    }
-
-    moeq_status digest_listed(int folder, const char* name, int64_t length, Digest* out, Report& report)
-    {
-        static constexpr const char kContainer[] = ".safetensors";
-        constexpr int64_t kSuffix = sizeof kContainer - 1;
-        if (length > kSuffix && std::memcmp(name + length - kSuffix, kContainer, kSuffix) == 0)
-            return digest_of_file(allocator_, folder, name, out, report);
-        File file(allocator_);
-        Array<char> text(allocator_);
-        MOEQ_TRY(file.open(folder, name, report));
-        MOEQ_TRY(read_text(file, kReportLimit, &text, report));
-        *out = digest_of(text.data(), text.size() - 1);
-        return MOEQ_OK;
     }
 
     const Engine& engine_;

@@ -1,4 +1,4 @@
-#include "store/model/describe.h"
+#include "store/dialects/describe.h"
 
 #include "store/dialects/dialect.h"
 
@@ -26,7 +26,7 @@ moeq_status describe_checkpoint(const Checkpoint& checkpoint, const Weights& wei
         const CheckpointFile& file = checkpoint.file(i);
         json.begin_object().key("name").string(own_name(file.file.name()));
         json.key("bytes").integer(file.file.size());
-        json.key("tensors").integer(file.header.entries.size());
+        json.key("tensors").integer(file.tensor_count);
         json.key("metadata");
         file.header.has_metadata ? json.copy(file.header.metadata()) : json.null();
         json.end_object();

@@ -1,0 +1,155 @@
+"""A conversion as a command runs it: what it is asked for, what is said before it, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .. import _convert
+from .._context import default_context
+from .._progress import ProgressFunction
+from .._reader import Reader, StackInfo
+from .._spec import Spec
+from ._exit import CommandError, Status
+from ._job import Clock, memory_now, peak_memory, run
+from ._options import unit_range
+from ._plan import coverage, notes, requantized, totals_line
+from ._screen import duration, emit, nbytes, rate, remark, say
+from ._selection import Selection
+
+ENGINES = ("local", "ray")
+
+
+@dataclass
+class Conversion:
+    """The arguments of moeq.convert, and what there is to say about them.
+
+    units: [begin, end) of the plan's; None: all. selection: rules of the command line.
+    """
+
+    source: Path
+    target: Path
+    dialect: str = "native"
+    spec: Spec | None = None
+    patterns: str | None = None
+    selection: Selection = field(default_factory=Selection)
+    units: tuple[int, int] | None = None
+    finish: bool = True
+    durable: bool = True
+    stacks: tuple[StackInfo, ...] = ()
+    plan: dict[str, Any] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+
+    def set_steps(self, units: str | None, finish: bool | None, no_sync: bool) -> None:
+        """As the options of these names say."""
+        self.units, self.durable = unit_range(units), not no_sync
+        self.finish = units is None if finish is None else finish
+
+    @property
+    def partial(self) -> Path:
+        return Path(f"{self.target}.partial")
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What plan and convert both take."""
+        rules = self.selection.rules or None
+        return {"spec": self.spec, "dialect": self.dialect, "rules": rules, "patterns": self.patterns}
+
+    def prepare(self, reader: Reader) -> dict[str, Any]:
+        """Makes the plan. reader: of the source."""
+        plan = _convert.plan(self.source, self.target, **self.arguments)
+        self.plan = self.selection.translate(plan)
+        self.stacks = reader.stacks
+        self.remarks = [*self.selection.remarks(self.plan, reader), *notes(self.plan, self.wanted)]
+        return self.plan
+
+    def tell(self) -> None:
+        for line in self.remarks:
+            remark(f"note: {line}")
+
+    @property
+    def wanted(self) -> bool:
+        """Whether any format was asked for."""
+        return self.spec is not None or any(spec for _, spec in self.selection.rules)
+
+    @property
+    def chosen(self) -> list[dict[str, Any]]:
+        """The units of the plan that are to be done."""
+        return self.plan["units"] if self.units is None else self.plan["units"][slice(*self.units)]
+
+    def check(self) -> None:
+        """That there is something to do."""
+        if not self.chosen:
+            raise CommandError(f"--units: the plan has {len(self.plan['units'])} units", "moeq plan lists them")
+        nothing = not self.plan["totals"]["weights_quantized"]
+        if self.wanted and nothing and not any(stack.quantized for stack in self.stacks):
+            raise CommandError(
+                f"{self.source}: nothing in it would be quantized",
+                "moeq plan says why; a model type that moeq does not know needs --patterns, a single file its folder",
+                Status.INPUT,
+            )
+
+    def work(self, engine: str, address: str | None) -> Callable[[ProgressFunction], None]:
+        options: dict[str, Any] = {"units": self.units, "finish": self.finish, "durable": self.durable}
+        convert: Callable[..., None] = _convert.convert
+        if engine == "ray":
+            from .. import ray
+
+            convert, options["address"] = ray.convert, address
+        return lambda tell: convert(self.source, self.target, progress=tell, **options, **self.arguments)
+
+    def run(
+        self, *, engine: str = "local", address: str | None = None, json: bool, quiet: bool, no_progress: bool
+    ) -> None:
+        """Does it, and says what came of it."""
+        loud = not (quiet or json)
+        going_on = self.partial.is_dir()
+        if loud:
+            self.tell()
+        self.check()
+        if going_on and loud:
+            remark(f"going on with {self.partial}: units that are finished are checked and kept")
+        clock, before = Clock(), memory_now()
+        resume = f"what is finished is in {self.partial}; the same command goes on from there"
+        run(self.work(engine, address), shown=not (quiet or no_progress), resume=resume)
+        facts = self.facts(clock.seconds, before) | {"resumed": going_on}
+        if json:
+            emit(facts)
+        elif not quiet:
+            self.show(facts)
+
+    def facts(self, seconds: float, memory_before: int) -> dict[str, Any]:
+        bytes_in, bytes_out = (sum(unit[field] for unit in self.chosen) for field in ("bytes_in", "bytes_out"))
+        begin = 0 if self.units is None else self.units[0]
+        return {
+            "source": str(self.source),
+            "target": str(self.target if self.finish else self.partial),
+            "spec": None if self.spec is None else str(self.spec),
+            "dialect": self.dialect,
+            "plan": self.plan["hash"],
+            "units": [begin, begin + len(self.chosen)],
+            "finished": self.finish,
+            **coverage(self.plan, self.stacks).facts(),
+            "requantized": requantized(self.plan),
+            "bytes_in": bytes_in,
+            "bytes_out": bytes_out,
+            "seconds": seconds,
+            "gb_per_s": bytes_in / seconds / 1e9,
+            "peak_memory": peak_memory(),
+            "peak_memory_growth": peak_memory() - memory_before,
+            "library_peak_memory": default_context().memory().host_peak,
+        }
+
+    def show(self, facts: dict[str, Any]) -> None:
+        if self.finish:
+            say(f"{coverage(self.plan, self.stacks)}", totals_line(self.plan))
+        else:
+            begin, end = facts["units"]
+            say(f"units {begin} to {end - 1} of {len(self.plan['units'])} are in {self.partial}")
+        pace = "" if facts["resumed"] else f", {rate(facts['bytes_in'], facts['seconds'])} read"
+        say(
+            f"{duration(facts['seconds'])}{pace}, peak memory {nbytes(facts['peak_memory'])}",
+            f"{'wrote' if self.finish else 'next: the other units, then --finish;'} {facts['target']}",
+        )
