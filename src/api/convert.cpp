@@ -1,4 +1,6 @@
 // Conversions of checkpoints: src/store does the work.
+#include <cerrno>
+
 #include "api/blob.h"
 #include "api/boundary.h"
 #include "api/qtensor.h"
@@ -132,6 +134,26 @@ private:
     Array<UnitFacts> facts_;
 };
 
+// What a call fails with when another process finishes the same conversion meanwhile: the plan, records and temporary files
+// go, and the directory gets its name.
+bool may_be_overtaken(moeq_status status, const moeq_error& error)
+{
+    return status == MOEQ_ERROR_STATE || status == MOEQ_ERROR_INCOMPLETE || status == MOEQ_ERROR_DUPLICATE ||
+           (status == MOEQ_ERROR_IO && error.os_error == ENOENT);
+}
+
+// All is done by another process, but for the name perhaps.
+moeq_status join_end(const Conversion& conversion, ConvertTarget& target, Report& report)
+{
+    moeq_error error{};
+    Report inner(report.function(), &error);
+    if (publish_conversion(conversion, target, inner) == MOEQ_OK)
+        return MOEQ_OK;
+    bool published = false;
+    MOEQ_TRY(target.is_published(conversion.plan, &published, report));
+    return published ? MOEQ_OK : report.take_over(error);
+}
+
 moeq_status convert(const moeq_context& context, const Opened& opened, const char* target_path, Report& report)
 {
     const moeq_convert_options& options = opened.options;
@@ -142,19 +164,23 @@ moeq_status convert(const moeq_context& context, const Opened& opened, const cha
                << "), as the plan has them";
     const bool durable = (options.flags & MOEQ_WRITER_NOT_DURABLE) == 0;
     ConvertTarget target(context.allocator);
-    MOEQ_TRY(target.open(target_path, opened.plan, durable, report));
     Progress progress(options.progress, options.progress_user, Run::bytes_of(options, opened.plan));
     const Engine engine = engine_of(context);
     const Conversion conversion{engine,      context.allocator, opened.checkpoint, opened.weights,
                                 opened.plan, progress,          target,            durable};
     moeq_error error{};
     Report inner(report.function(), &error);
-    const moeq_status status = Run(conversion, options, target, inner).run();
-    const bool foreseen = status == MOEQ_OK || status == MOEQ_ERROR_CANCELLED || status == MOEQ_ERROR_CALLBACK;
-    bool published = false; // by another process, whose last steps made those of this one fail
-    if (!foreseen)
-        MOEQ_TRY(target.is_published(opened.plan, &published, report));
-    return status == MOEQ_OK || published ? MOEQ_OK : report.take_over(error);
+    moeq_status status = target.open(target_path, opened.plan, durable, inner);
+    if (status == MOEQ_OK)
+        status = Run(conversion, options, target, inner).run();
+    if (status == MOEQ_OK)
+        return MOEQ_OK;
+    bool ended = false;
+    if (may_be_overtaken(status, error))
+        MOEQ_TRY(target.is_ended(opened.plan, &ended, report));
+    if (!ended)
+        return report.take_over(error);
+    return (Run::steps_of(options) & MOEQ_CONVERT_FINISH) == 0 ? MOEQ_OK : join_end(conversion, target, report);
 }
 
 } // namespace

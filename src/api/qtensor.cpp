@@ -166,9 +166,10 @@ moeq_status accept_expert_ids(const DLManagedTensorVersioned* ids, ExpertList* o
     return MOEQ_OK;
 }
 
+// out: as it was made.
 moeq_status select(const moeq_region& region, const Geometry& g, Selection* out, Report& report)
 {
-    Selection s{};
+    Selection& s = *out;
     if (region.experts != nullptr && region.expert_ids != nullptr)
         return report.fail(MOEQ_ERROR_ARGUMENT, 2, "region") << "got experts and expert_ids; want one of them";
     if (region.expert_count < 0 || (region.experts == nullptr && region.expert_count != 0))
@@ -197,7 +198,6 @@ moeq_status select(const moeq_region& region, const Geometry& g, Selection* out,
         return status;
     }
     s.everything = region.experts == nullptr && region.expert_ids == nullptr && s.rows() == g.rows;
-    *out = s;
     return MOEQ_OK;
 }
 
@@ -224,7 +224,7 @@ extern "C" moeq_status moeq_qtensor_dequantize(const moeq_qtensor* qtensor, cons
         MOEQ_TRY(check_handle(qtensor, 1, "qtensor", report));
         const EncodedWeight& weight = qtensor->weight;
         moeq_region known;
-        Selection selection{};
+        Selection selection;
         MOEQ_TRY(read_struct(region, &known, 2, "region", report));
         MOEQ_TRY(select(known, weight.geometry, &selection, report));
         MOEQ_TRY(check_host_stream(stream, 3, report));

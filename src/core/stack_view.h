@@ -9,9 +9,13 @@ namespace moeq {
 // multiplication.
 class LeadAxes {
 public:
-    LeadAxes() = default;
+    LeadAxes()
+    {
+        std::memset(shape_, 0, sizeof shape_); // as in TensorView
+        std::memset(strides_, 0, sizeof strides_);
+    }
     // The first `lead` axes of a view.
-    LeadAxes(const TensorView& view, int32_t lead)
+    LeadAxes(const TensorView& view, int32_t lead) : LeadAxes()
     {
         for (int32_t i = 0; i < lead; ++i) {
             if (view.shape[i] == 1)
@@ -43,8 +47,8 @@ public:
 
 private:
     int32_t axes_ = 0;
-    int64_t shape_[kMaxDims] = {};
-    int64_t strides_[kMaxDims] = {};
+    int64_t shape_[kMaxDims];
+    int64_t strides_[kMaxDims];
 };
 
 struct StackView {

@@ -139,6 +139,26 @@ moeq_status check_writable(const DLManagedTensorVersioned& tensor, const Wanted&
     return MOEQ_OK;
 }
 
+// The first and the last byte of a view with elements, which acceptance found to lie inside of memory: so nothing here
+// needs more than 64 bits.
+struct Bytes {
+    uintptr_t first;
+    uintptr_t last;
+};
+
+Bytes bytes_of(const TensorView& view)
+{
+    int64_t low = 0;
+    int64_t high = 0; // of the last element's first byte
+    const int64_t itemsize = view.itemsize();
+    for (int32_t i = 0; i < view.ndim; ++i) {
+        const int64_t reach = (view.shape[i] - 1) * view.strides[i] * itemsize;
+        (reach < 0 ? low : high) += reach;
+    }
+    const uintptr_t data = reinterpret_cast<uintptr_t>(view.data);
+    return {data + static_cast<uintptr_t>(low), data + static_cast<uintptr_t>(high + itemsize - 1)};
+}
+
 // Around an extent of 0 the product of the others may be anything, and then no stride is ever used.
 int64_t next_stride(int64_t stride, int64_t extent) { return checked_multiply(stride, extent, &stride) ? stride : 0; }
 
@@ -248,11 +268,9 @@ moeq_status check_no_overlap(const TensorView& destination, const Wanted& wanted
 {
     if (destination.empty() || other.empty())
         return MOEQ_OK;
-    const Span a = byte_span(destination);
-    const Span b = byte_span(other);
-    const __int128 a_first = static_cast<__int128>(reinterpret_cast<uintptr_t>(destination.data));
-    const __int128 b_first = static_cast<__int128>(reinterpret_cast<uintptr_t>(other.data));
-    if (a_first + a.high < b_first + b.low || b_first + b.high < a_first + a.low)
+    const Bytes a = bytes_of(destination);
+    const Bytes b = bytes_of(other);
+    if (a.last < b.first || b.last < a.first)
         return MOEQ_OK;
     return report.fail(MOEQ_ERROR_LAYOUT, wanted.argument, wanted.name)
            << "got memory that overlaps " << other_name << "; want a destination of its own";

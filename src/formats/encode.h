@@ -106,7 +106,7 @@ private:
 
 // 8-bit formats: columns of a task where each has a scale. Whole rows, but for very long ones: less than that costs several
 // times more, as neighbouring parts of memory are not read at the same time, than what another thread could gain.
-constexpr int64_t kColumnBand = 6144;
+constexpr int64_t kColumnBand = 1536;
 
 // 8-bit formats: a box that ends where scale units end (with amax: any box). Serial. `amax` as above.
 void encode_box(const Engine& engine, const EncodedWeight& weight, const Patch& patch, const Box& box,

@@ -71,8 +71,12 @@ moeq_status ConvertTarget::open(const char* path, const Plan& plan, bool durable
     MOEQ_TRY(set_paths(path, report));
     MOEQ_TRY(check_free(report));
     MOEQ_TRY(make_folder(AT_FDCWD, partial_.data(), report));
-    MOEQ_TRY(folder_.open(AT_FDCWD, partial_.data(), report));
+    moeq_error error{};
+    Report inner(report.function(), &error);
+    const bool opened = folder_.open(AT_FDCWD, partial_.data(), inner) == MOEQ_OK;
     const moeq_status status = check_free(report); // another process may have finished since
+    if (!opened)
+        return status == MOEQ_OK ? report.take_over(error) : status;
     if (status == MOEQ_ERROR_DUPLICATE)
         remove_empty_folder(AT_FDCWD, partial_.data());
     MOEQ_TRY(status);
@@ -159,23 +163,30 @@ moeq_status ConvertTarget::check_open(Report& report) const
     return found ? MOEQ_OK : refuse_ended(report);
 }
 
+moeq_status ConvertTarget::has_report(int folder, const Plan& plan, bool* out, Report& report) const
+{
+    Array<char> text(allocator_);
+    JsonDocument document(allocator_);
+    MOEQ_TRY(read_own_json(allocator_, folder, kReportFile, &text, &document, out, report));
+    *out = *out && document.root().find("plan").equals(plan.hash_text);
+    return MOEQ_OK;
+}
+
+moeq_status ConvertTarget::is_ended(const Plan& plan, bool* out, Report& report) const
+{
+    *out = false;
+    return folder() < 0 ? MOEQ_OK : has_report(folder(), plan, out, report);
+}
+
 moeq_status ConvertTarget::is_published(const Plan& plan, bool* out, Report& report) const
 {
     *out = false;
-    if (renamed_)
-        return MOEQ_OK;
     Directory directory;
-    Array<char> text(allocator_);
-    JsonDocument document(allocator_);
-    bool found = false;
     moeq_error error{};
     Report inner(report.function(), &error);
-    if (directory.open(AT_FDCWD, path_.data(), inner) != MOEQ_OK)
+    if (renamed_ || directory.open(AT_FDCWD, path_.data(), inner) != MOEQ_OK)
         return MOEQ_OK;
-    MOEQ_TRY(
-        read_own_json(allocator_, directory.descriptor(), kReportFile, &text, &document, &found, report));
-    *out = found && document.root().find("plan").equals(plan.hash_text);
-    return MOEQ_OK;
+    return has_report(directory.descriptor(), plan, out, report);
 }
 
 // Writes the plan; of processes that begin at the same time one does, and the others compare.

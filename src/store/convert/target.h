@@ -15,6 +15,8 @@ public:
     [[nodiscard]] moeq_status open(const char* path, const Plan& plan, bool durable, Report& report);
     // STATE where the plan is gone: another process has finished, and what is written from now on is nobody's.
     [[nodiscard]] moeq_status check_open(Report& report) const;
+    // Whether the directory has the report of this plan: all is written. false too when there is no directory.
+    [[nodiscard]] moeq_status is_ended(const Plan& plan, bool* out, Report& report) const;
     // Whether another process has published what this plan makes.
     [[nodiscard]] moeq_status is_published(const Plan& plan, bool* out, Report& report) const;
     // TARGET.partial becomes TARGET.
@@ -26,6 +28,7 @@ private:
     [[nodiscard]] moeq_status set_paths(const char* path, Report& report);
     [[nodiscard]] moeq_status check_plan(const Plan& plan, bool durable, Report& report);
     [[nodiscard]] moeq_status check_strangers(const Plan& plan, bool* sealed, bool* begun, Report& report);
+    [[nodiscard]] moeq_status has_report(int folder, const Plan& plan, bool* out, Report& report) const;
     [[nodiscard]] moeq_status check_free(Report& report) const;
     [[nodiscard]] moeq_status compare_plan(const Plan& plan, bool* found, Report& report);
     [[nodiscard]] moeq_status compare_known_plan(const Plan& plan, Report& report);

@@ -121,7 +121,7 @@ class Conversion:
             self.show(facts)
 
     def facts(self, seconds: float, memory_before: int) -> dict[str, Any]:
-        bytes_in, bytes_out = (sum(unit[field] for unit in self.chosen) for field in ("bytes_in", "bytes_out"))
+        bytes_in, bytes_out = (sum(unit[key] for unit in self.chosen) for key in ("bytes_in", "bytes_out"))
         begin = 0 if self.units is None else self.units[0]
         return {
             "source": str(self.source),

@@ -35,7 +35,7 @@ REWRITES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"^options: got a spec with layout .*?; want neither", "--spec: got a layout or an axis; want neither"),
     (r"^text: ", ""),
     (r"(?<=got text that is no JSON: )options\.patterns: ", ""),
-    (r"; do (these units first|them with MOEQ_CONVERT_UNITS)$", ""),
+    (r"; do these units first$", ""),  # the hint says how
     (r"\bset nonfinite(=saturate| to MOEQ_NONFINITE_SATURATE)", "use a spec such as nf4:nonfinite=saturate"),
     (r"\bgot (\w+) (-?\d+) with format (\w+)(?=;)", _field),
     (r"\bwant 0: only", "only"),
@@ -52,7 +52,7 @@ def in_words(error: BaseException, options: Collection[str] = ()) -> str:
     for pattern, words in REWRITES:
         message = re.sub(pattern, words, message)
     lenient = "; --lenient takes what there is" if "lenient" in options else ""
-    return re.sub(r"; (MOEQ_READER_LENIENT|a lenient reader) takes what there is", lenient, message)
+    return message.replace("; a lenient reader takes what there is", lenient)
 
 
 # What to do about it, by what the library's message has in it. The first that fits counts.
