@@ -23,13 +23,17 @@ SAME_WORK = {
     "bitsandbytes dequantize_4bit": ("dequantize", "nf4", "bf16"),
     "bitsandbytes nf4 kernel": ("dequantize", "nf4", "bf16"),
     "bitsandbytes nf4 kernel, 1 thread": ("dequantize", "nf4", "bf16"),
+    "torchao int8 quantize": ("quantize", "int8", "bf16"),
+    "torchao int8 dequantize": ("dequantize", "int8", "bf16"),
+    "torchao float8 quantize": ("quantize", "fp8_e4m3", "bf16"),
+    "torchao float8 dequantize": ("dequantize", "fp8_e4m3", "bf16"),
 }
 
 
 def find():
     """The modules by name, and for those that are missing why."""
     modules, missing = {}, {}
-    for name in ("torch", "bitsandbytes"):
+    for name in ("torch", "bitsandbytes", "torchao"):
         try:
             modules[name] = importlib.import_module(name)
         except Exception as error:  # a package may fail to load in any way; the benchmark goes on without it
@@ -44,6 +48,8 @@ def prepare(name, shape, modules):
     weight = (torch.randn(shape[1:]) * 0.02).to(torch.bfloat16).repeat(shape[0], 1)  # experts below each other
     if name == "torch amax":
         return lambda: weight.abs().amax()
+    if name.startswith("torchao"):
+        return prepare_torchao(torch, weight, name)
     if name.startswith("torch"):
         return prepare_torch(torch, weight, name)
     if "kernel" in name:
@@ -66,6 +72,30 @@ def prepare_torch(torch, weight, name):
         return quantize
     codes, scale = quantize()
     return lambda: (codes.float() * scale).to(torch.bfloat16)
+
+
+def prepare_torchao(torch, weight, name):
+    """Scale per row, by the functions that its quantized tensors are made of."""
+    primitives = importlib.import_module("torchao.quantization.quant_primitives")
+    _, kind, what = name.split()
+    row = (1, weight.shape[1])
+    symmetric = primitives.MappingType.SYMMETRIC
+
+    def quantize_int8():
+        scale, zero = primitives.choose_qparams_affine(weight, symmetric, row, torch.int8)
+        return primitives.quantize_affine(weight, row, scale, zero, torch.int8), scale, zero
+
+    def quantize_float8():
+        scale = primitives._choose_scale_float8(weight, row)
+        return primitives._quantize_affine_float8(weight, scale), scale
+
+    quantize = quantize_int8 if kind == "int8" else quantize_float8
+    if what == "quantize":
+        return quantize
+    codes, scale, *zero = quantize()
+    if kind == "int8":
+        return lambda: primitives.dequantize_affine(codes, row, scale, *zero, torch.int8, output_dtype=torch.bfloat16)
+    return lambda: primitives._dequantize_affine_float8(codes, scale, output_dtype=torch.bfloat16)
 
 
 def prepare_bitsandbytes(functional, weight, experts, name):
@@ -95,6 +125,16 @@ def prepare_bare_kernel(torch, bitsandbytes, weight):
         library.cdequantize_blockwise_cpu_nf4_bf16(*pointers, *sizes)
 
     return call
+
+
+def small_calls(modules):
+    """Calls from Python for one row of 64 NF4 columns, into memory that is there: moeq's and bitsandbytes'."""
+    moeq = importlib.import_module("moeq")
+    torch, functional = modules["torch"], modules["bitsandbytes"].functional
+    row = torch.randn(1, 64).to(torch.bfloat16)
+    weight, out = moeq.quantize(row, "nf4"), torch.empty_like(row)
+    codes, state = functional.quantize_4bit(row, blocksize=64, quant_type="nf4")
+    return {"moeq": lambda: weight.dequantize(out=out), "bitsandbytes": lambda: functional.dequantize_4bit(codes, state)}
 
 
 def measure(call):

@@ -20,6 +20,7 @@ from pathlib import Path
 import peers
 
 SHAPES = Path(__file__).resolve().parent / "shapes"
+BINDINGS = Path(__file__).resolve().parent.parent / "bindings" / "python"
 BUSY_LOAD = 1.5  # above it the figures are of a machine that did something else too
 UNSTEADY = 20  # percent; when the mover itself spreads more, a verdict gets a question mark
 
@@ -53,7 +54,12 @@ PEER_GOALS = {
     ("qwen3-30b", "bitsandbytes nf4 kernel, 1 thread"): 2,
     ("l2", "bitsandbytes nf4 kernel, 1 thread"): 5,
     ("l2", "bitsandbytes dequantize_4bit"): 7,
+    ("one-expert", "torchao int8 quantize"): 10,
+    ("one-expert", "torchao int8 dequantize"): 10,
+    ("one-expert", "torchao float8 quantize"): 10,
+    ("one-expert", "torchao float8 dequantize"): 10,
 }
+PYTHON_CALL_GOAL = 4  # least number of times that moeq's call from Python for a small row is as fast as bitsandbytes'
 CALLS = ("int8", "fp8_e4m3", "nf4")  # formats whose smallest call is measured
 
 
@@ -220,6 +226,20 @@ def measure_peers(shape, modules, cpus, rows):
     time.sleep(0.1)  # the threads of a peer may still be spinning
 
 
+def measure_python_call(modules, driver):
+    """{package: nanoseconds}, moeq's through its own Python; {} and why where a package is missing."""
+    if "bitsandbytes" not in modules:
+        return {}, "needs torch and bitsandbytes"
+    os.environ.setdefault("MOEQ_LIBRARY", str(driver.resolve().parent.parent / "libmoeq.so"))
+    sys.path.insert(0, str(BINDINGS))
+    modules["torch"].set_num_threads(1)
+    try:
+        calls = peers.small_calls(modules)
+    except Exception as error:  # as in peers.find
+        return {}, f"{type(error).__name__}: {error}"
+    return {name: peers.median(peers.measure(call)) for name, call in calls.items()}, None
+
+
 # ---- the report -----------------------------------------------------------------------------------------------------
 
 
@@ -278,6 +298,15 @@ def print_calls(calls):
           ", ".join(f"{spec} {ns:.0f} ns" for spec, ns in calls.items()), flush=True)
 
 
+def print_python_call(calls):
+    if not calls:
+        return
+    times = calls["bitsandbytes"] / calls["moeq"]
+    print(f"The same from Python into memory that is there, nf4: {calls['moeq'] / 1000:.2f} us; bitsandbytes "
+          f"dequantize_4bit {calls['bitsandbytes'] / 1000:.2f} us, moeq {times:.1f} times as fast; goal "
+          f"{PYTHON_CALL_GOAL} times {'reached' if times >= PYTHON_CALL_GOAL else 'MISSED'}", flush=True)
+
+
 def print_end(rows, peer_rows, missing, seconds):
     judged = [row for row in rows if row["reached"] is not None]
     reached = sum(row["reached"] for row in judged)
@@ -325,11 +354,17 @@ def main():
     calls = {spec: driver.ask("call", spec)["ns"] for spec in CALLS}
     print_calls(calls)
     driver.close()
+    python_calls = {}
+    if not options.no_peers:
+        python_calls, reason = measure_python_call(modules, options.driver)
+        if reason:
+            missing["calls from Python"] = reason
+        print_python_call(python_calls)
     print_end(rows, peer_rows, missing, time.monotonic() - begin)
     if options.out:
         versions = {name: module.__version__ for name, module in modules.items()}
         result = {"machine": facts | driven, "packages": versions, "left_out": missing, "cases": rows,
-                  "peers": peer_rows, "call_ns": calls}
+                  "peers": peer_rows, "call_ns": calls, "python_call_ns": python_calls}
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(result) + "\n")
         print(f"Written to {options.out}")

@@ -104,8 +104,8 @@ private:
                                              const TensorView* amax, float* absmax_staging, Findings& findings,
                                              Report& report);
 
-// 8-bit formats: columns of a task where each has a scale. Whole rows, but for very long ones: less than that costs several
-// times more, as neighbouring parts of memory are not read at the same time, than what another thread could gain.
+// 8-bit formats: columns of a task where each has a scale. So few that a last-level cache may keep them between the two
+// passes over them, but not so few that memory is read in short stretches, which costs more.
 constexpr int64_t kColumnBand = 1536;
 
 // 8-bit formats: a box that ends where scale units end (with amax: any box). Serial. `amax` as above.

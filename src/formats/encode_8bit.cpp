@@ -7,7 +7,7 @@ namespace {
 
 constexpr int64_t kSaturatedStrip = 1024; // of kColumnBand columns, where there is NaN or Inf
 constexpr int64_t kBandTiles = 64;        // tiles side by side that are encoded together, at most
-constexpr int64_t kBandBytes = 256 << 10; // of the source: this and the next band stay in a second-level cache
+constexpr int64_t kBandBytes = 128 << 10; // of the source: this and the next band stay in a second-level cache
 
 class BoxEncoder {
 public:
@@ -155,6 +155,9 @@ private:
     // Tiles side by side, in bands so wide. While one is encoded the next one is fetched.
     void encode_bands(const Box& box, int64_t width, bool more_below)
     {
+        if (!fetched_)
+            fetch(box, minimum(width, box.columns()));
+        fetched_ = more_below;
         for (int64_t c = box.column_begin; c < box.column_end; c += width) {
             Box band = box;
             band.column_begin = c;
@@ -164,6 +167,17 @@ private:
                                             : nullptr;
             if (!encode_band(band, next))
                 encode_one_by_one(band);
+        }
+    }
+
+    // Asks for columns of a box row by row: tiles are then read in pieces too short for what the processor fetches by itself.
+    void fetch(const Box& box, int64_t columns) const
+    {
+        constexpr int64_t kLine = 64;
+        for (int64_t r = box.row_begin; r < box.row_end; ++r) {
+            const char* row = patch_.at(box.expert_begin, r, box.column_begin);
+            for (int64_t i = 0; i < columns * float_type_bytes(type_); i += kLine)
+                __builtin_prefetch(row + i);
         }
     }
 
@@ -376,6 +390,7 @@ private:
     cpu::EncodeRun encode_;
     cpu::EncodeColumns encode_columns_;
     cpu::EncodeTiles encode_tiles_;
+    bool fetched_ = false; // the band to come
 };
 
 } // namespace

@@ -199,13 +199,23 @@ private:
             return unit;
         }
         unit.bytes_out = item.out_bytes * item.name_count;
-        const bool small = item.form == ItemForm::kEach || item.form == ItemForm::kPieces;
-        const Geometry& in_memory = small ? item.out : item.work;
-        const int64_t times = item.form == ItemForm::kPieces ? item.parts.count : 1;
-        unit.peak = stored_bytes(in_memory) * times + kBufferBytes;
+        unit.peak = kBufferBytes + codes_in_memory(item);
         if (item.out.nested())
-            unit.peak += item.out.block_count() * static_cast<int64_t>(sizeof(float));
+            unit.peak += 2 * item.out.block_count() * static_cast<int64_t>(sizeof(float)); // plain, and then nested
         return unit;
+    }
+
+    // With statistics: of a whole stack those of all experts stay until the end.
+    int64_t codes_in_memory(const PlanItem& item) const
+    {
+        if (item.form == ItemForm::kEach || item.form == ItemForm::kPieces)
+            return stored_bytes(item.out) * (item.form == ItemForm::kPieces ? item.parts.count : 1);
+        const Geometry& work = item.work;
+        const int64_t some = experts_at_once(item, weights_.stacks[item.source]);
+        const int64_t codes = ceil_divide(stored_bytes(work), maximum(1, work.experts)) * some;
+        TensorView statistics;
+        component_layout(work, MOEQ_COMPONENT_SCALE, &statistics);
+        return codes + (some < work.experts ? statistics.count * statistics.itemsize() : 0);
     }
 
     // ---- dense tensors

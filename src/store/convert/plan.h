@@ -124,6 +124,9 @@ void write_kept_entry(const PlanKept& kept, JsonWriter& json);
 [[nodiscard]] moeq_status shape_item(Allocator& allocator, const Weights& weights, const Dialect& dialect,
                                      const moeq_spec* spec, PlanItem* item, Array<int64_t>* names,
                                      Array<char>* names_text, Report& report);
+// How many experts of a stack are in memory together, where it is done as kWhole or kParts: a few, if each can be written
+// without the others.
+int64_t experts_at_once(const PlanItem& item, const Stack& stack);
 // Whether a quantized stack is what a spec asks for, as far as that says anything. Statistics may be of the other kind: see
 // kept_scale_kind.
 bool holds_already(const Weights& weights, const Stack& stack, const Dialect& dialect, const moeq_spec& spec);

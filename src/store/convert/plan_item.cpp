@@ -268,6 +268,15 @@ private:
 
 } // namespace
 
+int64_t experts_at_once(const PlanItem& item, const Stack& stack)
+{
+    constexpr int64_t kRangeBytes = 16 << 20; // of the source: codes are written while they are in a cache
+    const Geometry& g = item.work;
+    const bool apart = g.ndim == 3 && !g.nested() && !(g.flat() && g.expert_elements() % g.block != 0);
+    const int64_t each = maximum(1, stack.bytes / maximum(1, g.experts));
+    return apart ? minimum(maximum(1, kRangeBytes / each), g.experts) : g.experts;
+}
+
 moeq_spec own_spec(const Weights& weights, const Stack& stack)
 {
     moeq_spec spec = stack.spec;

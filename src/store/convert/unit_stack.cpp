@@ -9,8 +9,7 @@ namespace moeq {
 
 namespace {
 
-constexpr int64_t kPutBytes = 1 << 20;    // that a task writes; a multiple of what one digest is of
-constexpr int64_t kRangeBytes = 16 << 20; // of the source, of experts that are converted together
+constexpr int64_t kPutBytes = 1 << 20; // that a task writes; a multiple of what one digest is of
 
 class StackConverter {
 public:
@@ -115,7 +114,7 @@ private:
 
     moeq_status convert_whole()
     {
-        if (item_.work.ndim != 3 || !experts_stand_alone())
+        if (experts_at_once(item_, stack_) == stack_.shape[0])
             return convert_at_once();
         DialectEntries entries(c_.allocator);
         MOEQ_TRY(c_.plan.dialect->list(item_.out, name(0), &entries, report_));
@@ -129,11 +128,7 @@ private:
         });
         MOEQ_TRY(status);
         statistics.weight.codes = own.weight.codes; // for what fills constants, which looks at statistics only
-        if (!item_.out.nested())
-            return put_shared(name(0), statistics.weight, MOEQ_COMPONENT_CODES);
-        OwnWeight nested(c_.allocator);
-        MOEQ_TRY(nest(statistics.weight, c_.engine.executor, &nested, report_));
-        return put_shared(name(0), nested.weight, MOEQ_COMPONENT_CODES);
+        return put_whole(statistics.weight, MOEQ_COMPONENT_CODES);
     }
 
     // Blocks that cross experts, and nested statistics as a file has them: all in memory.
@@ -142,7 +137,17 @@ private:
         OwnWeight own(c_.allocator);
         MOEQ_TRY(own.allocate(item_.work, true, report_));
         MOEQ_TRY(load(item_.source, 0, stack_.shape[0], own.weight));
-        return put_shared(name(0), own.weight, 0);
+        return put_whole(own.weight, 0);
+    }
+
+    // The one output weight; its statistics may be plain still.
+    moeq_status put_whole(const EncodedWeight& weight, int32_t but_for)
+    {
+        if (item_.work.nested() == item_.out.nested())
+            return put_shared(name(0), weight, but_for);
+        OwnWeight nested(c_.allocator);
+        MOEQ_TRY(nest(weight, c_.engine.executor, &nested, report_));
+        return put_shared(name(0), nested.weight, but_for);
     }
 
     moeq_status convert_parts()
@@ -166,19 +171,11 @@ private:
 
     // ---- some experts at a time: codes that are written while they are in a cache, and memory that is used again
 
-    // Whether codes and statistics of each expert are a range of the whole's.
-    bool experts_stand_alone() const
-    {
-        const Geometry& g = item_.work;
-        return !g.nested() && !(g.flat() && g.expert_elements() % g.block != 0);
-    }
-
     template <class Visit>
     moeq_status for_each_range(Visit visit)
     {
         const int64_t experts = stack_.shape[0];
-        const int64_t each = maximum(1, stack_.bytes / maximum(1, experts));
-        const int64_t step = experts_stand_alone() ? minimum(maximum(1, kRangeBytes / each), experts) : experts;
+        const int64_t step = experts_at_once(item_, stack_);
         for (int64_t begin = 0; begin < experts; begin += step)
             MOEQ_TRY(visit(begin, minimum(begin + step, experts)));
         return MOEQ_OK;

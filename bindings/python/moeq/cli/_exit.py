@@ -100,7 +100,7 @@ def hint_for(error: BaseException, status: Status, options: Collection[str] = ()
     if own:
         return own
     if isinstance(error, ImportError) and error.name:
-        return "pip install 'moeq[cli]'"
+        return f"pip install 'moeq[{'ray' if error.name == 'ray' else 'cli'}]'"
     if status is Status.FAULT:
         return "this is a fault of moeq; MOEQ_DEBUG=1 shows where"
     return next((hint for kind, hint in HINTS if isinstance(error, kind)), "")
