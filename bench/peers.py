@@ -30,6 +30,10 @@ SAME_WORK = {
 }
 
 
+TORCHAO = ("MappingType", "choose_qparams_affine", "quantize_affine", "dequantize_affine", "_choose_scale_float8",
+           "_quantize_affine_float8", "_dequantize_affine_float8")
+
+
 def find():
     """The modules by name, and for those that are missing why."""
     modules, missing = {}, {}
@@ -38,6 +42,10 @@ def find():
             modules[name] = importlib.import_module(name)
         except Exception as error:  # a package may fail to load in any way; the benchmark goes on without it
             missing[name] = f"{type(error).__name__}: {error}"
+    if "torchao" in modules:
+        primitives = importlib.import_module("torchao.quantization.quant_primitives")
+        if not all(hasattr(primitives, name) for name in TORCHAO):
+            missing["torchao"] = f"{modules.pop('torchao').__version__} lacks functions that others have"
     if "torch" not in modules:
         modules.clear()
     return modules, missing

@@ -274,13 +274,13 @@ moeq_status Rules::parse(const char* patterns, int32_t argument, Report& report)
     text_.append_reserved(patterns, length + 1);
     {
         moeq_error error{};
-        Report inner(report.function(), &error);
-        const moeq_status status = document_.parse(text_.data(), length, {.what = "options.patterns"}, inner);
+        Report inner("", &error);
+        const moeq_status status = document_.parse(text_.data(), length, {.what = "JSON"}, inner);
         if (status == MOEQ_ERROR_MEMORY)
-            return report.take_over(error);
-        if (status != MOEQ_OK)
+            return report.out_of_memory(static_cast<uint64_t>(length));
+        if (status != MOEQ_OK) // its message: ": JSON: at byte 3: got ..."
             return report.fail(MOEQ_ERROR_ARGUMENT, argument, "options.patterns")
-                   << "got text that is no JSON: " << error.message + std::strlen(report.function()) + 2;
+                   << "got what is no " << std::strstr(error.message, "JSON");
     }
     const JsonValue root = document_.root();
     if (!root.is_array())

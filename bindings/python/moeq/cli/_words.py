@@ -34,7 +34,6 @@ REWRITES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"^options: got units ", "--units: got "),
     (r"^options: got a spec with layout .*?; want neither", "--spec: got a layout or an axis; want neither"),
     (r"^text: ", ""),
-    (r"(?<=got text that is no JSON: )options\.patterns: ", ""),
     (r"; do these units first$", ""),  # the hint says how
     (r"\bset nonfinite(=saturate| to MOEQ_NONFINITE_SATURATE)", "use a spec such as nf4:nonfinite=saturate"),
     (r"\bgot (\w+) (-?\d+) with format (\w+)(?=;)", _field),
