@@ -112,6 +112,10 @@ constexpr int64_t kColumnBand = 1536;
 void encode_box(const Engine& engine, const EncodedWeight& weight, const Patch& patch, const Box& box,
                 const TensorView* amax, Findings& findings, cpu::Stores stores = cpu::kCached);
 
+// The same where every column has a scale: all rows of some columns.
+void encode_columns_of_box(const Engine& engine, const EncodedWeight& weight, const Patch& patch, const Box& box,
+                           Findings& findings, cpu::Stores stores);
+
 // 8-bit formats, one scale per expert, in two passes whose parts may be done in any order: first the magnitudes of every
 // part of an expert, gathered as bits where its scale will be, then the codes of every part. store_gathered_scale turns the
 // bits into the scale at the end.

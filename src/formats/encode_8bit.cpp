@@ -1,11 +1,10 @@
-// Encoding of the formats whose scale units are rectangles: rows, columns, tiles or whole experts.
+// Encoding of the formats whose scale units are rectangles: rows, tiles or whole experts.
 #include "formats/segment_reader.h"
 
 namespace moeq {
 
 namespace {
 
-constexpr int64_t kSaturatedStrip = 1024; // of kColumnBand columns, where there is NaN or Inf
 constexpr int64_t kBandTiles = 64;        // tiles side by side that are encoded together, at most
 constexpr int64_t kBandBytes = 128 << 10; // of the source: this and the next band stay in a second-level cache
 
@@ -16,9 +15,7 @@ public:
         : geometry_(weight.geometry), weight_(weight), patch_(patch), amax_(amax), findings_(findings),
           reader_(patch, weight.geometry.spec.profile == MOEQ_PROFILE_BNB_CPU_FP16), type_(reader_.type()),
           amax_run_(engine.kernels.amax[type_]), amax_rectangle_(engine.kernels.amax_rectangle[type_]),
-          amax_columns_(engine.kernels.amax_columns[type_]),
           encode_(engine.kernels.formats[geometry_.format->index()].encode[stores][type_]),
-          encode_columns_(engine.kernels.formats[geometry_.format->index()].encode_columns[stores][type_]),
           encode_tiles_(engine.kernels.formats[geometry_.format->index()].encode_tiles[stores][type_])
     {
     }
@@ -26,9 +23,7 @@ public:
     void run(const Box& box)
     {
         for (int64_t e = box.expert_begin; e < box.expert_end; ++e) {
-            if (geometry_.scale_per_column())
-                encode_columns(e, box);
-            else if (has_whole_rows(box))
+            if (has_whole_rows(box))
                 encode_rows(e, box);
             else
                 encode_tiles(e, box);
@@ -163,8 +158,8 @@ private:
             band.column_begin = c;
             band.column_end = minimum(c + width, box.column_end);
             const char* next = c + width < box.column_end ? patch_.at(box.expert_begin, box.row_begin, c + width)
-                               : more_below ? patch_.at(box.expert_begin, box.row_end, box.column_begin)
-                                            : nullptr;
+                               : more_below               ? patch_.at(box.expert_begin, box.row_end, box.column_begin)
+                                                          : nullptr;
             if (!encode_band(band, next))
                 encode_one_by_one(band);
         }
@@ -287,96 +282,6 @@ private:
         }
     }
 
-    void encode_columns(int64_t e, const Box& box)
-    {
-        const int64_t strip = minimum(kColumnBand, reader_.limit());
-        for (int64_t c = box.column_begin; c < box.column_end; c += strip)
-            encode_strip(e, c, minimum(strip, box.column_end - c));
-    }
-
-    // A strip of columns of one expert, each with its own scale over all rows.
-    void encode_strip(int64_t e, int64_t column, int64_t count)
-    {
-        // First the bits of each amax, then in their place the multipliers, which are twice as large.
-        alignas(64) char memory[static_cast<uint64_t>(kColumnBand) * sizeof(codec::Multiplier)];
-        auto* bits = reinterpret_cast<uint32_t*>(memory);
-        const auto* multipliers = reinterpret_cast<const codec::Multiplier*>(memory);
-        std::memset(memory, 0, static_cast<uint64_t>(count) * sizeof(uint32_t));
-        for_each_rectangle(e, column, count, [&](const void* elements, const cpu::Rectangle& area, uint8_t*) {
-            amax_columns_(elements, area, bits);
-        });
-        bool nonfinite = false;
-        for (int64_t i = 0; i < count; ++i)
-            nonfinite = nonfinite || bits[i] >= codec::kNonfiniteBits;
-        if (nonfinite) {
-            for (int64_t i = 0; i < count; i += kSaturatedStrip)
-                encode_saturated_strip(e, column + i, minimum(kSaturatedStrip, count - i));
-            return;
-        }
-        for (int64_t i = count - 1; i >= 0; --i) {
-            float amax;
-            std::memcpy(&amax, memory + i * static_cast<int64_t>(sizeof amax), sizeof amax);
-            *weight_.scale_at(e, 0, column + i) = statistic(amax);
-            const codec::Multiplier m = multiplier(amax);
-            std::memcpy(memory + i * static_cast<int64_t>(sizeof m), &m, sizeof m);
-        }
-        for_each_rectangle(e, column, count, [&](const void* elements, const cpu::Rectangle& area, uint8_t* codes) {
-            encode_columns_(elements, area, multipliers, codes);
-        });
-    }
-
-    // visit(elements, their rectangle, codes) for all rows of some columns: at once where the source's own memory is read.
-    template <class Visit>
-    void for_each_rectangle(int64_t e, int64_t column, int64_t count, Visit visit)
-    {
-        const Box strip{e, e + 1, 0, geometry_.rows, column, column + count};
-        if (reader_.direct()) {
-            visit(patch_.at(e, 0, column), rectangle(strip, count), weight_.codes_at(e, 0, column));
-            return;
-        }
-        for (int64_t r = 0; r < geometry_.rows; ++r) {
-            const cpu::Rectangle row{.rows = 1, .columns = count, .element_pitch = 0, .code_pitch = 0};
-            visit(reader_.read(e, r, column, count), row, weight_.codes_at(e, r, column));
-        }
-    }
-
-    // Where there are elements that are not finite.
-    void encode_saturated_strip(int64_t e, int64_t column, int64_t count)
-    {
-        uint32_t bits[kSaturatedStrip];
-        codec::Multiplier multipliers[kSaturatedStrip];
-        examine_strip(e, column, count, bits);
-        if (refuses())
-            return;
-        for (int64_t i = 0; i < count; ++i) {
-            const float amax = codec::float_from_bits(bits[i]);
-            *weight_.scale_at(e, 0, column + i) = statistic(amax);
-            multipliers[i] = multiplier(amax);
-        }
-        for (int64_t r = 0; r < geometry_.rows; ++r) {
-            auto* copy = static_cast<char*>(reader_.copy(e, r, column, count, 0));
-            for (int64_t i = 0; i < count; ++i)
-                saturate_elements(type_, copy + i * float_type_bytes(type_), 1, codec::float_from_bits(bits[i]));
-            const cpu::Rectangle row{.rows = 1, .columns = count, .element_pitch = 0, .code_pitch = 0};
-            encode_columns_(copy, row, multipliers, weight_.codes_at(e, r, column));
-        }
-    }
-
-    void examine_strip(int64_t e, int64_t column, int64_t count, uint32_t* bits)
-    {
-        for (int64_t i = 0; i < count; ++i)
-            bits[i] = 0;
-        for (int64_t r = 0; r < geometry_.rows; ++r) {
-            const void* elements = reader_.read(e, r, column, count);
-            note_nonfinite(type_, elements, count, flat_index(e, r, column), refuses(), findings_);
-            for (int64_t i = 0; i < count; ++i) {
-                const uint32_t magnitude =
-                    codec::finite_or_zero(codec::magnitude_bits_fp32(load_element(type_, elements, i)));
-                bits[i] = magnitude > bits[i] ? magnitude : bits[i];
-            }
-        }
-    }
-
     const Geometry& geometry_;
     const EncodedWeight& weight_;
     const Patch& patch_;
@@ -386,9 +291,7 @@ private:
     FloatType type_;
     cpu::AmaxRun amax_run_;
     cpu::AmaxRectangle amax_rectangle_;
-    cpu::AmaxColumns amax_columns_;
     cpu::EncodeRun encode_;
-    cpu::EncodeColumns encode_columns_;
     cpu::EncodeTiles encode_tiles_;
     bool fetched_ = false; // the band to come
 };
@@ -398,7 +301,10 @@ private:
 void encode_box(const Engine& engine, const EncodedWeight& weight, const Patch& patch, const Box& box,
                 const TensorView* amax, Findings& findings, cpu::Stores stores)
 {
-    BoxEncoder(engine, weight, patch, amax, findings, stores).run(box);
+    if (weight.geometry.scale_per_column())
+        encode_columns_of_box(engine, weight, patch, box, findings, stores);
+    else
+        BoxEncoder(engine, weight, patch, amax, findings, stores).run(box);
 }
 
 namespace {

@@ -57,18 +57,17 @@ const Format* find_format(const char* name, int64_t length)
 
 void fill_reference_kernels(cpu::Kernels* kernels)
 {
-    *kernels = {.amax = {largest_magnitude<kFp32>, largest_magnitude<kFp16>, largest_magnitude<kBf16>},
-                .amax_blocks = {amax_blocks<kFp32>, amax_blocks<kFp16>, amax_blocks<kBf16>},
-                .amax_rectangle = {cpu::amax_by_rows<largest_magnitude<kFp32>>,
-                                   cpu::amax_by_rows<largest_magnitude<kFp16>>,
-                                   cpu::amax_by_rows<largest_magnitude<kBf16>>},
-                .amax_columns = {cpu::amax_columns_by_rows<amax_columns<kFp32>>,
-                                 cpu::amax_columns_by_rows<amax_columns<kFp16>>,
-                                 cpu::amax_columns_by_rows<amax_columns<kBf16>>},
-                .encode_nested = encode_nested_block,
-                .decode_nested = decode_nested_block,
-                .digest = cpu::digest_plain,
-                .formats = {}};
+    *kernels = {
+        .amax = {largest_magnitude<kFp32>, largest_magnitude<kFp16>, largest_magnitude<kBf16>},
+        .amax_blocks = {amax_blocks<kFp32>, amax_blocks<kFp16>, amax_blocks<kBf16>},
+        .amax_rectangle = {cpu::amax_by_rows<largest_magnitude<kFp32>>, cpu::amax_by_rows<largest_magnitude<kFp16>>,
+                           cpu::amax_by_rows<largest_magnitude<kBf16>>},
+        .amax_columns = {cpu::amax_columns_by_rows<amax_columns<kFp32>>, cpu::amax_columns_by_rows<amax_columns<kFp16>>,
+                         cpu::amax_columns_by_rows<amax_columns<kBf16>>},
+        .encode_nested = encode_nested_block,
+        .decode_nested = decode_nested_block,
+        .digest = cpu::digest_plain,
+        .formats = {}};
     for (int32_t i = 0; i < kFormatCount; ++i)
         kernels->formats[i] = *kTable[i]->reference;
 }

@@ -220,8 +220,7 @@ inline auto every_way()
 
 inline std::string way_name(const testing::TestParamInfo<Way>& way)
 {
-    return std::string(cpu::tier_name(way.param.tier)) +
-           (way.param.stores == cpu::kStreamed ? "_streamed" : "_cached");
+    return std::string(cpu::tier_name(way.param.tier)) + (way.param.stores == cpu::kStreamed ? "_streamed" : "_cached");
 }
 
 } // namespace moeq

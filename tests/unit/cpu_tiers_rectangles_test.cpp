@@ -28,7 +28,7 @@ protected:
                     if (tile > 5 || columns < 200)
                         all.push_back({1 + random_below(20), columns, tile, lines});
         all.push_back({0, 64, 64, true});
-        all.push_back({3, 70 * 64 + 5, 64, true});  // more tiles than are kept at hand
+        all.push_back({3, 70 * 64 + 5, 64, true}); // more tiles than are kept at hand
         all.push_back({130, 4 * 128, 128, true});
         return all;
     }
@@ -61,8 +61,9 @@ protected:
         const bool ordinary = random_below(2) == 0;
         const Fenced some(count * 4);
         for (int64_t i = 0; i < count; ++i)
-            some.as<float>()[i] = ordinary || random_below(100) != 0 ? 0.01f + std::abs(normal_(random_))
-                                                                     : all[static_cast<size_t>(random_bits()) % all.size()];
+            some.as<float>()[i] = ordinary || random_below(100) != 0
+                                      ? 0.01f + std::abs(normal_(random_))
+                                      : all[static_cast<size_t>(random_bits()) % all.size()];
         return some;
     }
 

@@ -99,6 +99,14 @@ MOEQ_TIER_INLINE void decode_range(const uint8_t* codes, int64_t begin, int64_t 
     absmax += begin / block;
     while (i < end) {
         const int64_t rest = end - i;
+        if (type != kFp32 && block == 64 && left == 64 && rest >= 64) {
+            for (int64_t b = rest / 64; b != 0; --b, i += 64, at += 64 * kElementBytes<type>) {
+                const BlockTable table = make_table<type>(first_values, last_values, *absmax++);
+                decode32<type, stores>(codes + i / 2, table, at);
+                decode32<type, stores>(codes + i / 2 + 16, table, at + 32 * kElementBytes<type>);
+            }
+            continue;
+        }
         int64_t count = left < rest ? left : rest;
         const BlockTable table = make_table<type>(first_values, last_values, *absmax++);
         left = block;

@@ -54,8 +54,8 @@ uint32_t amax_rectangle(const void* source, const Rectangle& area)
                 most[part] = larger<type>(most[part], magnitudes<type>(_mm512_loadu_si512(row + at)));
             }
         for (; i < area.columns; i += kStep)
-            most[0] = larger<type>(most[0], magnitudes<type>(load_masked<type>(element_at<type>(row, i),
-                                                                               low_bits(area.columns - i))));
+            most[0] = larger<type>(
+                most[0], magnitudes<type>(load_masked<type>(element_at<type>(row, i), low_bits(area.columns - i))));
     }
     const __m512i all = larger<type>(larger<type>(most[0], most[1]), larger<type>(most[2], most[3]));
     const uint32_t stored = type == kFp32 ? largest_dword(all) : largest_word(all);

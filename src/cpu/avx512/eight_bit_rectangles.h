@@ -9,7 +9,7 @@ namespace moeq::cpu::avx512 {
 
 namespace {
 
-constexpr int64_t kSideBySide = 8; // rows that columns with a scale each are worked on in together
+constexpr int64_t kSideBySide = 8;    // rows that columns with a scale each are worked on in together
 constexpr int64_t kTablesAtHand = 64; // tiles side by side whose tables are kept in the first-level cache
 
 // Whether rows that are so far apart begin at cache lines, if they are to be streamed.
@@ -54,8 +54,7 @@ MOEQ_TIER_INLINE void decode_columns64(const uint8_t* codes, const Rectangle& ar
     for (int64_t r = 0; r < rows; ++r, codes += area.code_pitch, at += area.element_pitch) {
         _mm_prefetch(reinterpret_cast<const char*>(codes) + kAheadOfCodes, _MM_HINT_T0);
         decode32<Code, kind, type, true, kPlain, stores>(codes, 0, scales[0], scales[1], at);
-        decode32<Code, kind, type, true, kPlain, stores>(codes + 32, 0, scales[2], scales[3],
-                                                         element_at<type>(at, 32));
+        decode32<Code, kind, type, true, kPlain, stores>(codes + 32, 0, scales[2], scales[3], element_at<type>(at, 32));
     }
 }
 

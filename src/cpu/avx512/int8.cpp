@@ -75,7 +75,10 @@ struct Code {
         return kPlain ? result : _mm512_mask_mul_ps(result, scales.large, result, _mm512_set1_ps(256.0f));
     }
 
-    MOEQ_TIER_INLINE static bool is_plain(const Scales& scales) { return scales.large == 0 && all_finite(scales.scale); }
+    MOEQ_TIER_INLINE static bool is_plain(const Scales& scales)
+    {
+        return scales.large == 0 && all_finite(scales.scale);
+    }
     MOEQ_TIER_INLINE static bool is_zero(const Scales& scales) { return _mm512_cvtss_f32(scales.scale) == 0.0f; }
 
     // All results of a positive scale are normal numbers of bf16.

@@ -205,7 +205,7 @@ private:
         return unit;
     }
 
-    // With statistics: of a whole stack those of all experts stay until the end.
+    // With statistics: of a whole stack those of all experts stay until the end. Some are read while others are written.
     int64_t codes_in_memory(const PlanItem& item) const
     {
         if (item.form == ItemForm::kEach || item.form == ItemForm::kPieces)
@@ -215,7 +215,7 @@ private:
         const int64_t codes = ceil_divide(stored_bytes(work), maximum(1, work.experts)) * some;
         TensorView statistics;
         component_layout(work, MOEQ_COMPONENT_SCALE, &statistics);
-        return codes + (some < work.experts ? statistics.count * statistics.itemsize() : 0);
+        return some == work.experts ? codes : 2 * codes + statistics.count * statistics.itemsize();
     }
 
     // ---- dense tensors

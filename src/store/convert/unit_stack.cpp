@@ -3,7 +3,8 @@
 
 #include "codec/host_device.h"
 #include "store/convert/unit.h"
-#include "store/load/task_errors.h"
+#include "store/load/buffers.h"
+#include "store/load/side_tasks.h"
 
 namespace moeq {
 
@@ -35,15 +36,21 @@ public:
 private:
     const char* name(int64_t i) const { return c_.plan.name(item_.first_name + i); }
 
-    // Codes and scales of a stack's experts [begin, end).
     moeq_status load(int64_t stack, int64_t begin, int64_t end, const EncodedWeight& out)
+    {
+        return load(c_.engine, stack, begin, end, out, nullptr);
+    }
+
+    // Codes and scales of a stack's experts [begin, end).
+    moeq_status load(const Engine& engine, int64_t stack, int64_t begin, int64_t end, const EncodedWeight& out,
+                     Buffers* buffers)
     {
         Digest digest;
         const StackCut cut{.expert_begin = begin, .expert_end = end};
         MOEQ_TRY(item_.kind == ItemKind::kEncode
-                     ? load_and_encode(c_.engine, c_.allocator, c_.checkpoint, c_.weights, stack, cut, nullptr, out,
-                                       c_.progress, &digest, report_)
-                     : load_components(c_.engine, c_.allocator, c_.checkpoint, c_.weights, stack, cut, true, out,
+                     ? load_and_encode(engine, c_.allocator, c_.checkpoint, c_.weights, stack, cut, nullptr, out,
+                                       c_.progress, &digest, report_, true, buffers)
+                     : load_components(engine, c_.allocator, c_.checkpoint, c_.weights, stack, cut, true, out,
                                        c_.progress, &digest, report_));
         if (item_.kind == ItemKind::kKeep && item_.work.spec.scale_kind != stack_.spec.scale_kind)
             MOEQ_TRY(restate_statistics(out));
@@ -87,28 +94,35 @@ private:
                 continue;
             const char* bytes =
                 entry.component == 0 ? entries.bytes.data() + entry.constant : weight.component(entry.component).data;
-            MOEQ_TRY(put_entry(weight_name, entry, 0, bytes, entry.bytes));
+            MOEQ_TRY(put_entry(weight_name, entry, bytes));
         }
         return MOEQ_OK;
     }
 
     // Bytes [begin, begin + count) of an entry, in tasks that end where the pieces do that digests are of.
-    moeq_status put_entry(const char* weight_name, const DialectEntry& entry, int64_t begin, const char* bytes,
-                          int64_t count)
+    static int64_t put_tasks(int64_t begin, int64_t count)
+    {
+        return ceil_divide(begin + count - round_down(begin, kPutBytes), kPutBytes);
+    }
+    moeq_status put_piece(const char* entry, int64_t begin, const char* bytes, int64_t count, int64_t task,
+                          Report& report)
+    {
+        const int64_t first = round_down(begin, kPutBytes) + task * kPutBytes;
+        const int64_t from = maximum(first, begin);
+        const int64_t to = minimum(first + kPutBytes, begin + count);
+        return sink_.writer->put(entry, from, bytes + (from - begin), to - from, report);
+    }
+    moeq_status put_entry(const char* weight_name, const DialectEntry& entry, const char* bytes)
     {
         Array<char> full(c_.allocator);
         if (!append_entry_name(weight_name, entry, &full))
             return report_.out_of_memory(static_cast<uint64_t>(kNameLimit));
-        const int64_t first = round_down(begin, kPutBytes);
         TaskErrors errors;
         auto body = [&](int64_t i) {
-            const int64_t from = maximum(first + i * kPutBytes, begin);
-            const int64_t to = minimum(first + (i + 1) * kPutBytes, begin + count);
-            errors.run(i, report_.function(), [&](Report& report) {
-                return sink_.writer->put(full.data(), from, bytes + (from - begin), to - from, report);
-            });
+            errors.run(i, report_.function(),
+                       [&](Report& report) { return put_piece(full.data(), 0, bytes, entry.bytes, i, report); });
         };
-        MOEQ_TRY(c_.engine.executor.for_each(ceil_divide(begin + count - first, kPutBytes), body, report_));
+        MOEQ_TRY(c_.engine.executor.for_each(put_tasks(0, entry.bytes), body, report_));
         return errors.conclude(report_);
     }
 
@@ -117,17 +131,21 @@ private:
         if (experts_at_once(item_, stack_) == stack_.shape[0])
             return convert_at_once();
         DialectEntries entries(c_.allocator);
+        Array<char> codes_name(c_.allocator);
         MOEQ_TRY(c_.plan.dialect->list(item_.out, name(0), &entries, report_));
-        OwnWeight statistics(c_.allocator), own(c_.allocator);
+        const DialectEntry& codes = entries.entries[0];
+        if (!append_entry_name(name(0), codes, &codes_name))
+            return report_.out_of_memory(static_cast<uint64_t>(kNameLimit));
+        OwnWeight statistics(c_.allocator);
         MOEQ_TRY(statistics.allocate(item_.work, false, report_));
-        const moeq_status status = for_each_range([&](int64_t begin, int64_t end) -> moeq_status {
-            MOEQ_TRY(own.allocate(geometry_of(end - begin), true, report_));
-            share_statistics(statistics.weight, begin, &own.weight);
-            MOEQ_TRY(load(item_.source, begin, end, own.weight));
-            return put_codes(entries, begin, end, own.weight);
-        });
-        MOEQ_TRY(status);
-        statistics.weight.codes = own.weight.codes; // for what fills constants, which looks at statistics only
+        const int64_t each = codes.bytes / stack_.shape[0];
+        MOEQ_TRY(convert_ranges(
+            [&](int64_t begin, EncodedWeight* weight) { share_statistics(statistics.weight, begin, weight); },
+            [&](const Range& range) { return put_tasks(range.begin * each, range.experts() * each); },
+            [&](const Range& range, int64_t i, Report& report) {
+                return put_piece(codes_name.data(), range.begin * each, range.weight->codes.data,
+                                 range.experts() * each, i, report);
+            }));
         return put_whole(statistics.weight, MOEQ_COMPONENT_CODES);
     }
 
@@ -152,33 +170,45 @@ private:
 
     moeq_status convert_parts()
     {
-        OwnWeight own(c_.allocator);
-        return for_each_range([&](int64_t begin, int64_t end) -> moeq_status {
-            MOEQ_TRY(own.allocate(geometry_of(end - begin), true, report_));
-            MOEQ_TRY(load(item_.source, begin, end, own.weight));
-            if (sink_.writer == nullptr)
-                return MOEQ_OK;
-            const int64_t parts = item_.parts.count;
-            TaskErrors errors;
-            auto body = [&](int64_t i) {
-                errors.run(i, report_.function(),
-                           [&](Report& report) { return put_part(own.weight, begin * parts, i, report); });
-            };
-            MOEQ_TRY(c_.engine.executor.for_each((end - begin) * parts, body, report_));
-            return errors.conclude(report_);
-        });
+        const int64_t parts = item_.parts.count;
+        return convert_ranges([](int64_t, EncodedWeight*) {},
+                              [&](const Range& range) { return range.experts() * parts; },
+                              [&](const Range& range, int64_t i, Report& report) {
+                                  return put_part(*range.weight, range.begin * parts, i, report);
+                              });
     }
 
-    // ---- some experts at a time: codes that are written while they are in a cache, and memory that is used again
+    // ---- some experts at a time: while they are read and encoded, those before them are written
 
-    template <class Visit>
-    moeq_status for_each_range(Visit visit)
+    struct Range {
+        int64_t begin, end; // experts
+        const EncodedWeight* weight;
+        int64_t experts() const { return end - begin; }
+    };
+
+    // prepare(begin, weight): memory has been allocated; put_count(range) tasks put(range, i, report) write a range.
+    template <class Prepare, class PutCount, class Put>
+    moeq_status convert_ranges(const Prepare& prepare, const PutCount& put_count, const Put& put)
     {
+        Range done{};
+        auto write = [&](int64_t i, Report& report) { return put(done, i, report); };
+        SideTasks writing(c_.engine.executor, report_.function(), write);
+        OwnWeight own[2] = {OwnWeight(c_.allocator), OwnWeight(c_.allocator)}; // being encoded, being written
+        Buffers buffers(c_.allocator);
         const int64_t experts = stack_.shape[0];
         const int64_t step = experts_at_once(item_, stack_);
-        for (int64_t begin = 0; begin < experts; begin += step)
-            MOEQ_TRY(visit(begin, minimum(begin + step, experts)));
-        return MOEQ_OK;
+        for (int64_t begin = 0, turn = 0; begin < experts; begin += step, turn ^= 1) {
+            const int64_t end = minimum(begin + step, experts);
+            EncodedWeight& weight = own[turn].weight;
+            MOEQ_TRY(own[turn].allocate(geometry_of(end - begin), true, report_));
+            prepare(begin, &weight);
+            const Executor executor = writing.executor();
+            const Engine engine{executor, c_.engine.kernels};
+            MOEQ_TRY(writing.finish(load(engine, item_.source, begin, end, weight, &buffers), report_));
+            done = {begin, end, &weight};
+            writing.set(sink_.writer == nullptr ? 0 : put_count(done));
+        }
+        return writing.finish(MOEQ_OK, report_);
     }
 
     // The work geometry of so many experts.
@@ -202,20 +232,6 @@ private:
         component_layout(out->geometry, MOEQ_COMPONENT_SCALE, &out->scale);
         out->scale.data = whole.scale.data + begin * (whole.scale.count / item_.work.experts) * whole.scale.itemsize();
         out->prepare();
-    }
-
-    moeq_status put_codes(const DialectEntries& entries, int64_t begin, int64_t end, const EncodedWeight& weight)
-    {
-        if (sink_.writer == nullptr)
-            return MOEQ_OK;
-        for (int32_t i = 0; i < entries.count; ++i) {
-            const DialectEntry& entry = entries.entries[i];
-            if (entry.component != MOEQ_COMPONENT_CODES)
-                continue;
-            const int64_t each = entry.bytes / item_.work.experts;
-            MOEQ_TRY(put_entry(name(0), entry, begin * each, weight.codes.data, (end - begin) * each));
-        }
-        return MOEQ_OK;
     }
 
     // The i-th output weight of some experts, the first of which has the output weight `first`.

@@ -17,20 +17,25 @@ public:
     static constexpr int64_t kSlots = 64; // at most: one bit of a word for each
 
     explicit Buffers(Allocator& allocator) : allocator_(allocator) {}
-    ~Buffers() { allocator_.free(memory_, static_cast<uint64_t>(count_ * slot_bytes_)); }
+    ~Buffers() { release(); }
     Buffers(const Buffers&) = delete;
     Buffers& operator=(const Buffers&) = delete;
 
-    // Each has room for elements and for scratch; as many as fit kBufferBytes, but one at least.
+    // Each has room for elements and for scratch; as many as fit kBufferBytes, but one at least. Memory that suffices is kept:
+    // what was touched need not be cleared by the system again.
     [[nodiscard]] moeq_status open(int64_t elements_bytes, int64_t scratch_bytes, int64_t wanted, Report& report)
     {
         scratch_at_ = round_up(elements_bytes, kLine);
         slot_bytes_ = maximum(scratch_at_ + round_up(scratch_bytes, kLine), kLine);
         const int64_t count = maximum(1, minimum(minimum(wanted, kSlots), kBufferBytes / slot_bytes_));
         const uint64_t bytes = static_cast<uint64_t>(count * slot_bytes_);
-        memory_ = static_cast<char*>(allocator_.allocate(bytes));
-        if (memory_ == nullptr)
-            return report.out_of_memory(bytes);
+        if (bytes > bytes_) {
+            release();
+            memory_ = static_cast<char*>(allocator_.allocate(bytes));
+            if (memory_ == nullptr)
+                return report.out_of_memory(bytes);
+            bytes_ = bytes;
+        }
         count_ = count;
         return MOEQ_OK;
     }
@@ -54,8 +59,16 @@ public:
 private:
     static constexpr int64_t kLine = 64; // of the cache
 
+    void release()
+    {
+        allocator_.free(memory_, bytes_);
+        memory_ = nullptr;
+        bytes_ = 0;
+    }
+
     Allocator& allocator_;
     char* memory_ = nullptr;
+    uint64_t bytes_ = 0;
     int64_t count_ = 0;
     int64_t slot_bytes_ = 0;
     int64_t scratch_at_ = 0;

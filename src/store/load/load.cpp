@@ -22,10 +22,11 @@ char* origin(char* elements, int64_t first, int64_t itemsize)
 class Loader {
 public:
     Loader(const Engine& engine, Allocator& allocator, const StackSource& source, const TensorView* amax,
-           const EncodedWeight& out, Progress& progress, Report& report)
+           const EncodedWeight& out, Progress& progress, Buffers* buffers, Report& report)
         : engine_(engine), serial_{serial_executor_, engine.kernels}, allocator_(allocator), source_(source),
           amax_(amax), out_(out), g_(out.geometry), progress_(progress), report_(report), chunks_(allocator),
-          digests_(allocator), buffers_(allocator), slab_(allocator),
+          digests_(allocator), own_buffers_(allocator),
+          buffers_(buffers != nullptr ? *buffers : own_buffers_), slab_(allocator),
           gathers_(!g_.packed() && g_.spec.granularity == MOEQ_GRANULARITY_EXPERT && amax == nullptr),
           stores_(cpu::stores_for(g_.count() / (g_.packed() ? 2 : 1)))
     {
@@ -311,7 +312,8 @@ private:
     Report& report_;
     Array<Chunk> chunks_;
     Array<Digest> digests_;
-    Buffers buffers_;
+    Buffers own_buffers_;
+    Buffers& buffers_;
     Buffers slab_;
     float* staging_ = nullptr; // plain statistics of nested ones, until all are there
     Findings findings_;
@@ -324,12 +326,12 @@ private:
 moeq_status load_and_encode(const Engine& engine, Allocator& allocator, const Checkpoint& checkpoint,
                             const Weights& weights, int64_t stack, const StackCut& cut, const TensorView* given_amax,
                             const EncodedWeight& out, Progress& progress, Digest* source_digest, Report& report,
-                            bool strict)
+                            bool strict, Buffers* buffers)
 {
     StackSource source(checkpoint, weights, stack, strict);
     MOEQ_TRY(source.set_cut(cut, report));
     MOEQ_TRY(source.check_complete(report));
-    return Loader(engine, allocator, source, given_amax, out, progress, report).run(source_digest);
+    return Loader(engine, allocator, source, given_amax, out, progress, buffers, report).run(source_digest);
 }
 
 moeq_status read_rows(const Engine& engine, Allocator& allocator, const Checkpoint& checkpoint, const Weights& weights,

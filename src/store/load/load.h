@@ -7,6 +7,8 @@
 
 namespace moeq {
 
+class Buffers;
+
 constexpr int64_t kBufferBytes = 64 << 20; // all buffers of one load or unit together
 
 // The part of a stack that is wanted: experts, and of each one a cut of rows (of each half, where the layout has two) or of
@@ -25,11 +27,12 @@ struct StackCut {
 // Quantizes a dense stack (or requantizes one that is quantized otherwise) into `out`, whose components are allocated.
 // given_amax: [experts], EXPERT granularity, or NULL: then an amax pass comes first where the spec needs one.
 // source_digest: of the bytes read, in a fixed order; may be NULL. strict: refuses bad scales of what is requantized, as
-// load_components does.
+// load_components does. buffers: memory that loads one after the other share; NULL: this one has its own.
 [[nodiscard]] moeq_status load_and_encode(const Engine& engine, Allocator& allocator, const Checkpoint& checkpoint,
                                           const Weights& weights, int64_t stack, const StackCut& cut,
                                           const TensorView* given_amax, const EncodedWeight& out, Progress& progress,
-                                          Digest* source_digest, Report& report, bool strict = true);
+                                          Digest* source_digest, Report& report, bool strict = true,
+                                          Buffers* buffers = nullptr);
 
 // Copies the components of a stack that is quantized already. strict: refuses bad scales (VALUE, F16, with the expert).
 [[nodiscard]] moeq_status load_components(const Engine& engine, Allocator& allocator, const Checkpoint& checkpoint,
