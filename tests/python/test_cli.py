@@ -419,6 +419,7 @@ def test_messages_are_in_words_of_the_command_line(model, quantized, tmp_path):
     ]  # fmt: skip
     assert command("quantize", source, out, "-f", "nf4", "--units=0").returncode == 0
     lines.append(refused(command("quantize", source, out, "-f", "nf4", "--units=1", "--finish", "-q"), 3, "--units"))
+    lines.append(refused(command("verify", f"{out}.partial"), 3, "not finished", "(the command that began it"))
     assert not any(word in line for line in lines for word in ("MOEQ_", "options", "download"))
 
 

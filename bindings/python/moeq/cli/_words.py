@@ -35,6 +35,7 @@ REWRITES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"^options: got a spec with layout .*?; want neither", "--spec: got a layout or an axis; want neither"),
     (r"^text: ", ""),
     (r"; do these units first$", ""),  # the hint says how
+    (r"; the command that began it, given again, goes on$", ""),
     (r"\bset nonfinite(=saturate| to MOEQ_NONFINITE_SATURATE)", "use a spec such as nf4:nonfinite=saturate"),
     (r"\bgot (\w+) (-?\d+) with format (\w+)(?=;)", _field),
     (r"\bwant 0: only", "only"),
@@ -58,6 +59,7 @@ def in_words(error: BaseException, options: Collection[str] = ()) -> str:
 HINTS = (
     (r"options\.patterns: ", """for example [{"match": "layers.*.w.{expert}", "stack": "layers.*.w"}]"""),
     (r"\bgot \d+ of \d+ units; missing", "the same command without --units does them"),
+    (r"\bgot a conversion that is not finished;", "the command that began it, given again, goes on"),
     (r"\bgot a file; want a directory$", "remove it or choose another one"),
     (r"\bset nonfinite\b", "moeq verify lists all places"),
 )
