@@ -83,14 +83,14 @@ public:
     {
         return options.unit_end == 0 ? plan.units.size() : options.unit_end;
     }
-    // Bytes of the source that the call goes through.
+    // Bytes of the source whose units the call does or checks; what it has done is not checked once more.
     static int64_t bytes_of(const moeq_convert_options& options, const Plan& plan)
     {
         int64_t bytes = 0;
         for (int64_t u = 0; u < plan.units.size(); ++u) {
             const bool wanted = u >= options.unit_begin && u < end_of(options, plan);
-            bytes += wanted && (steps_of(options) & MOEQ_CONVERT_UNITS) != 0 ? plan.units[u].bytes_in : 0;
-            bytes += (steps_of(options) & MOEQ_CONVERT_FINISH) != 0 ? plan.units[u].bytes_in : 0;
+            const bool done = wanted && (steps_of(options) & MOEQ_CONVERT_UNITS) != 0;
+            bytes += done || (steps_of(options) & MOEQ_CONVERT_FINISH) != 0 ? plan.units[u].bytes_in : 0;
         }
         return bytes;
     }

@@ -112,6 +112,9 @@ TEST_F(Convert, Cancelled)
         stop->total = progress->bytes_total;
         return --stop->calls_left < 0 ? 0 : MOEQ_CONTINUE;
     };
+    const std::string text = plan(context_, kTiny, path("t"), ConvertOptions(MOEQ_DIALECT_NATIVE, "nf4"));
+    const std::string key = "\"bytes_in\": ";
+    const int64_t bytes_in = std::stoll(text.substr(text.find(key, text.find("\"totals\"")) + key.size()));
     int calls = 0;
     for (;; ++calls) {
         Stop stop{calls};
@@ -121,6 +124,7 @@ TEST_F(Convert, Cancelled)
         const moeq_status status = moeq_convert(context_.get(), kTiny.c_str(), target.c_str(), &options_.value, &error);
         if (status == MOEQ_OK) {
             EXPECT_EQ(stop.last, stop.total);
+            EXPECT_EQ(stop.total, bytes_in); // each byte counts once
             break;
         }
         ASSERT_EQ(status, MOEQ_ERROR_CANCELLED) << error.message;

@@ -88,6 +88,7 @@ moeq_status check_units(const Conversion& c, Array<UnitFacts>& facts, Report& re
     for (int64_t u = 0; u < facts.size(); ++u) {
         char name[Plan::kFileNameLimit];
         int64_t stale = -1;
+        const int64_t bytes = facts[u].whole ? 0 : c.plan.units[u].bytes_in; // to go through
         if (!facts[u].whole) {
             MOEQ_TRY(check_unit(c, u, &facts[u], &stale, report));
             // Whoever wrote it may not have waited for the disk.
@@ -100,7 +101,7 @@ moeq_status check_units(const Conversion& c, Array<UnitFacts>& facts, Report& re
                    << " with other bytes than unit " << u << " read from it; want a source that stays as it is; do the "
                    << "unit again";
         all = all && facts[u].whole;
-        MOEQ_TRY(c.progress.add(MOEQ_STAGE_VERIFY, c.plan.file_name(u, name), c.plan.units[u].bytes_in, report));
+        MOEQ_TRY(c.progress.add(MOEQ_STAGE_VERIFY, c.plan.file_name(u, name), bytes, report));
     }
     return all ? MOEQ_OK : refuse_missing(facts, report);
 }
