@@ -102,7 +102,8 @@ def prepare_torchao(torch, weight, name):
         return quantize
     codes, scale, *zero = quantize()
     if kind == "int8":
-        return lambda: primitives.dequantize_affine(codes, row, scale, *zero, torch.int8, output_dtype=torch.bfloat16)
+        arguments = (codes, row, scale, *zero, torch.int8)
+        return lambda: primitives.dequantize_affine(*arguments, output_dtype=torch.bfloat16)
     return lambda: primitives._dequantize_affine_float8(codes, scale, output_dtype=torch.bfloat16)
 
 
@@ -119,8 +120,8 @@ def prepare_bitsandbytes(functional, weight, experts, name):
 
 
 def prepare_bare_kernel(torch, bitsandbytes, weight):
-    """bitsandbytes' own C function on memory that is warm, without what its Python does around it. Its OpenMP need not be
-    the one that torch brings along."""
+    """bitsandbytes' own C function on memory that is warm, without what its Python does around it. Its OpenMP need not
+    be the one that torch brings along."""
     ctypes.CDLL("libgomp.so.1").omp_set_num_threads(torch.get_num_threads())
     library = ctypes.CDLL(str(Path(bitsandbytes.__file__).parent / "libbitsandbytes_cpu.so"))
     codes = torch.randint(0, 256, (weight.numel() // 2,), dtype=torch.uint8)
@@ -142,7 +143,10 @@ def small_calls(modules):
     row = torch.randn(1, 64).to(torch.bfloat16)
     weight, out = moeq.quantize(row, "nf4"), torch.empty_like(row)
     codes, state = functional.quantize_4bit(row, blocksize=64, quant_type="nf4")
-    return {"moeq": lambda: weight.dequantize(out=out), "bitsandbytes": lambda: functional.dequantize_4bit(codes, state)}
+    return {
+        "moeq": lambda: weight.dequantize(out=out),
+        "bitsandbytes": lambda: functional.dequantize_4bit(codes, state),
+    }
 
 
 def measure(call):

@@ -143,7 +143,7 @@ MOEQ_TIER_INLINE void load32(const void* at, __m256 x[4])
 }
 
 // So far ahead of what is worked on the source is asked for at least, in bytes.
-constexpr int64_t kAhead = 4096;
+constexpr int64_t kAhead = 16384;
 
 // Asks for the lines of 32 elements.
 template <FloatType type>

@@ -126,7 +126,7 @@ MOEQ_TIER_INLINE void load64(const void* source, int64_t i, uint64_t mask, __m51
 }
 
 // So far ahead of what is worked on the source is asked for at least, in bytes.
-constexpr int64_t kAhead = 4096;
+constexpr int64_t kAhead = 16384;
 
 // Asks for the lines of 64 elements.
 template <FloatType type>
