@@ -166,8 +166,8 @@ moeq_status convert(const moeq_context& context, const Opened& opened, const cha
     ConvertTarget target(context.allocator);
     Progress progress(options.progress, options.progress_user, Run::bytes_of(options, opened.plan));
     const Engine engine = engine_of(context);
-    const Conversion conversion{engine,      context.allocator, opened.checkpoint, opened.weights,
-                                opened.plan, progress,          target,            durable};
+    const Conversion conversion{
+        engine, context.allocator, opened.checkpoint, opened.weights, opened.plan, progress, target, durable};
     moeq_error error{};
     Report inner(report.function(), &error);
     moeq_status status = target.open(target_path, opened.plan, durable, inner);

@@ -52,9 +52,9 @@ moeq_status Assembly::close(Report& report)
 {
     if (geometry().count() == 0 && !geometry().packed() && amax.data == nullptr)
         store_zero_scales(weight);
-    return !geometry().nested() ? MOEQ_OK
-                                : store_nested(engine.executor, engine.kernels.encode_nested, weight, nested_absmax,
-                                               report);
+    return !geometry().nested()
+               ? MOEQ_OK
+               : store_nested(engine.executor, engine.kernels.encode_nested, weight, nested_absmax, report);
 }
 
 } // namespace moeq

@@ -287,7 +287,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Restated{MOEQ_DIALECT_NATIVE, "int8:expert", MOEQ_DIALECT_COMPRESSED_TENSORS, nullptr, true},
                     Restated{MOEQ_DIALECT_COMPRESSED_TENSORS, "int8", MOEQ_DIALECT_BITSANDBYTES, nullptr, false},
                     Restated{MOEQ_DIALECT_NATIVE, "int8", MOEQ_DIALECT_NATIVE, "int8:scale=factor", true},
-                    Restated{MOEQ_DIALECT_NATIVE, "int8:scale=factor", MOEQ_DIALECT_NATIVE, "int8:scale=absmax", false}));
+                    Restated{MOEQ_DIALECT_NATIVE, "int8:scale=factor", MOEQ_DIALECT_NATIVE, "int8:scale=absmax",
+                             false}));
 
 TEST(ConvertRefusals, WhatADialectCannotHoldIsRefused)
 {

@@ -53,8 +53,8 @@ struct PlanItem {
     ExpertParts parts{};
     bool requantized = false;
     int32_t scale_kind = MOEQ_SCALE_DEFAULT; // kKeep: what the statistics become; DEFAULT: they stay
-    int64_t first_lone = -1; // kEach: the stacks that stand for the output weights, one after the other
-    int64_t first_name = 0;  // the output weights, in Plan::names
+    int64_t first_lone = -1;                 // kEach: the stacks that stand for the output weights, one after the other
+    int64_t first_name = 0;                  // the output weights, in Plan::names
     int64_t name_count = 0;
     int64_t out_bytes = 0; // of one output weight in the file
 };

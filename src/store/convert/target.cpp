@@ -137,9 +137,8 @@ moeq_status ConvertTarget::compare_plan(const Plan& plan, bool* found, Report& r
     Array<char> text(allocator_);
     JsonDocument document(allocator_);
     MOEQ_TRY(read_own_json(allocator_, folder(), kPlanFile, &text, &document, found, report));
-    return !*found || document.root().find("plan").equals(plan.hash_text)
-               ? MOEQ_OK
-               : refuse_plan(document.root(), plan, report);
+    return !*found || document.root().find("plan").equals(plan.hash_text) ? MOEQ_OK
+                                                                          : refuse_plan(document.root(), plan, report);
 }
 
 // A plan that another process has just written.

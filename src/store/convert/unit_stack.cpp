@@ -290,7 +290,8 @@ private:
                 const int64_t end = minimum(r + rows, stack_.shape[1]);
                 MOEQ_TRY(read_rows(c_.engine, c_.allocator, c_.checkpoint, c_.weights, item_.source, e, r, end,
                                    buffer.data(), report_));
-                MOEQ_TRY(sink_.note(digest_of(buffer.data(), (end - r) * row_bytes, c_.engine.kernels.digest), report_));
+                MOEQ_TRY(
+                    sink_.note(digest_of(buffer.data(), (end - r) * row_bytes, c_.engine.kernels.digest), report_));
                 for (int32_t p = 0; p < parts.count; ++p)
                     MOEQ_TRY(encode_rows(buffer.data(), p, r, end, own[p]->weight));
                 const int64_t read = (end - r) * stack_.bytes / maximum(stack_.shape[0] * stack_.shape[1], 1);

@@ -25,9 +25,8 @@ public:
            const EncodedWeight& out, Progress& progress, Buffers* buffers, Report& report)
         : engine_(engine), serial_{serial_executor_, engine.kernels}, allocator_(allocator), source_(source),
           amax_(amax), out_(out), g_(out.geometry), progress_(progress), report_(report), chunks_(allocator),
-          digests_(allocator), own_buffers_(allocator),
-          buffers_(buffers != nullptr ? *buffers : own_buffers_), slab_(allocator),
-          gathers_(!g_.packed() && g_.spec.granularity == MOEQ_GRANULARITY_EXPERT && amax == nullptr),
+          digests_(allocator), own_buffers_(allocator), buffers_(buffers != nullptr ? *buffers : own_buffers_),
+          slab_(allocator), gathers_(!g_.packed() && g_.spec.granularity == MOEQ_GRANULARITY_EXPERT && amax == nullptr),
           stores_(cpu::stores_for(g_.count() / (g_.packed() ? 2 : 1)))
     {
     }

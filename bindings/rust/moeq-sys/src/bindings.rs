@@ -1588,7 +1588,8 @@ extern "C" {
     ) -> moeq_status;
     /** A whole stack as a handle, streamed: peak = result + buffers of at most 64 MiB, whatever order the file has. With
  MOEQ_READER_MMAP a native stack is adopted where it lies: no byte is read, so bad scales are for moeq_reader_verify
- to find. INCOMPLETE names a missing expert.*/
+ to find. Scales that are not adopted are looked at, also where the spec quantizes the stack anew: NaN, Inf and
+ negative ones are VALUE unless the reader is lenient. INCOMPLETE names a missing expert.*/
     pub fn moeq_reader_load(
         reader: *const moeq_reader,
         stack: i64,
