@@ -1,10 +1,8 @@
 // Conversions of checkpoints: src/store does the work.
-#include <cerrno>
-
 #include "api/blob.h"
 #include "api/boundary.h"
 #include "api/qtensor.h"
-#include "store/convert/finish.h"
+#include "store/convert/run.h"
 
 using namespace moeq;
 
@@ -67,93 +65,6 @@ moeq_status open_source(const char* source, const char* target, const moeq_conve
     return out->plan.make(out->checkpoint, out->weights, out->request, report);
 }
 
-// The steps of one call.
-class Run {
-public:
-    Run(const Conversion& conversion, const moeq_convert_options& options, ConvertTarget& target, Report& report)
-        : c_(conversion), options_(options), target_(target), report_(report), facts_(conversion.allocator)
-    {
-    }
-
-    static int32_t steps_of(const moeq_convert_options& options)
-    {
-        return options.steps == 0 ? kAllSteps : options.steps;
-    }
-    static int64_t end_of(const moeq_convert_options& options, const Plan& plan)
-    {
-        return options.unit_end == 0 ? plan.units.size() : options.unit_end;
-    }
-    // Bytes of the source whose units the call does or checks; what it has done is not checked once more.
-    static int64_t bytes_of(const moeq_convert_options& options, const Plan& plan)
-    {
-        int64_t bytes = 0;
-        for (int64_t u = 0; u < plan.units.size(); ++u) {
-            const bool wanted = u >= options.unit_begin && u < end_of(options, plan);
-            const bool done = wanted && (steps_of(options) & MOEQ_CONVERT_UNITS) != 0;
-            bytes += done || (steps_of(options) & MOEQ_CONVERT_FINISH) != 0 ? plan.units[u].bytes_in : 0;
-        }
-        return bytes;
-    }
-
-    moeq_status run()
-    {
-        const int64_t units = c_.plan.units.size();
-        if (!facts_.resize(units, UnitFacts{}))
-            return report_.out_of_memory(static_cast<uint64_t>(units) * sizeof(UnitFacts));
-        bool sealed = false;
-        MOEQ_TRY(is_sealed(c_, &sealed, report_));
-        if ((steps_of(options_) & MOEQ_CONVERT_UNITS) != 0 && !sealed)
-            for (int64_t u = options_.unit_begin; u < end_of(options_, c_.plan); ++u)
-                MOEQ_TRY(run_unit(u));
-        if ((steps_of(options_) & MOEQ_CONVERT_FINISH) == 0)
-            return c_.progress.finish(report_);
-        if (!sealed)
-            MOEQ_TRY(seal_conversion(c_, facts_, report_));
-        // The last word of the caller's comes before the directory gets its name.
-        MOEQ_TRY(c_.progress.finish(report_));
-        return publish_conversion(c_, target_, report_);
-    }
-
-private:
-    // One that is done already is checked only; one that is not as it should be is done again.
-    moeq_status run_unit(int64_t unit)
-    {
-        int64_t stale = -1;
-        MOEQ_TRY(target_.check_open(report_));
-        MOEQ_TRY(check_unit(c_, unit, &facts_[unit], &stale, report_));
-        if (!facts_[unit].whole)
-            return write_unit(c_, unit, &facts_[unit], report_);
-        char name[Plan::kFileNameLimit];
-        return c_.progress.add(MOEQ_STAGE_VERIFY, c_.plan.file_name(unit, name), c_.plan.units[unit].bytes_in, report_);
-    }
-
-    const Conversion& c_;
-    const moeq_convert_options& options_;
-    ConvertTarget& target_;
-    Report& report_;
-    Array<UnitFacts> facts_;
-};
-
-// What a call fails with when another process finishes the same conversion meanwhile: the plan, records and temporary files
-// go, and the directory gets its name.
-bool may_be_overtaken(moeq_status status, const moeq_error& error)
-{
-    return status == MOEQ_ERROR_STATE || status == MOEQ_ERROR_INCOMPLETE || status == MOEQ_ERROR_DUPLICATE ||
-           (status == MOEQ_ERROR_IO && error.os_error == ENOENT);
-}
-
-// All is done by another process, but for the name perhaps.
-moeq_status join_end(const Conversion& conversion, ConvertTarget& target, Report& report)
-{
-    moeq_error error{};
-    Report inner(report.function(), &error);
-    if (publish_conversion(conversion, target, inner) == MOEQ_OK)
-        return MOEQ_OK;
-    bool published = false;
-    MOEQ_TRY(target.is_published(conversion.plan, &published, report));
-    return published ? MOEQ_OK : report.take_over(error);
-}
-
 moeq_status convert(const moeq_context& context, const Opened& opened, const char* target_path, Report& report)
 {
     const moeq_convert_options& options = opened.options;
@@ -162,25 +73,21 @@ moeq_status convert(const moeq_context& context, const Opened& opened, const cha
         return report.fail(MOEQ_ERROR_RANGE, 4, "options")
                << "got units [" << options.unit_begin << ", " << options.unit_end << "); want them inside [0, " << units
                << "), as the plan has them";
-    const bool durable = (options.flags & MOEQ_WRITER_NOT_DURABLE) == 0;
+    const int32_t chosen = options.steps == 0 ? kAllSteps : options.steps;
+    const ConvertSteps steps{(chosen & MOEQ_CONVERT_UNITS) != 0, (chosen & MOEQ_CONVERT_FINISH) != 0,
+                             options.unit_begin, options.unit_end == 0 ? units : options.unit_end};
     ConvertTarget target(context.allocator);
-    Progress progress(options.progress, options.progress_user, Run::bytes_of(options, opened.plan));
+    Progress progress(options.progress, options.progress_user, bytes_of(steps, opened.plan));
     const Engine engine = engine_of(context);
-    const Conversion conversion{
-        engine, context.allocator, opened.checkpoint, opened.weights, opened.plan, progress, target, durable};
-    moeq_error error{};
-    Report inner(report.function(), &error);
-    moeq_status status = target.open(target_path, opened.plan, durable, inner);
-    if (status == MOEQ_OK)
-        status = Run(conversion, options, target, inner).run();
-    if (status == MOEQ_OK)
-        return MOEQ_OK;
-    bool ended = false;
-    if (may_be_overtaken(status, error))
-        MOEQ_TRY(target.is_ended(opened.plan, &ended, report));
-    if (!ended)
-        return report.take_over(error);
-    return (Run::steps_of(options) & MOEQ_CONVERT_FINISH) == 0 ? MOEQ_OK : join_end(conversion, target, report);
+    const Conversion conversion{engine,
+                                context.allocator,
+                                opened.checkpoint,
+                                opened.weights,
+                                opened.plan,
+                                progress,
+                                target,
+                                (options.flags & MOEQ_WRITER_NOT_DURABLE) == 0};
+    return run_conversion(conversion, steps, target_path, report);
 }
 
 } // namespace

@@ -175,6 +175,123 @@ TEST_P(ConvertRace, AnotherPublishes)
 INSTANTIATE_TEST_SUITE_P(Steps, ConvertRace,
                          testing::Values(0, int32_t{MOEQ_CONVERT_UNITS}, int32_t{MOEQ_CONVERT_FINISH}));
 
+// ---- stopped between the report and the name, and then damaged
+
+// As `stop` left it when the caller was asked for the last time.
+class ConvertSealed : public Convert {
+protected:
+    void seal(const std::string& source, const std::string& target)
+    {
+        ConvertOptions options(MOEQ_DIALECT_NATIVE, "nf4");
+        options.value.progress = [](const moeq_progress* progress, void*) -> int32_t {
+            return progress->bytes_done == progress->bytes_total && progress->name[0] == '\0' ? 0 : MOEQ_CONTINUE;
+        };
+        refused(context_, source, target, options, MOEQ_ERROR_CANCELLED);
+        ASSERT_TRUE(fs::exists(target + ".partial/moeq_report.json"));
+        ASSERT_FALSE(fs::exists(target));
+    }
+    void lose_plan(const std::string& target)
+    {
+        for (const auto& entry : fs::directory_iterator(target + ".partial")) {
+            const std::string name = entry.path().filename();
+            if (name == "moeq_plan.json" || name.rfind("unit-", 0) == 0)
+                fs::remove(entry.path());
+        }
+    }
+    static constexpr const char* kFirst = ".partial/model-00001-of-00009.safetensors";
+};
+
+TEST_F(ConvertSealed, OnlyTheNameIsMissing)
+{
+    const Tree wanted = reference();
+    for (const bool lost : {false, true}) {
+        const std::string target = path(lost ? "a" : "b");
+        seal(kTiny, target);
+        if (lost)
+            lose_plan(target);
+        convert(context_, kTiny, target, steps(MOEQ_CONVERT_FINISH));
+        expect_same_tree(tree(target), wanted);
+    }
+}
+
+TEST_F(ConvertSealed, ADamagedUnitIsNotPublished)
+{
+    const Tree wanted = reference();
+    const std::string target = path("t");
+    seal(kTiny, target);
+    fs::resize_file(target + kFirst, 0);
+    const Error error = refused(context_, kTiny, target, steps(MOEQ_CONVERT_FINISH), MOEQ_ERROR_INCOMPLETE);
+    EXPECT_TRUE(contains(error.text(), "not as written: 0;")) << error.text();
+    EXPECT_FALSE(fs::exists(target));
+    convert(context_, kTiny, target, steps(0));
+    expect_same_tree(tree(target), wanted);
+}
+
+TEST_F(ConvertSealed, WithoutItsRecordsItIsMadeAnew)
+{
+    const Tree wanted = reference();
+    for (const bool removed : {false, true}) {
+        const std::string target = path(removed ? "a" : "b");
+        seal(kTiny, target);
+        lose_plan(target);
+        if (removed)
+            fs::remove(target + kFirst);
+        else
+            fs::resize_file(target + kFirst, 100);
+        refused(context_, kTiny, target, steps(MOEQ_CONVERT_FINISH), MOEQ_ERROR_INCOMPLETE);
+        convert(context_, kTiny, target, steps(MOEQ_CONVERT_UNITS));
+        EXPECT_FALSE(fs::exists(target + ".partial/moeq_report.json"));
+        convert(context_, kTiny, target, steps(MOEQ_CONVERT_FINISH));
+        expect_same_tree(tree(target), wanted);
+    }
+}
+
+TEST_F(ConvertSealed, AChangedSourceIsSeen)
+{
+    const std::string source = copied_source();
+    seal(source, path("t"));
+    const std::string file = source + "/model-00001-of-00003.safetensors";
+    ASSERT_TRUE(fs::exists(file));
+    std::string bytes = read_file(file);
+    bytes.back() = static_cast<char>(bytes.back() ^ 1);
+    std::ofstream(file, std::ios::binary) << bytes;
+    fs::last_write_time(file, fs::last_write_time(file) + std::chrono::seconds(5));
+    refused(context_, source, path("t"), steps(MOEQ_CONVERT_FINISH), MOEQ_ERROR_MISMATCH);
+    convert(context_, source, path("t"), steps(0));
+    convert(context_, source, path("fresh"), steps(0));
+    expect_same_tree(tree(path("t")), tree(path("fresh")));
+}
+
+// What gets the name is the directory that was looked at.
+TEST_F(ConvertSealed, AnotherDirectoryOfThatName)
+{
+    const std::string target = path("t");
+    options_.value.progress_user = const_cast<std::string*>(&target);
+    options_.value.progress = [](const moeq_progress* progress, void* user) -> int32_t {
+        const std::string& name = *static_cast<std::string*>(user);
+        if (progress->bytes_done == progress->bytes_total && progress->name[0] == '\0') {
+            fs::rename(name + ".partial", name + ".moved");
+            fs::create_directory(name + ".partial");
+        }
+        return MOEQ_CONTINUE;
+    };
+    refused(context_, kTiny, target, options_, MOEQ_ERROR_STATE);
+    EXPECT_FALSE(fs::exists(target));
+    EXPECT_TRUE(fs::is_empty(target + ".partial"));
+}
+
+// A process that comes late with units of its own finds them done; one that is to make the target finds it there.
+TEST_F(Convert, LateComers)
+{
+    convert(context_, kTiny, path("t"), options_);
+    convert(context_, kTiny, path("t"), steps(MOEQ_CONVERT_UNITS, 1, 3));
+    EXPECT_FALSE(fs::exists(path("t.partial")));
+    refused(context_, kTiny, path("t"), steps(MOEQ_CONVERT_FINISH), MOEQ_ERROR_DUPLICATE);
+    ConvertOptions other(MOEQ_DIALECT_NATIVE, "int8");
+    other.value.steps = MOEQ_CONVERT_UNITS;
+    refused(context_, kTiny, path("t"), other, MOEQ_ERROR_DUPLICATE);
+}
+
 // ---- what is refused
 
 TEST_F(Convert, AnotherPlansDirectory)

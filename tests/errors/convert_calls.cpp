@@ -82,7 +82,7 @@ std::vector<WrongCall> wrong_convert_calls()
                 [](Given& g) { g.spec.layout = MOEQ_LAYOUT_GATE_UP; }),
         convert(4, "options.rules", MOEQ_ERROR_ARGUMENT, {"got JSON", "byte 2"},
                 [](Given& g) { g.options.rules = "[ "; }),
-        convert(4, "options.rules", MOEQ_ERROR_ARGUMENT, {"no list"}, [](Given& g) { g.options.rules = "{}"; }),
+        convert(4, "options.rules", MOEQ_ERROR_ARGUMENT, {"got an object"}, [](Given& g) { g.options.rules = "{}"; }),
         convert(4, "options.rules", MOEQ_ERROR_ARGUMENT, {"rule 1", "a glob"},
                 [](Given& g) { g.options.rules = R"([{"match": "a", "spec": null}, {"match": "b"}])"; }),
         convert(4, "options.rules", MOEQ_ERROR_ARGUMENT, {"rule 0", "nf5"},

@@ -140,6 +140,34 @@ void expect_recovers(const Work& work, const Folder& folder, const Tree& wanted)
     EXPECT_FALSE(fs::exists(folder.partial()));
 }
 
+// What was written without waiting for the disk is synced by the durable call that takes it over, whichever steps that has.
+TEST(ConvertSync, UnitsOfOthersToo)
+{
+    const Small source;
+    const auto synced = [&](int32_t steps, bool undurable_before) {
+        const Folder folder;
+        Work work{.source = source.path(), .target = folder.target()};
+        moeq_error err{};
+        if (undurable_before) {
+            work.steps = MOEQ_CONVERT_UNITS;
+            EXPECT_EQ(work.run(&err), MOEQ_OK) << err.message;
+        }
+        work.steps = steps;
+        work.flags = 0;
+        watch_file_calls();
+        const moeq_status status = work.run(&err);
+        const FileCalls seen = disarm_file_calls();
+        EXPECT_EQ(status, MOEQ_OK) << err.message;
+        return seen.of(FileCall::kSync);
+    };
+    // Plan, records and directories aside: two units, index, config.json, tokenizer.json, report.
+    const int64_t alone = synced(0, false);
+    EXPECT_GE(alone, 6);
+    EXPECT_GE(synced(0, true), 6);
+    EXPECT_GE(synced(MOEQ_CONVERT_FINISH, true), 6);
+    EXPECT_EQ(synced(0, true), synced(MOEQ_CONVERT_FINISH, true));
+}
+
 TEST(ConvertFaults, EveryCallOnFilesFails)
 {
     const Small small;

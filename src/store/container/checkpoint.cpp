@@ -41,7 +41,7 @@ moeq_status Checkpoint::open(const char* path, int64_t header_limit, bool map, R
     MOEQ_TRY(directory_.open_if_directory(AT_FDCWD, path, &found, report));
     if (found)
         return open_directory(path, report);
-    MOEQ_TRY(add_file(AT_FDCWD, path, report));
+    MOEQ_TRY(add_file(AT_FDCWD, nullptr, path, report));
     MOEQ_TRY(read_config_beside(path, report));
     return order_names(report);
 }
@@ -73,7 +73,7 @@ moeq_status Checkpoint::open_directory(const char* path, Report& report)
                   "given again, goes on";
     if (directory_.has(kConfigFile))
         MOEQ_TRY(read_json(kConfigFile, {.python_words = true, .what = kConfigFile}, &config_, report));
-    return directory_.has(kIndexFile) ? open_index(report) : open_only_file(path, report);
+    return directory_.has(kIndexFile) ? open_index(path, report) : open_only_file(path, report);
 }
 
 moeq_status Checkpoint::read_json(const char* name, const JsonRules& rules, Json* out, Report& report) const
@@ -88,7 +88,8 @@ moeq_status Checkpoint::parse_json(const File& file, const JsonRules& rules, Jso
     MOEQ_TRY(read_text(file, header_limit_, &out->text, report));
     MOEQ_TRY(out->document.parse(out->text.data(), out->text.size() - 1, rules, report));
     if (!out->document.root().is_object())
-        return refuse(MOEQ_ERROR_FORMAT, "F12", report) << rules.what << ": got another value; want an object";
+        return refuse(MOEQ_ERROR_FORMAT, "F12", report)
+               << rules.what << ": got " << out->document.root().kind_name() << "; want an object";
     out->read = true;
     return MOEQ_OK;
 }
@@ -107,7 +108,7 @@ moeq_status Checkpoint::open_only_file(const char* path, Report& report)
         ++count;
     }
     if (count == 1) {
-        MOEQ_TRY(add_file(directory_.descriptor(), only, report));
+        MOEQ_TRY(add_file(directory_.descriptor(), path, only, report));
         return order_names(report);
     }
     return (refuse(count == 0 ? MOEQ_ERROR_NOT_FOUND : MOEQ_ERROR_FORMAT, count == 0 ? "" : "F28", report)
@@ -118,13 +119,14 @@ moeq_status Checkpoint::open_only_file(const char* path, Report& report)
 }
 
 // The files that the index names, sorted, then all that it says against all that they hold.
-moeq_status Checkpoint::open_index(Report& report)
+moeq_status Checkpoint::open_index(const char* path, Report& report)
 {
     Json index(allocator_);
     MOEQ_TRY(read_json(kIndexFile, {.what = kIndexFile}, &index, report));
     const JsonValue weight_map = index.document.root().find("weight_map");
     if (!weight_map.is_object())
-        return refuse(MOEQ_ERROR_FORMAT, "F28", report) << kIndexFile << ": has no object weight_map; want one";
+        return refuse(MOEQ_ERROR_FORMAT, "F28", report)
+               << kIndexFile << ": got " << weight_map.kind_name() << " as weight_map; want an object";
     Array<const char*> names(allocator_);
     if (!names.reserve(weight_map.size()))
         return report.out_of_memory(static_cast<uint64_t>(weight_map.size()) * sizeof(char*));
@@ -142,9 +144,24 @@ moeq_status Checkpoint::open_index(Report& report)
     std::sort(names.begin(), names.end(), less_text);
     for (int64_t i = 0; i < names.size(); ++i)
         if (i == 0 || std::strcmp(names[i - 1], names[i]) != 0)
-            MOEQ_TRY(add_file(directory_.descriptor(), names[i], report));
+            MOEQ_TRY(add_shard(path, names[i], report));
     MOEQ_TRY(order_names(report));
     return check_index(weight_map, report);
+}
+
+moeq_status Checkpoint::add_shard(const char* folder, const char* name, Report& report)
+{
+    moeq_error error{};
+    Report inner(report.function(), &error);
+    const moeq_status status = add_file(directory_.descriptor(), folder, name, inner);
+    if (status == MOEQ_OK)
+        return MOEQ_OK;
+    if (status != MOEQ_ERROR_NOT_FOUND)
+        return report.take_over(error);
+    Failure failure = refuse(MOEQ_ERROR_NOT_FOUND, "F28", report);
+    report.set_os_error(error.os_error);
+    ((failure << "directory ").quoted(folder) << ": got no file ").quoted(name);
+    return failure << "; want all files that " << kIndexFile << " names; download it";
 }
 
 moeq_status Checkpoint::check_index(const JsonValue& weight_map, Report& report) const
@@ -177,7 +194,7 @@ moeq_status Checkpoint::check_index(const JsonValue& weight_map, Report& report)
            << kIndexFile << "; want every tensor of the files there";
 }
 
-moeq_status Checkpoint::add_file(int directory, const char* path, Report& report)
+moeq_status Checkpoint::add_file(int directory, const char* folder, const char* path, Report& report)
 {
     if (!files_.reserve(files_.size() + 1))
         return report.out_of_memory(sizeof(CheckpointFile*));
@@ -185,7 +202,7 @@ moeq_status Checkpoint::add_file(int directory, const char* path, Report& report
     if (added == nullptr)
         return report.out_of_memory(sizeof(CheckpointFile));
     files_.append_reserved(&added, 1);
-    MOEQ_TRY(added->file.open(directory, path, report));
+    MOEQ_TRY(added->file.open(directory, path, report, folder));
     MOEQ_TRY(read_header(added->file, header_limit_, &added->header, report));
     if (map_)
         MOEQ_TRY(added->file.map(report));

@@ -72,11 +72,14 @@ private:
     [[nodiscard]] moeq_status open_directory(const char* path, Report& report);
     [[nodiscard]] moeq_status read_config_beside(const char* path, Report& report);
     [[nodiscard]] moeq_status open_only_file(const char* path, Report& report);
-    [[nodiscard]] moeq_status open_index(Report& report);
+    [[nodiscard]] moeq_status open_index(const char* path, Report& report);
     [[nodiscard]] moeq_status check_index(const JsonValue& weight_map, Report& report) const;
     [[nodiscard]] moeq_status read_json(const char* name, const JsonRules& rules, Json* out, Report& report) const;
     [[nodiscard]] moeq_status parse_json(const File& file, const JsonRules& rules, Json* out, Report& report) const;
-    [[nodiscard]] moeq_status add_file(int directory, const char* path, Report& report);
+    // folder: what the directory is called; NULL: path says it all.
+    [[nodiscard]] moeq_status add_file(int directory, const char* folder, const char* path, Report& report);
+    // A file that the index names.
+    [[nodiscard]] moeq_status add_shard(const char* folder, const char* name, Report& report);
     [[nodiscard]] moeq_status order_names(Report& report);
     NameView name_at(int64_t i) const { return {tensors_[i].entry.name, tensors_[i].entry.name_length}; }
 

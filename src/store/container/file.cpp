@@ -76,31 +76,44 @@ moeq_status File::is_as_opened(bool* out, Report& report) const
 {
     struct stat status = {};
     if (look_at(descriptor_, &status) != 0)
-        return cannot(report, "look at", name());
+        return cannot(report, "look at", shown());
     *out = status.st_size == size_ && modified_ns_of(status) == modified_ns_;
     return MOEQ_OK;
 }
 
-moeq_status File::open(int directory, const char* path, Report& report)
+bool File::keep_name(const char* folder, const char* path)
+{
+    const int64_t length = static_cast<int64_t>(std::strlen(path)) + 1;
+    const int64_t before = folder == nullptr ? 0 : static_cast<int64_t>(std::strlen(folder));
+    path_.clear();
+    if (!path_.reserve(before + 1 + length))
+        return false;
+    path_.append_reserved(folder, before);
+    if (before != 0 && folder[before - 1] != '/')
+        path_.append_reserved("/", 1);
+    name_at_ = path_.size();
+    path_.append_reserved(path, length);
+    return true;
+}
+
+moeq_status File::open(int directory, const char* path, Report& report, const char* folder)
 {
     close();
-    const int64_t length = static_cast<int64_t>(std::strlen(path)) + 1;
-    if (!name_.resize(length))
-        return report.out_of_memory(static_cast<uint64_t>(length));
-    std::memcpy(name_.data(), path, static_cast<uint64_t>(length));
+    if (!keep_name(folder, path))
+        return report.out_of_memory(static_cast<uint64_t>(std::strlen(path)));
     descriptor_ = open_at(directory, path, kOpenFlags);
     if (descriptor_ < 0)
-        return errno == ENXIO ? refuse_kind(report, path, "a socket or a device", "a regular file")
-                              : cannot(report, "open", path);
+        return errno == ENXIO ? refuse_kind(report, shown(), "a socket or a device", "a regular file")
+                              : cannot(report, "open", shown());
     struct stat status = {};
     if (look_at(descriptor_, &status) != 0) {
-        const moeq_status failed = cannot(report, "look at", path);
+        const moeq_status failed = cannot(report, "look at", shown());
         close();
         return failed;
     }
     if (!S_ISREG(status.st_mode)) {
         close();
-        return refuse_kind(report, path, kind_of(status.st_mode), "a regular file");
+        return refuse_kind(report, shown(), kind_of(status.st_mode), "a regular file");
     }
     size_ = status.st_size;
     modified_ns_ = modified_ns_of(status);
@@ -114,11 +127,11 @@ moeq_status File::read(int64_t offset, void* out, int64_t bytes, Report& report)
         const size_t wanted = static_cast<size_t>(minimum(bytes, kReadLimit));
         const ssize_t count = uninterrupted([&] { return ::pread(descriptor_, next, wanted, offset); });
         if (count < 0)
-            return cannot(report, "read", name());
+            return cannot(report, "read", shown());
         if (count == 0) {
             Failure failure = report.fail(MOEQ_ERROR_TRUNCATED);
             report.set_class("F19");
-            return failure.quoted(name()) << ": ends at byte " << offset << ", had " << size_
+            return failure.quoted(shown()) << ": ends at byte " << offset << ", had " << size_
                                           << " bytes when it was opened; want it unchanged while it is read";
         }
         next += count;
@@ -138,7 +151,7 @@ moeq_status File::map(Report& report)
     }
     void* const mapping = ::mmap(nullptr, static_cast<size_t>(size_), PROT_READ, MAP_SHARED, descriptor_, 0);
     if (mapping == MAP_FAILED)
-        return cannot(report, "map", name());
+        return cannot(report, "map", shown());
     mapping_ = static_cast<char*>(mapping);
     return MOEQ_OK;
 }
@@ -193,7 +206,7 @@ moeq_status read_text(const File& file, int64_t limit, Array<char>* out, Report&
     if (size > limit) {
         Failure failure = report.fail(MOEQ_ERROR_LIMIT);
         report.set_class("F02");
-        return failure.quoted(file.name()) << ": got " << size << " bytes; want " << limit << " at most";
+        return failure.quoted(file.shown()) << ": got " << size << " bytes; want " << limit << " at most";
     }
     if (!out->resize(size + 1))
         return report.out_of_memory(static_cast<uint64_t>(size) + 1);

@@ -11,14 +11,14 @@ namespace moeq {
 // refused without waiting for it. May be read by several threads at once.
 class File {
 public:
-    explicit File(Allocator& allocator) : name_(allocator) {}
+    explicit File(Allocator& allocator) : path_(allocator) {}
     ~File() { close(); }
     File(const File&) = delete;
     File& operator=(const File&) = delete;
 
-    // directory: an open directory, or AT_FDCWD. NOT_FOUND, IO with errno, FORMAT with class F18 for what is no regular
-    // file.
-    [[nodiscard]] moeq_status open(int directory, const char* path, Report& report);
+    // directory: an open directory, or AT_FDCWD; folder: what messages are to call it. NOT_FOUND, IO with errno, FORMAT with
+    // class F18 for what is no regular file.
+    [[nodiscard]] moeq_status open(int directory, const char* path, Report& report, const char* folder = nullptr);
     // All of [offset, offset + bytes): TRUNCATED with class F19 where the file ends before.
     [[nodiscard]] moeq_status read(int64_t offset, void* out, int64_t bytes, Report& report) const;
     // Read-only mapping of the whole file, kept until close.
@@ -27,14 +27,21 @@ public:
     [[nodiscard]] moeq_status is_as_opened(bool* out, Report& report) const;
     void close();
 
-    int64_t size() const { return size_; }                                 // at open
-    int64_t modified_ns() const { return modified_ns_; }                   // at open, since 1970
-    const char* mapping() const { return mapping_; }                       // NULL: not mapped
-    const char* name() const { return name_.empty() ? "" : name_.data(); } // as it was given
+    int64_t size() const { return size_; }               // at open
+    int64_t modified_ns() const { return modified_ns_; } // at open, since 1970
+    const char* mapping() const { return mapping_; }     // NULL: not mapped
+    const char* name() const { return path_.empty() ? "" : path_.data() + name_at_; } // as it was given
+    // For messages: with its folder, unless they would show only the begin of that.
+    const char* shown() const { return path_.empty() || path_.size() > kShownBytes ? name() : path_.data(); }
     int descriptor() const { return descriptor_; }
 
 private:
-    Array<char> name_;
+    static constexpr int64_t kShownBytes = 96; // of a text in quotes
+
+    [[nodiscard]] bool keep_name(const char* folder, const char* path);
+
+    Array<char> path_; // folder, if there is one, and name
+    int64_t name_at_ = 0;
     int descriptor_ = -1;
     int64_t size_ = 0;
     int64_t modified_ns_ = 0;

@@ -50,6 +50,17 @@ moeq_status look_for(int parent, const char* path, bool* found, Report& report)
     return look_at(parent, path, AT_SYMLINK_NOFOLLOW, &facts, found, report);
 }
 
+moeq_status is_same_folder(int folder, int parent, const char* path, bool* out, Report& report)
+{
+    struct stat opened = {}, named = {};
+    bool found = false;
+    if (uninterrupted([&] { return fstat(folder, &opened); }) != 0)
+        return refuse("look at", path, errno, report);
+    MOEQ_TRY(look_at(parent, path, 0, &named, &found, report));
+    *out = found && opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
+    return MOEQ_OK;
+}
+
 moeq_status find_bytes(int parent, const char* path, int64_t* out, Report& report)
 {
     struct stat facts = {};
@@ -75,8 +86,15 @@ moeq_status rename_new(int parent, const char* from, const char* to, Report& rep
 {
     const auto rename_if_new = [&] { return renameat2(parent, from, parent, to, RENAME_NOREPLACE); };
     int code = uninterrupted(rename_if_new) == 0 ? 0 : errno;
-    // A file system without that flag: look first. What comes between then is still refused unless it is empty.
+    // A file system without that flag, as NFS: a second name for a file is refused where there is one of that name.
     if (code == EINVAL || code == ENOSYS) {
+        const auto link_if_new = [&] { return linkat(parent, from, parent, to, 0); };
+        code = uninterrupted(link_if_new) == 0 ? 0 : errno;
+        if (code == 0)
+            return remove_file(parent, from, report);
+    }
+    // A directory, or a file system without links: look first. What comes between then is still refused unless it is empty.
+    if (code == EPERM || code == EOPNOTSUPP || code == ENOSYS || code == EMLINK) {
         bool found = false;
         MOEQ_TRY(look_for(parent, to, &found, report));
         const auto rename = [&] { return renameat(parent, from, parent, to); };

@@ -16,7 +16,10 @@ namespace moeq {
 void remove_empty_folder(int parent, const char* path);
 // Removes a file; one that is not there is fine.
 [[nodiscard]] moeq_status remove_file(int parent, const char* path, Report& report);
-// DUPLICATE where `to` is there.
+// Whether an open directory is the one that has this name now.
+[[nodiscard]] moeq_status is_same_folder(int folder, int parent, const char* path, bool* out, Report& report);
+// DUPLICATE where `to` is there. Of several that rename to one name at a time one succeeds; directories on file systems without
+// that guarantee aside.
 [[nodiscard]] moeq_status rename_new(int parent, const char* from, const char* to, Report& report);
 // A file that is there, and that somebody may have written without syncing it.
 [[nodiscard]] moeq_status sync_file(int parent, const char* path, Report& report);

@@ -181,6 +181,27 @@ moeq_status JsonDocument::check_names(const JsonCursor& cursor, int64_t object)
 
 const JsonNode& JsonValue::node() const { return document_->nodes_[index_]; }
 
+const char* JsonValue::kind_name() const
+{
+    if (missing())
+        return "nothing";
+    switch (node().kind) {
+    case JsonKind::kObject:
+        return "an object";
+    case JsonKind::kArray:
+        return "an array";
+    case JsonKind::kString:
+        return "a text";
+    case JsonKind::kInteger:
+    case JsonKind::kNumber:
+        return "a number";
+    case JsonKind::kNull:
+        return "null";
+    default:
+        return node().kind == JsonKind::kTrue ? "true" : "false";
+    }
+}
+
 JsonText JsonValue::spelling() const { return {document_->text_ + node().at, node().length}; }
 
 int64_t JsonValue::end() const { return is_object() || is_array() ? node().at : index_ + 1; }

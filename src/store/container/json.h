@@ -105,6 +105,7 @@ public:
     bool is_object() const { return is(JsonKind::kObject); }
     bool is_array() const { return is(JsonKind::kArray); }
     bool is_string() const { return is(JsonKind::kString); }
+    const char* kind_name() const; // for messages: "an object", "a text"; of what is missing, "nothing"
     int64_t size() const { return is_object() || is_array() ? node().length : 0; } // members
     // Strings only; "" for all else. Text may hold NUL: compare length() where that matters.
     const char* text() const;

@@ -319,7 +319,10 @@ moeq_status check_length(const char* prefix, int64_t file_size, int64_t limit, c
         return MOEQ_OK;
     Failure failure = report.fail(present ? MOEQ_ERROR_LIMIT : small ? MOEQ_ERROR_TRUNCATED : MOEQ_ERROR_FORMAT);
     report.set_class(present ? "F02" : "F01");
-    (failure << "file ").quoted(file_name) << ": got a header of ";
+    (failure << "file ").quoted(file_name);
+    if (!present && !small && prefix[0] == '{')
+        return failure << ": got what looks like JSON; want a .safetensors file, or the directory that it is in";
+    failure << ": got a header of ";
     if (*out < 0)
         failure.hex(length);
     else
@@ -369,11 +372,11 @@ moeq_status read_header(const File& file, int64_t limit, FileHeader* out, Report
 {
     empty(out);
     if (file.size() < kHeaderPrefix)
-        return refuse_short(file.size(), file.name(), report);
+        return refuse_short(file.size(), file.shown(), report);
     char prefix[kHeaderPrefix];
     MOEQ_TRY(file.read(0, prefix, kHeaderPrefix, report));
     int64_t header_bytes = 0;
-    MOEQ_TRY(check_length(prefix, file.size(), limit, file.name(), &header_bytes, report));
+    MOEQ_TRY(check_length(prefix, file.size(), limit, file.shown(), &header_bytes, report));
     if (!out->text.resize(header_bytes))
         return report.out_of_memory(static_cast<uint64_t>(header_bytes));
     const moeq_status status = file.read(kHeaderPrefix, out->text.data(), header_bytes, report);
@@ -382,7 +385,7 @@ moeq_status read_header(const File& file, int64_t limit, FileHeader* out, Report
         return status;
     }
     set_digest(prefix, header_bytes, out);
-    return walk(file.name(), header_bytes, file.size(), out, report);
+    return walk(file.shown(), header_bytes, file.size(), out, report);
 }
 
 moeq_status parse_header(const char* bytes, int64_t size, int64_t file_size, int64_t limit, FileHeader* out,

@@ -89,12 +89,8 @@ moeq_status check_units(const Conversion& c, Array<UnitFacts>& facts, Report& re
         char name[Plan::kFileNameLimit];
         int64_t stale = -1;
         const int64_t bytes = facts[u].whole ? 0 : c.plan.units[u].bytes_in; // to go through
-        if (!facts[u].whole) {
+        if (!facts[u].whole)
             MOEQ_TRY(check_unit(c, u, &facts[u], &stale, report));
-            // Whoever wrote it may not have waited for the disk.
-            if (facts[u].whole && c.durable)
-                MOEQ_TRY(sync_file(c.folder(), c.plan.file_name(u, name), report));
-        }
         if (stale >= 0)
             return (report.fail(MOEQ_ERROR_MISMATCH, 2, "source") << "got ")
                        .quoted(c.checkpoint.is_directory() ? c.checkpoint.file(stale).file.name() : "the file")
@@ -134,9 +130,13 @@ moeq_status check_unit(const Conversion& c, int64_t unit, UnitFacts* out, int64_
     UnitRecord record(c.allocator);
     *stale = -1;
     out->whole = false;
-    MOEQ_TRY(verify_unit(c.allocator, c.folder(), c.plan, c.checkpoint, unit, &record, &out->whole, report));
+    MOEQ_TRY(verify_unit(c.allocator, c.folder(), c.plan, c.checkpoint, unit, &record, &out->whole, report,
+                         c.engine.kernels.digest));
     if (!out->whole)
         return MOEQ_OK;
+    char name[Plan::kFileNameLimit];
+    if (c.durable) // whoever wrote it may not have waited for the disk
+        MOEQ_TRY(sync_file(c.folder(), c.plan.file_name(unit, name), report));
     out->bytes = record.bytes;
     out->digest = record.digest;
     for (const SourceStamp& stamp : record.stamps) {
@@ -151,6 +151,25 @@ moeq_status check_unit(const Conversion& c, int64_t unit, UnitFacts* out, int64_
     return MOEQ_OK;
 }
 
+namespace {
+
+// Whether a file is what the report says, and on the disk.
+moeq_status check_listed(const Conversion& c, const char* name, const JsonValue& digest, bool* out, Report& report)
+{
+    Digest found;
+    Digest listed;
+    moeq_error error{};
+    Report inner(report.function(), &error);
+    const moeq_status status =
+        digest_listed_file(c.allocator, c.folder(), name, &found, inner, c.engine.kernels.digest);
+    if (status == MOEQ_ERROR_MEMORY || status == MOEQ_ERROR_IO)
+        return report.take_over(error);
+    *out = status == MOEQ_OK && read_digest(digest, &listed) && found == listed;
+    return *out && c.durable ? sync_file(c.folder(), name, report) : MOEQ_OK;
+}
+
+} // namespace
+
 moeq_status is_sealed(const Conversion& c, bool* out, Report& report)
 {
     Array<char> text(c.allocator);
@@ -158,17 +177,16 @@ moeq_status is_sealed(const Conversion& c, bool* out, Report& report)
     MOEQ_TRY(read_own_json(c.allocator, c.folder(), kReportFile, &text, &document, out, report));
     const JsonValue files = document.root().find("files");
     *out = *out && document.root().find("plan").equals(c.plan.hash_text) && files.is_object();
+    char unit[Plan::kFileNameLimit];
+    for (int64_t u = 0; *out && u < c.plan.units.size(); ++u)
+        *out = files.find(c.plan.file_name(u, unit)).is_string();
     for (JsonMember member = files.first(); *out && !member.done(); member = member.next()) {
-        Digest digest;
-        Digest listed;
-        moeq_error error{};
-        Report inner(report.function(), &error);
-        const moeq_status status = digest_listed_file(c.allocator, c.folder(), member.name().text(), &digest, inner);
-        if (status == MOEQ_ERROR_MEMORY || status == MOEQ_ERROR_IO)
-            return report.take_over(error);
-        *out = status == MOEQ_OK && read_digest(member.value(), &listed) && digest == listed;
+        const JsonValue name = member.name();
+        *out = is_plain_name(name.text(), name.length());
+        if (*out)
+            MOEQ_TRY(check_listed(c, name.text(), member.value(), out, report));
     }
-    return MOEQ_OK;
+    return *out && c.durable ? sync_file(c.folder(), kReportFile, report) : MOEQ_OK;
 }
 
 moeq_status seal_conversion(const Conversion& c, Array<UnitFacts>& facts, Report& report)
@@ -179,11 +197,11 @@ moeq_status seal_conversion(const Conversion& c, Array<UnitFacts>& facts, Report
     return write_report(c, facts, side, report);
 }
 
-moeq_status publish_conversion(const Conversion& c, ConvertTarget& target, Report& report)
+moeq_status publish_conversion(const Conversion& c, Report& report)
 {
     MOEQ_TRY(remove_plan_and_records(c, report));
     MOEQ_TRY(remove_temporaries(c, report));
-    MOEQ_TRY(target.publish(c.durable, report));
+    MOEQ_TRY(c.target.publish(c.durable, report));
     // A record that another process was still writing; it looks for one too, so that a failure here is none.
     Report quiet(report.function(), nullptr);
     (void)remove_plan_and_records(c, quiet);

@@ -361,7 +361,14 @@ moeq_status Plan::make(const Checkpoint& checkpoint, Weights& weights, const Con
 {
     dialect = request.dialect;
     MOEQ_TRY(identify(checkpoint, request, report));
-    return Planner(*this, checkpoint, weights, request, report).run();
+    MOEQ_TRY(Planner(*this, checkpoint, weights, request, report).run());
+    if (!has_new_weights || checkpoint.config().missing())
+        return MOEQ_OK;
+    // What config.json cannot say is refused before anything is written.
+    Array<char> text(allocator_);
+    JsonWriter json(text);
+    MOEQ_TRY(write_config(weights, json, report));
+    return json.ok() ? MOEQ_OK : report.out_of_memory(static_cast<uint64_t>(text.size()));
 }
 
 const char* Plan::file_name(int64_t unit, char* out) const

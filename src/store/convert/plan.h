@@ -88,6 +88,10 @@ public:
     [[nodiscard]] moeq_status print(const Checkpoint& checkpoint, const Weights& weights, Array<char>* out,
                                     Report& report) const;
 
+    // quantization_config of the target's config.json, as one value. UNSUPPORTED where it cannot name all weights, which make
+    // finds.
+    [[nodiscard]] moeq_status write_config(const Weights& weights, JsonWriter& json, Report& report) const;
+
     const char* file_name(int64_t unit, char* out) const; // kFileNameLimit bytes
     static constexpr int64_t kFileNameLimit = 64;
     const char* name(int64_t i) const { return names_text.data() + names[i]; }
@@ -108,6 +112,7 @@ public:
 private:
     friend class Planner;
     [[nodiscard]] moeq_status identify(const Checkpoint& checkpoint, const ConvertRequest& request, Report& report);
+    [[nodiscard]] moeq_status list_weights(const Weights& weights, Array<WrittenWeight>* out, Report& report) const;
 
     Allocator& allocator_;
     Array<char*> texts_; // of specs in reasons

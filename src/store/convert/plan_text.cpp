@@ -1,4 +1,4 @@
-// A plan as text: what it depends on, which its hash is of, and what people read.
+// A plan as text: what it depends on, which its hash is of, what people read, and what config.json says.
 #include "core/text.h"
 #include "formats/spec_text.h"
 #include "store/convert/plan.h"
@@ -56,6 +56,39 @@ moeq_status Plan::identify(const Checkpoint& checkpoint, const ConvertRequest& r
     hash = digest_of(identity.data(), identity.size());
     print_digest(hash, hash_text);
     return MOEQ_OK;
+}
+
+// All quantized weights of the target, those that are copied too.
+moeq_status Plan::list_weights(const Weights& weights, Array<WrittenWeight>* out, Report& report) const
+{
+    const auto add = [&](const char* name, const Geometry& geometry) {
+        const WrittenWeight weight{name, geometry};
+        return out->append(weight) ? moeq_status{MOEQ_OK}
+                                   : report.out_of_memory(static_cast<uint64_t>(out->size()) * sizeof weight);
+    };
+    for (const PlanItem& item : items) {
+        if (item.kind != ItemKind::kCopy) {
+            for (int64_t n = 0; n < item.name_count; ++n)
+                MOEQ_TRY(add(name(item.first_name + n), item.out));
+            continue;
+        }
+        // Codes that are copied stand for their weight.
+        const int64_t index = weights.weight_of[item.source];
+        if (index < 0 || weights.component_of[item.source] != MOEQ_COMPONENT_CODES)
+            continue;
+        const Weight& weight = weights.weights[index];
+        Geometry geometry;
+        MOEQ_TRY(make_geometry(weight.spec, 4, weight.ndim, weight.shape, 2, "source", &geometry, report));
+        MOEQ_TRY(add(weight.name, geometry));
+    }
+    return MOEQ_OK;
+}
+
+moeq_status Plan::write_config(const Weights& weights, JsonWriter& json, Report& report) const
+{
+    Array<WrittenWeight> written(allocator_);
+    MOEQ_TRY(list_weights(weights, &written, report));
+    return dialect->write_config(written.data(), written.size(), dense.data(), dense.size(), json, report);
 }
 
 namespace {

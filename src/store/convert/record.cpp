@@ -111,7 +111,7 @@ moeq_status read_record(Allocator& allocator, int folder, const Plan& plan, cons
 }
 
 moeq_status verify_unit(Allocator& allocator, int folder, const Plan& plan, const Checkpoint& checkpoint, int64_t unit,
-                        UnitRecord* out, bool* whole, Report& report)
+                        UnitRecord* out, bool* whole, Report& report, cpu::DigestRun run)
 {
     MOEQ_TRY(read_record(allocator, folder, plan, checkpoint, unit, out, whole, report));
     if (!*whole)
@@ -126,7 +126,7 @@ moeq_status verify_unit(Allocator& allocator, int folder, const Plan& plan, cons
     Digest digest;
     moeq_error error{};
     Report inner(report.function(), &error);
-    const moeq_status status = digest_of_file(allocator, folder, name, &digest, inner);
+    const moeq_status status = digest_of_file(allocator, folder, name, &digest, inner, run);
     // Bytes that are no file of the container are not those that were written.
     if (status == MOEQ_ERROR_MEMORY || status == MOEQ_ERROR_IO)
         return report.take_over(error);

@@ -29,7 +29,7 @@ const char* record_name(int64_t unit, char* out); // kRecordNameLimit bytes
                                       int64_t unit, UnitRecord* out, bool* found, Report& report);
 // A record, and the file that it tells of: whether its bytes are those that were written.
 [[nodiscard]] moeq_status verify_unit(Allocator& allocator, int folder, const Plan& plan, const Checkpoint& checkpoint,
-                                      int64_t unit, UnitRecord* out, bool* whole, Report& report);
+                                      int64_t unit, UnitRecord* out, bool* whole, Report& report, cpu::DigestRun run);
 
 // A small JSON file of our own. *found false: it is not there, or it is torn.
 [[nodiscard]] moeq_status read_own_json(Allocator& allocator, int folder, const char* name, Array<char>* text,

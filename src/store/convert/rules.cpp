@@ -66,7 +66,11 @@ moeq_status ConvertRules::add(const JsonValue& value, int64_t index, Report& rep
     const JsonValue spec = value.find("spec");
     const bool plain =
         match.is_string() && match.length() > 0 && std::strlen(match.text()) == static_cast<uint64_t>(match.length());
-    if (!value.is_object() || value.size() != 2 || !plain || !(spec.is_string() || spec.is(JsonKind::kNull)))
+    if (!value.is_object())
+        return report.fail(MOEQ_ERROR_ARGUMENT, kOptionsArgument, kName)
+               << "got rule " << index << " as " << value.kind_name()
+               << "; want {\"match\": a glob, \"spec\": a text or null}";
+    if (value.size() != 2 || !plain || !(spec.is_string() || spec.is(JsonKind::kNull)))
         return report.fail(MOEQ_ERROR_ARGUMENT, kOptionsArgument, kName)
                << "got rule " << index << " of another form; want {\"match\": a glob, \"spec\": a text or null}";
     ConvertRule rule{match.text(), !spec.is_string(), false, {}};
@@ -95,7 +99,7 @@ moeq_status ConvertRules::read(const char* text, Report& report)
         return report.fail(MOEQ_ERROR_ARGUMENT, kOptionsArgument, kName) << "got " << error.message;
     if (!document_.root().is_array())
         return report.fail(MOEQ_ERROR_ARGUMENT, kOptionsArgument, kName)
-               << "got JSON that is no list; want [{\"match\": a glob, \"spec\": a text or null}, ...]";
+               << "got " << document_.root().kind_name() << "; want [{\"match\": a glob, \"spec\": a text or null}, ...]";
     int64_t index = 0;
     for (JsonMember member = document_.root().first(); !member.done(); member = member.next())
         MOEQ_TRY(add(member.value(), index++, report));

@@ -104,32 +104,6 @@ private:
     int64_t bytes_ = 0;
 };
 
-// All quantized weights of the target, for the dialect's part of config.json.
-moeq_status list_weights(const Conversion& c, Array<WrittenWeight>* out, Report& report)
-{
-    const auto add = [&](const char* name, const Geometry& geometry) {
-        const WrittenWeight weight{name, geometry};
-        return out->append(weight) ? moeq_status{MOEQ_OK}
-                                   : report.out_of_memory(static_cast<uint64_t>(out->size()) * sizeof weight);
-    };
-    for (const PlanItem& item : c.plan.items) {
-        if (item.kind != ItemKind::kCopy) {
-            for (int64_t n = 0; n < item.name_count; ++n)
-                MOEQ_TRY(add(c.plan.name(item.first_name + n), item.out));
-            continue;
-        }
-        // Codes that are copied stand for their weight.
-        const int64_t index = c.weights.weight_of[item.source];
-        if (index < 0 || c.weights.component_of[item.source] != MOEQ_COMPONENT_CODES)
-            continue;
-        const Weight& weight = c.weights.weights[index];
-        Geometry geometry;
-        MOEQ_TRY(make_geometry(weight.spec, 4, weight.ndim, weight.shape, 2, "source", &geometry, report));
-        MOEQ_TRY(add(weight.name, geometry));
-    }
-    return MOEQ_OK;
-}
-
 // Whether a member tells how the source is quantized, which is not true of the target.
 bool is_about_quantization(const JsonValue& name)
 {
@@ -178,12 +152,9 @@ moeq_status SideFiles::write_config()
     Array<char> text(c_.allocator);
     JsonWriter json(text);
     if (c_.plan.has_new_weights) {
-        Array<WrittenWeight> weights(c_.allocator);
-        MOEQ_TRY(list_weights(c_, &weights, report_));
         copy_config(c_.checkpoint.config(), true, json);
         json.key("quantization_config");
-        MOEQ_TRY(c_.plan.dialect->write_config(weights.data(), weights.size(), c_.plan.dense.data(),
-                                               c_.plan.dense.size(), json, report_));
+        MOEQ_TRY(c_.plan.write_config(c_.weights, json, report_));
         json.end_object();
     } else {
         json.copy(c_.checkpoint.config());

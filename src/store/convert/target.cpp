@@ -70,6 +70,7 @@ moeq_status ConvertTarget::open(const char* path, const Plan& plan, bool durable
 {
     MOEQ_TRY(set_paths(path, report));
     MOEQ_TRY(check_free(report));
+    was_free_ = true;
     MOEQ_TRY(make_folder(AT_FDCWD, partial_.data(), report));
     moeq_error error{};
     Report inner(report.function(), &error);
@@ -80,7 +81,11 @@ moeq_status ConvertTarget::open(const char* path, const Plan& plan, bool durable
     if (status == MOEQ_ERROR_DUPLICATE)
         remove_empty_folder(AT_FDCWD, partial_.data());
     MOEQ_TRY(status);
-    return check_plan(plan, durable, report);
+    bool found = false;
+    MOEQ_TRY(find_plan(plan, &found, report));
+    if (!found)
+        MOEQ_TRY(check_strangers(plan, &found, report));
+    return found ? MOEQ_OK : claim(plan, durable, report);
 }
 
 moeq_status ConvertTarget::check_free(Report& report) const
@@ -93,37 +98,39 @@ moeq_status ConvertTarget::check_free(Report& report) const
            << ", which is there; want the name of a new directory; remove it or choose another one";
 }
 
-moeq_status ConvertTarget::check_plan(const Plan& plan, bool durable, Report& report)
+namespace {
+
+// Whether a JSON file of a directory is there and of a plan; *document is it then.
+moeq_status read_of_plan(Allocator& allocator, int folder, const char* name, const Plan& plan, Array<char>* text,
+                         JsonDocument* document, bool* found, bool* same, Report& report)
 {
-    bool begun = false;
-    MOEQ_TRY(compare_plan(plan, &begun, report));
-    if (begun)
-        return MOEQ_OK;
-    bool sealed = false;
-    MOEQ_TRY(check_strangers(plan, &sealed, &begun, report));
-    if (sealed)
-        return MOEQ_OK;
-    return begun ? compare_known_plan(plan, report) : claim(plan, durable, report);
+    MOEQ_TRY(read_own_json(allocator, folder, name, text, document, found, report));
+    *same = *found && document->root().find("plan").equals(plan.hash_text);
+    return MOEQ_OK;
 }
 
-// A directory without a plan: an empty one may be used; one that only lacks its name may be finished; all else is somebody's.
-moeq_status ConvertTarget::check_strangers(const Plan& plan, bool* sealed, bool* begun, Report& report)
+} // namespace
+
+// A directory without a plan: an empty one may be used; one with this plan's report, and so nearly published, is this one's own;
+// all else is somebody's.
+moeq_status ConvertTarget::check_strangers(const Plan& plan, bool* own, Report& report)
 {
     FolderNames names(allocator_);
     MOEQ_TRY(names.read(folder(), report));
     bool strangers = false;
     for (int64_t i = 0; i < names.size(); ++i) {
-        *begun = *begun || std::strcmp(names[i], kPlanFile) == 0;
+        *own = std::strcmp(names[i], kPlanFile) == 0;
+        if (*own) // by another process, since it was looked for
+            return check_open(plan, report);
         strangers = strangers || std::strstr(names[i], kTemporaryMark) == nullptr;
     }
-    if (*begun || !strangers)
+    if (!strangers)
         return MOEQ_OK;
     Array<char> text(allocator_);
     JsonDocument document(allocator_);
     bool reported = false;
-    MOEQ_TRY(read_own_json(allocator_, folder(), kReportFile, &text, &document, &reported, report));
-    *sealed = reported && document.root().find("plan").equals(plan.hash_text);
-    if (*sealed)
+    MOEQ_TRY(read_of_plan(allocator_, folder(), kReportFile, plan, &text, &document, &reported, own, report));
+    if (*own)
         return MOEQ_OK;
     return (report.fail(reported ? MOEQ_ERROR_MISMATCH : MOEQ_ERROR_DUPLICATE, kTargetArgument, "target") << "got ")
                .quoted(partial_.data())
@@ -131,22 +138,27 @@ moeq_status ConvertTarget::check_strangers(const Plan& plan, bool* sealed, bool*
            << "want an empty directory, or none; remove it or choose another target";
 }
 
-// found: there is a plan, and it is this one.
-moeq_status ConvertTarget::compare_plan(const Plan& plan, bool* found, Report& report)
+moeq_status ConvertTarget::find_plan(const Plan& plan, bool* found, Report& report) const
 {
     Array<char> text(allocator_);
     JsonDocument document(allocator_);
-    MOEQ_TRY(read_own_json(allocator_, folder(), kPlanFile, &text, &document, found, report));
-    return !*found || document.root().find("plan").equals(plan.hash_text) ? MOEQ_OK
-                                                                          : refuse_plan(document.root(), plan, report);
+    bool same = false;
+    MOEQ_TRY(read_of_plan(allocator_, folder(), kPlanFile, plan, &text, &document, found, &same, report));
+    return !*found || same ? MOEQ_OK : refuse_plan(document.root(), plan, report);
 }
 
-// A plan that another process has just written.
-moeq_status ConvertTarget::compare_known_plan(const Plan& plan, Report& report)
+moeq_status ConvertTarget::check_open(const Plan& plan, Report& report) const
 {
     bool found = false;
-    MOEQ_TRY(compare_plan(plan, &found, report));
+    MOEQ_TRY(find_plan(plan, &found, report));
     return found ? MOEQ_OK : refuse_ended(report);
+}
+
+moeq_status ConvertTarget::check_same(Report& report) const
+{
+    bool same = false;
+    MOEQ_TRY(is_same_folder(folder(), AT_FDCWD, partial_.data(), &same, report));
+    return same ? MOEQ_OK : refuse_ended(report);
 }
 
 moeq_status ConvertTarget::refuse_ended(Report& report) const
@@ -155,26 +167,11 @@ moeq_status ConvertTarget::refuse_ended(Report& report) const
            << ", which another process finished or removed meanwhile; want one that is left alone";
 }
 
-moeq_status ConvertTarget::check_open(Report& report) const
+moeq_status ConvertTarget::reopen(const Plan& plan, bool durable, Report& report)
 {
-    bool found = false;
-    MOEQ_TRY(look_for(folder(), kPlanFile, &found, report));
-    return found ? MOEQ_OK : refuse_ended(report);
-}
-
-moeq_status ConvertTarget::has_report(int folder, const Plan& plan, bool* out, Report& report) const
-{
-    Array<char> text(allocator_);
-    JsonDocument document(allocator_);
-    MOEQ_TRY(read_own_json(allocator_, folder, kReportFile, &text, &document, out, report));
-    *out = *out && document.root().find("plan").equals(plan.hash_text);
-    return MOEQ_OK;
-}
-
-moeq_status ConvertTarget::is_ended(const Plan& plan, bool* out, Report& report) const
-{
-    *out = false;
-    return folder() < 0 ? MOEQ_OK : has_report(folder(), plan, out, report);
+    MOEQ_TRY(check_same(report));
+    MOEQ_TRY(remove_file(folder(), kReportFile, report));
+    return claim(plan, durable, report);
 }
 
 moeq_status ConvertTarget::is_published(const Plan& plan, bool* out, Report& report) const
@@ -183,9 +180,12 @@ moeq_status ConvertTarget::is_published(const Plan& plan, bool* out, Report& rep
     Directory directory;
     moeq_error error{};
     Report inner(report.function(), &error);
-    if (renamed_ || directory.open(AT_FDCWD, path_.data(), inner) != MOEQ_OK)
+    if (renamed_ || path_.empty() || directory.open(AT_FDCWD, path_.data(), inner) != MOEQ_OK)
         return MOEQ_OK;
-    return has_report(directory.descriptor(), plan, out, report);
+    Array<char> text(allocator_);
+    JsonDocument document(allocator_);
+    bool found = false;
+    return read_of_plan(allocator_, directory.descriptor(), kReportFile, plan, &text, &document, &found, out, report);
 }
 
 // Writes the plan; of processes that begin at the same time one does, and the others compare.
@@ -205,16 +205,16 @@ moeq_status ConvertTarget::claim(const Plan& plan, bool durable, Report& report)
     moeq_error error{};
     Report inner(report.function(), &error);
     if (rename_new(folder(), own, kPlanFile, inner) == MOEQ_OK)
-        return MOEQ_OK;
+        return check_open(plan, report); // not every file system keeps its promise
     bool there = false;
     MOEQ_TRY(look_for(folder(), kPlanFile, &there, report));
     if (!there)
         return report.take_over(error);
     MOEQ_TRY(remove_file(folder(), own, report));
-    return compare_known_plan(plan, report);
+    return check_open(plan, report);
 }
 
-moeq_status ConvertTarget::refuse_plan(const JsonValue& other, const Plan& plan, Report& report)
+moeq_status ConvertTarget::refuse_plan(const JsonValue& other, const Plan& plan, Report& report) const
 {
     Array<char> text(allocator_);
     JsonDocument document(allocator_);
@@ -237,7 +237,14 @@ moeq_status ConvertTarget::publish(bool durable, Report& report)
 {
     if (durable)
         MOEQ_TRY(sync_folder(folder(), partial_.data(), report));
+    MOEQ_TRY(check_same(report)); // or another conversion would get the name
     MOEQ_TRY(rename_new(AT_FDCWD, partial_.data(), path_.data(), report));
+    bool same = false;
+    MOEQ_TRY(is_same_folder(folder(), AT_FDCWD, path_.data(), &same, report));
+    if (!same) { // it changed in between
+        MOEQ_TRY(rename_new(AT_FDCWD, path_.data(), partial_.data(), report));
+        return refuse_ended(report);
+    }
     renamed_ = true;
     if (!durable)
         return MOEQ_OK;

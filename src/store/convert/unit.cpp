@@ -108,7 +108,7 @@ moeq_status write_unit(const Conversion& c, int64_t index, UnitFacts* out, Repor
         MOEQ_TRY(writer.start(report)); // puts run side by side
         MOEQ_TRY(pass_through({c, &writer, digests}, unit, report));
         MOEQ_TRY(c.progress.add(MOEQ_STAGE_WRITE, name, 0, report));
-        MOEQ_TRY(c.target.check_open(report));
+        MOEQ_TRY(c.target.check_open(c.plan, report));
         MOEQ_TRY(writer.commit(report));
         record.bytes = writer.bytes();
         record.digest = writer.digest();
@@ -123,7 +123,7 @@ moeq_status write_unit(const Conversion& c, int64_t index, UnitFacts* out, Repor
                    << ", which changed while it was read; want a source that stays as it is; do the unit again";
     }
     MOEQ_TRY(write_record(c.allocator, c.folder(), c.plan, c.checkpoint, index, record, c.durable, report));
-    const moeq_status open = c.target.check_open(report);
+    const moeq_status open = c.target.check_open(c.plan, report);
     if (open == MOEQ_ERROR_STATE) // the unit is as it was, but nobody is left to remove the record
         MOEQ_TRY(remove_file(c.folder(), record_name(index, name), report));
     MOEQ_TRY(open);

@@ -16,7 +16,7 @@ struct Conversion {
     const Weights& weights;
     const Plan& plan;
     Progress& progress;
-    const ConvertTarget& target;
+    ConvertTarget& target;
     bool durable;
     int folder() const { return target.folder(); }
 };

@@ -118,8 +118,7 @@ moeq_status write_config(const WrittenWeight* weights, int64_t weight_count, con
     for (int64_t i = 1; i < weight_count; ++i) {
         const moeq_spec& spec = weights[i].geometry.spec;
         if (spec.format != first->spec.format || spec.nested != first->spec.nested)
-            return refuse_to_write(kBitsandbytesDialect, weights[i].geometry, weights[i].name, report)
-                   << "one format for all weights, as in " << weights[0].name << ": config.json can name only one";
+            return refuse_mixed(kBitsandbytesDialect, "format", weights[0], weights[i], report);
     }
     const bool packed = first != nullptr && first->packed();
     const int32_t dtype =

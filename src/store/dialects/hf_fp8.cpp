@@ -61,8 +61,7 @@ moeq_status write_config(const WrittenWeight* weights, int64_t weight_count, con
         const moeq_spec& first = weights[0].geometry.spec;
         if (spec.granularity != first.granularity || spec.block_rows != first.block_rows ||
             spec.block_columns != first.block_columns)
-            return refuse_to_write(kHfFp8Dialect, weights[i].geometry, weights[i].name, report)
-                   << "one tile for all weights, as in " << weights[0].name << ": config.json can name only one";
+            return refuse_mixed(kHfFp8Dialect, "size of tiles", weights[0], weights[i], report);
     }
     out.begin_object();
     out.key("quant_method").string("fp8");

@@ -160,7 +160,8 @@ private:
         const JsonValue root = document.root();
         const JsonValue extents = root.find("shape");
         if (!root.is_object() || root.size() != 2 || !root.find("spec").is_string() || !extents.is_array())
-            return refuse("F15", name) << "want an object with \"spec\", a text, and \"shape\", a list";
+            return refuse("F15", name) << "got " << (root.is_object() ? "other members" : root.kind_name())
+                                       << "; want an object with \"spec\", a text, and \"shape\", an array";
         const JsonValue given = root.find("spec");
         if (!given.equals(given.text()))
             return refuse("F15", name) << "got a spec with NUL; want a text";

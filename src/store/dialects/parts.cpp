@@ -129,6 +129,35 @@ Failure refuse_to_write(const Dialect& dialect, const Geometry& geometry, const 
     return failure;
 }
 
+namespace {
+
+// "nf4:128 for "a.b"": what the shape says besides is left out.
+void append_weight(const WrittenWeight& weight, Failure& failure)
+{
+    char text[MOEQ_SPEC_TEXT] = "";
+    moeq_spec spec = weight.geometry.spec;
+    spec.layout = MOEQ_LAYOUT_PLAIN;
+    spec.scale_axis = -1;
+    spec.blocking = 0;
+    spec.logical_dtype = MOEQ_DTYPE_DEFAULT;
+    Report quiet("", nullptr);
+    (void)print_spec(spec, text, quiet);
+    (failure << text << " for ").quoted(weight.name);
+}
+
+} // namespace
+
+moeq_status refuse_mixed(const Dialect& dialect, const char* word, const WrittenWeight& first,
+                         const WrittenWeight& other, Report& report)
+{
+    Failure failure = report.fail(MOEQ_ERROR_UNSUPPORTED);
+    failure << "config.json of the dialect " << dialect.name << " can name only one " << word << "; got ";
+    append_weight(first, failure);
+    failure << " and ";
+    append_weight(other, failure);
+    return failure << "; want one for all, or the dialect native";
+}
+
 void write_torch_metadata(const WrittenWeight* weight, JsonWriter& out)
 {
     if (weight == nullptr)

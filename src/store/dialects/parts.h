@@ -21,6 +21,9 @@ DialectEntry& add_component(const Geometry& geometry, int32_t component, const c
                                        const void* bytes, int64_t count, DialectEntries* out, Report& report);
 // UNSUPPORTED: this dialect cannot hold a weight; the caller appends what it can.
 Failure refuse_to_write(const Dialect& dialect, const Geometry& geometry, const char* name, Report& report);
+// UNSUPPORTED: config.json has one word for all weights where these two want one each.
+moeq_status refuse_mixed(const Dialect& dialect, const char* word, const WrittenWeight& first,
+                         const WrittenWeight& other, Report& report);
 // {"format": "pt"}, without which transformers refuses a file.
 void write_torch_metadata(const WrittenWeight* weight, JsonWriter& out);
 // The name of the module of a parameter: without ".weight".

@@ -85,7 +85,7 @@ public:
             return refuse(error.class_id) << error.message;
         const JsonValue root = document.root();
         if (!root.is_object())
-            return refuse() << "got another JSON value; want an object";
+            return refuse() << "got " << root.kind_name() << "; want an object";
         return read_members(root);
     }
 

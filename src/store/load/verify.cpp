@@ -347,7 +347,8 @@ private:
         Digest got;
         moeq_error error{};
         Report quiet(report_.function(), &error);
-        const moeq_status status = digest_listed_file(allocator_, folder, name.text(), &got, quiet);
+        const moeq_status status =
+            digest_listed_file(allocator_, folder, name.text(), &got, quiet, engine_.kernels.digest);
         if (status == MOEQ_ERROR_MEMORY)
             return report_.take_over(error);
         ++digests_;

@@ -285,7 +285,7 @@ moeq_status Rules::parse(const char* patterns, int32_t argument, Report& report)
     const JsonValue root = document_.root();
     if (!root.is_array())
         return report.fail(MOEQ_ERROR_ARGUMENT, argument, "options.patterns")
-               << "got another value; want an array of objects";
+               << "got " << root.kind_name() << "; want an array of objects";
     if (!rules_.reserve(root.size()))
         return report.out_of_memory(static_cast<uint64_t>(root.size()) * sizeof(Rule));
     int64_t index = 0;
