@@ -19,7 +19,7 @@ public:
     }
 
     // body(index) for each index in [0, count), in any order, from any threads, each once; returns when all are done. The
-    // body must not fail, allocate or call back. CALLBACK: the caller's executor failed or did not do every task once.
+    // body must not fail or call the caller back. CALLBACK: the caller's executor failed or did not do every task once.
     template <class Body>
     [[nodiscard]] moeq_status for_each(int64_t count, Body& body, Report& report) const
     {

@@ -302,13 +302,15 @@ TEST_F(Convert, AnotherPlansDirectory)
         EXPECT_TRUE(contains(error.text(), "remove it")) << error.text();
         return error.text();
     };
-    EXPECT_TRUE(contains(difference(ConvertOptions(MOEQ_DIALECT_NATIVE, "int8"), kTiny.c_str()), "another spec"));
-    EXPECT_TRUE(contains(difference(ConvertOptions(MOEQ_DIALECT_NATIVE, nullptr), kTiny.c_str()), "another spec"));
     EXPECT_TRUE(
-        contains(difference(ConvertOptions(MOEQ_DIALECT_BITSANDBYTES, "nf4"), kTiny.c_str()), "another dialect"));
+        contains(difference(ConvertOptions(MOEQ_DIALECT_NATIVE, "int8"), kTiny.c_str()), "differs in its spec"));
+    EXPECT_TRUE(
+        contains(difference(ConvertOptions(MOEQ_DIALECT_NATIVE, nullptr), kTiny.c_str()), "differs in its spec"));
+    EXPECT_TRUE(contains(difference(ConvertOptions(MOEQ_DIALECT_BITSANDBYTES, "nf4"), kTiny.c_str()),
+                         "differs in its dialect"));
     ConvertOptions ruled(MOEQ_DIALECT_NATIVE, "nf4");
     ruled.value.rules = "[]";
-    EXPECT_TRUE(contains(difference(ruled, kTiny.c_str()), "another rules"));
+    EXPECT_TRUE(contains(difference(ruled, kTiny.c_str()), "differs in its rules"));
     const std::string source = copied_source();
     std::ofstream(source + "/config.json", std::ios::app) << "\n";
     steps(MOEQ_CONVERT_UNITS, 1, 2);
@@ -317,7 +319,7 @@ TEST_F(Convert, AnotherPlansDirectory)
     config.replace(config.find("1024"), 4, "2048");
     std::ofstream(source + "/config.json") << config;
     EXPECT_TRUE(
-        contains(difference(ConvertOptions(MOEQ_DIALECT_NATIVE, "nf4"), source.c_str()), "another config.json"));
+        contains(difference(ConvertOptions(MOEQ_DIALECT_NATIVE, "nf4"), source.c_str()), "differs in its config.json"));
 }
 
 TEST_F(Convert, ChangedSource)

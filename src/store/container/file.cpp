@@ -132,7 +132,7 @@ moeq_status File::read(int64_t offset, void* out, int64_t bytes, Report& report)
             Failure failure = report.fail(MOEQ_ERROR_TRUNCATED);
             report.set_class("F19");
             return failure.quoted(shown()) << ": ends at byte " << offset << ", had " << size_
-                                          << " bytes when it was opened; want it unchanged while it is read";
+                                           << " bytes when it was opened; want it unchanged while it is read";
         }
         next += count;
         offset += count;

@@ -27,9 +27,9 @@ public:
     [[nodiscard]] moeq_status is_as_opened(bool* out, Report& report) const;
     void close();
 
-    int64_t size() const { return size_; }               // at open
-    int64_t modified_ns() const { return modified_ns_; } // at open, since 1970
-    const char* mapping() const { return mapping_; }     // NULL: not mapped
+    int64_t size() const { return size_; }                                            // at open
+    int64_t modified_ns() const { return modified_ns_; }                              // at open, since 1970
+    const char* mapping() const { return mapping_; }                                  // NULL: not mapped
     const char* name() const { return path_.empty() ? "" : path_.data() + name_at_; } // as it was given
     // For messages: with its folder, unless they would show only the begin of that.
     const char* shown() const { return path_.empty() || path_.size() > kShownBytes ? name() : path_.data(); }

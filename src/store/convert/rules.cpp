@@ -99,7 +99,8 @@ moeq_status ConvertRules::read(const char* text, Report& report)
         return report.fail(MOEQ_ERROR_ARGUMENT, kOptionsArgument, kName) << "got " << error.message;
     if (!document_.root().is_array())
         return report.fail(MOEQ_ERROR_ARGUMENT, kOptionsArgument, kName)
-               << "got " << document_.root().kind_name() << "; want [{\"match\": a glob, \"spec\": a text or null}, ...]";
+               << "got " << document_.root().kind_name()
+               << "; want [{\"match\": a glob, \"spec\": a text or null}, ...]";
     int64_t index = 0;
     for (JsonMember member = document_.root().first(); !member.done(); member = member.next())
         MOEQ_TRY(add(member.value(), index++, report));

@@ -230,7 +230,8 @@ moeq_status ConvertTarget::refuse_plan(const JsonValue& other, const Plan& plan,
             break;
         }
     return (report.fail(MOEQ_ERROR_MISMATCH, kTargetArgument, "target") << "got ").quoted(partial_.data())
-           << " of a conversion with another " << name << "; want the same, to go on with it; remove it to start anew";
+           << " of a conversion that differs in its " << name
+           << "; want the same, to go on with it; remove it to start anew";
 }
 
 moeq_status ConvertTarget::publish(bool durable, Report& report)

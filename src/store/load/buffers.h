@@ -5,11 +5,13 @@
 
 #include "core/checked.h"
 #include "core/memory.h"
+#include "core/parallel.h"
 #include "core/report.h"
-#include "store/load/load.h"
 #include "store/load/task_errors.h"
 
 namespace moeq {
+
+constexpr int64_t kBufferBytes = 64 << 20; // all buffers of one load or unit together
 
 // Memory that tasks read into; the same few buffers again and again, so that they stay in the cache.
 class Buffers {

@@ -2,14 +2,11 @@
 #pragma once
 
 #include "formats/encode.h"
+#include "store/load/buffers.h"
 #include "store/load/progress.h"
 #include "store/model/weights.h"
 
 namespace moeq {
-
-class Buffers;
-
-constexpr int64_t kBufferBytes = 64 << 20; // all buffers of one load or unit together
 
 // The part of a stack that is wanted: experts, and of each one a cut of rows (of each half, where the layout has two) or of
 // columns.
