@@ -115,7 +115,7 @@ def measure(checkpoint, target: Path, spec: str, layout: str, scored, reference)
         "spec": spec, "layout": layout,
         "expert_bytes": experts.nbytes, "model_bytes": made.reader.nbytes,
         "context_peak_bytes": done["made"]["library_peak_memory"],
-        "process_growth_bytes": done["made"]["peak_memory_growth"],
+        "process_peak_bytes": done["made"]["peak_memory"],
         "seconds": done["made"]["seconds"], "read_bytes": done["made"]["bytes_in"],
         "relative_rms": float(np.sqrt(noise.sum() / signal.sum())),
         "relative_rms_map": np.sqrt(noise / signal).tolist(),  # [layer][expert]

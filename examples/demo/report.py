@@ -19,16 +19,16 @@ def mib(count: float) -> str:
 def table(facts: dict) -> str:
     """Everything that was measured, a format a line."""
     stored = facts["stored"]
-    head = ["format", "files", "experts", "of stored", "whole", "peak", "peak", "rate", "relative", "worst", "loss",
-            "change", "KL", "same"]
-    unit = ["", "", "MiB", "%", "MiB", "moeq MiB", "proc MiB", "GB/s", "rms error", "expert", "bits/byte", "bits/byte",
+    head = ["format", "files", "experts", "of stored", "whole", "peak in", "peak of", "rate", "relative", "worst",
+            "loss", "change", "KL", "same"]
+    unit = ["", "", "MiB", "%", "MiB", "moeq MiB", "proc. MiB", "GB/s", "rms error", "expert", "bits/byte", "bits/byte",
             "bits/byte", "guess %"]
     rows = [head, unit, [stored["name"], "", mib(stored["expert_bytes"]), "100.0", mib(stored["model_bytes"]), "", "",
                          "", "", "", f"{stored['bits_per_byte']:.4f}", "", "", ""]]
     for f in facts["formats"]:
         rows.append([
             f["name"], f["layout"], mib(f["expert_bytes"]), f"{100 * f['expert_bytes'] / stored['expert_bytes']:.1f}",
-            mib(f["model_bytes"]), mib(f["context_peak_bytes"]), mib(f["process_growth_bytes"]),
+            mib(f["model_bytes"]), mib(f["context_peak_bytes"]), mib(f["process_peak_bytes"]),
             f"{f['read_bytes'] / f['seconds'] / 1e9:.2f}",
             f"{f['relative_rms']:.5f}", f"{np.max(f['relative_rms_map']):.5f}", f"{f['bits_per_byte']:.4f}",
             f"{f['bits_per_byte'] - stored['bits_per_byte']:+.5f}", f"{f['divergence_bits']:.6f}",
@@ -97,7 +97,11 @@ def _draw_bars(figure, facts: dict) -> None:
     _bars(size, "Expert weights, MiB", [stored["name"], *names], [v / MIB for v in values], [STORED_COLOUR, *colours],
           [f"{mib(v)}   {100 * v / values[0]:.0f} %" for v in values])
 
-    _memory_bars(memory, names, colours, formats)
+    peaks = [f["context_peak_bytes"] for f in formats]
+    _bars(memory, "Peak in moeq while quantizing, MiB", names, [p / MIB for p in peaks], colours,
+          [mib(p) for p in peaks])
+    process = max(f["process_peak_bytes"] for f in formats)
+    memory.set_xlabel(f"whole process, with Python: {mib(process)} MiB", color=FAINT, fontsize=8)
     _bars(error, "Relative rms error of the weights", names, [f["relative_rms"] for f in formats], colours,
           [f"{f['relative_rms']:.4f}" for f in formats])
     _bars(loss, "KL from the stored model, bits/byte", names, [f["divergence_bits"] for f in formats], colours,
@@ -105,29 +109,15 @@ def _draw_bars(figure, facts: dict) -> None:
     loss.set_xlabel(f"loss of the stored model {stored['bits_per_byte']:.4f} bits/byte", color=FAINT, fontsize=8)
 
 
-def _memory_bars(axes, names: list, colours: list, formats: list) -> None:
-    """Two bars a format: bytes that went through moeq, and below it what the whole process grew by."""
-    counted = [f["context_peak_bytes"] / MIB for f in formats]
-    grown = [f["process_growth_bytes"] / MIB for f in formats]
-    for values, whose, offset in ((counted, "in moeq", -0.19), (grown, "whole process", 0.19)):
-        labels = [f"{value:.2f} {whose}" for value in values]
-        _bars(axes, "Peak while quantizing, MiB", names, values, colours, labels, offset, 0.34)
-    for bar in axes.containers[1]:
-        bar.set_alpha(0.45)
-    axes.set_xlim(0, max(*counted, *grown) * 2.1)
-    axes.set_yticks(range(len(names)), names)
-
-
-def _bars(axes, title: str, names: list, values: list, colours: list, labels: list, shift: float = 0.0,
-          height: float = 0.62) -> None:
+def _bars(axes, title: str, names: list, values: list, colours: list, labels: list) -> None:
     axes.set_title(title)
-    axes.barh(np.arange(len(names)) + shift, values, color=colours, height=height)
+    axes.barh(np.arange(len(names)), values, color=colours, height=0.62)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     # Labels stand behind the bars, so leave them room.
     axes.set_xlim(0, max(values) * 1.75)
     for y, (value, label) in enumerate(zip(values, labels)):
-        axes.annotate(label, (value, y + shift), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8.5)
+        axes.annotate(label, (value, y), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8.5)
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
     axes.set_xticks([])

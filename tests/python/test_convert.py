@@ -108,6 +108,25 @@ def test_rules_first_match_wins(model, tmp_path):
     assert moeq.plan(source, target, spec="nf4", rules=as_text)["totals"] == plan["totals"]
 
 
+@pytest.mark.parametrize("rules", [3, {3: "nf4"}, {"a": 3}, [("a",)], [3]])
+def test_rules_that_are_none(model, tmp_path, rules):
+    with pytest.raises(TypeError, match="rules: got"):
+        moeq.plan(model[0], tmp_path / "out", spec="nf4", rules=rules)
+
+
+def test_rules_without_effect_warn(model, tmp_path, recwarn):
+    rules = {"nope": "int8", "**.down_proj": None}
+    with pytest.warns(UserWarning, match="rules without effect: 'nope'"):
+        moeq.plan(model[0], tmp_path / "out", spec="nf4", rules=rules)
+    with pytest.warns(UserWarning, match="rules without effect: 'nope'") as told:
+        moeq.convert(model[0], tmp_path / "out", spec="nf4", rules=rules, durable=False)
+    assert [warning.filename for warning in told] == [__file__]
+    del rules["nope"]
+    recwarn.clear()
+    moeq.convert(model[0], tmp_path / "again", spec="nf4", rules=rules, durable=False)
+    assert not recwarn.list
+
+
 def test_an_exception_stops_and_the_next_call_goes_on(model, tmp_path):
     source, target = model[0], tmp_path / "out"
     told = []

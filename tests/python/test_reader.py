@@ -186,6 +186,29 @@ def test_experts_that_are_none(reader, experts):
         reader.load(0, "int8", experts=experts)
 
 
+@pytest.mark.parametrize("experts", [[0, 2], np.array([0, 2]), 1, (0, 1, 2)])
+def test_lists_of_experts_are_refused(reader, experts):
+    """dequantize takes a list of experts, so that two numbers in one may not mean a range here."""
+    with pytest.raises(TypeError, match=r"wanted a tuple \(begin, end\), a range or a slice"):
+        reader.load(0, "int8", experts=experts)
+
+
+def test_arguments_of_another_kind(reader):
+    for tp in (2, "ab", (1,), (0, 1.0)):
+        with pytest.raises(TypeError, match=r"tp: .*wanted \(rank, size\)"):
+            reader.load(0, "int8", tp=tp)
+    for tp in ((0, 0), (2, 2), (-1, 2)):
+        with pytest.raises(moeq.RangeError, match="tp: got rank"):
+            reader.load(0, "int8", tp=tp)
+    with pytest.raises(TypeError, match="use read for tensors"):
+        reader.load(reader.tensors[0], "int8")
+    with pytest.raises(TypeError, match="use load for stacks"):
+        reader.read(reader.stacks[0])
+    for call in (reader.load, reader.read):
+        with pytest.raises(TypeError, match="a name or an index"):
+            call(None)
+
+
 def test_tensor_parallel_cuts(reader, model):
     gate_up, down = (stacked(model[1], 0, 3, name) for name in ("gate_up_proj", "down_proj"))
     for rank in (0, 1):

@@ -134,3 +134,12 @@ def test_a_dialect_says_what_it_cannot_hold(tmp_path):
     with pytest.raises(moeq.UnsupportedError):
         moeq.save(tmp_path / "x.safetensors", {"model.layers.0.mlp.experts.down_proj": q}, dialect="bitsandbytes")
     assert leftovers(tmp_path) == []
+
+
+def test_names_are_texts(weight, tmp_path):
+    for save in (lambda path: moeq.save(path, {1: weight}), lambda path: moeq.save(path, [weight])):
+        with pytest.raises(TypeError, match="wanted"):
+            save(tmp_path / "x.safetensors")
+    with moeq.Writer(tmp_path / "x.safetensors") as file, pytest.raises(TypeError, match="name: got 1"):
+        file.declare(1, (2,), "fp32")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]  # the last one, which is empty

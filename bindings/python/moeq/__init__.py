@@ -9,12 +9,15 @@ Importing needs cffi and libmoeq, and no framework. Tensors come in from any DLP
 through `__dlpack__` or into `out=`. Shapes are [experts, rows, columns].
 """
 
+from typing import Any as _Any
+
 from ._builder import Block, Builder, BuilderState
 from ._cdef import ffi as _ffi
 from ._context import Context, Memory, default_context
 from ._convert import convert, plan
 from ._errors import (
     ArgumentError,
+    ArgumentTypeError,
     BackendError,
     BadValueError,
     CallbackError,
@@ -60,6 +63,14 @@ from ._writer import Writer, save
 __version__: str = ".".join(str(_ffi.integer_const(f"MOEQ_VERSION_{part}")) for part in ("MAJOR", "MINOR", "PATCH"))
 
 
+def __getattr__(name: str) -> _Any:
+    if name == "ray":  # loaded when it is asked for
+        from importlib import import_module
+
+        return import_module(".ray", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def library_version() -> str:
     """The version of the libmoeq that runs; `__version__` is the package's, `library_path` where it was found."""
     return _ffi.string(_lib.moeq_version_string()).decode()
@@ -67,6 +78,7 @@ def library_version() -> str:
 
 __all__ = [
     "ArgumentError",
+    "ArgumentTypeError",
     "BackendError",
     "BadValueError",
     "Block",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import operator
 import os
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ._cdef import ffi
 from ._context import Context, default_context, sized
-from ._errors import ArgumentError, check, new_error
+from ._errors import ArgumentError, ArgumentTypeError, MoeqError, check, new_error
 from ._library import lib
 from ._names import number_of
 from ._progress import Progress, ProgressFunction
@@ -21,12 +22,20 @@ UNITS, FINISH = ffi.integer_const("MOEQ_CONVERT_UNITS"), ffi.integer_const("MOEQ
 # By glob: the spec for what matches, None to leave it as it is. Order counts: the first match wins.
 Rules = Mapping[str, "Spec | str | None"] | Iterable[tuple[str, "Spec | str | None"]] | str
 
+WANTED_RULES = "{glob: spec or None}, pairs of these, or JSON"
+
 
 def rule_pairs(rules: Rules | None) -> list[tuple[str, str | None]] | str | None:
     """Rules with specs as text. A text is taken for the library's JSON."""
     if rules is None or isinstance(rules, str):
         return rules
-    pairs = rules.items() if isinstance(rules, Mapping) else rules
+    try:
+        pairs = [(glob, spec) for glob, spec in (rules.items() if isinstance(rules, Mapping) else rules)]
+    except (TypeError, ValueError):
+        raise ArgumentTypeError(f"moeq.convert: rules: got {rules!r}; wanted {WANTED_RULES}") from None
+    for glob, spec in pairs:
+        if not isinstance(glob, str) or not isinstance(spec, (Spec, str, type(None))):
+            raise ArgumentTypeError(f"moeq.convert: rules: got {glob!r}: {spec!r}; wanted {WANTED_RULES}")
     return [(glob, None if spec is None else str(as_spec(spec))) for glob, spec in pairs]
 
 
@@ -67,6 +76,33 @@ class _Options:
         self.pointer.unit_begin, self.pointer.unit_end = begin, end
 
 
+def dry_run(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    spec: Spec | str | None = None,
+    dialect: str = "native",
+    rules: Rules | None = None,
+    patterns: Any = None,
+    context: Context | None = None,
+) -> dict[str, Any]:
+    """`plan` without its warning."""
+    context, options = context or default_context(), _Options(spec, dialect, rules, patterns)
+    out, err = ffi.new("moeq_blob **"), new_error()
+    status = lib.moeq_convert_plan(
+        context._pointer, path_bytes(source, "source"), path_bytes(target, "target"), options.pointer, out, err
+    )
+    check(status, err)
+    return json_of(out[0])
+
+
+def warn_of_unused(plan: dict[str, Any]) -> None:
+    """A warning at the call of a public function whose rules name nothing."""
+    if plan["unused_rules"]:
+        names = ", ".join(map(repr, plan["unused_rules"]))
+        warnings.warn(f"rules without effect: {names}; moeq.open(source).stacks has the names", stacklevel=3)
+
+
 def plan(
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
@@ -81,13 +117,9 @@ def plan(
 
     The same input gives the same plan, wherever source and target lie. Arguments as of `convert`.
     """
-    context, options = context or default_context(), _Options(spec, dialect, rules, patterns)
-    out, err = ffi.new("moeq_blob **"), new_error()
-    status = lib.moeq_convert_plan(
-        context._pointer, path_bytes(source, "source"), path_bytes(target, "target"), options.pointer, out, err
-    )
-    check(status, err)
-    return json_of(out[0])
+    made = dry_run(source, target, spec=spec, dialect=dialect, rules=rules, patterns=patterns, context=context)
+    warn_of_unused(made)
+    return made
 
 
 def convert(
@@ -108,11 +140,36 @@ def convert(
 
     spec: for every expert weight; None leaves dense ones dense and quantized ones as they are. rules: exceptions, as
     {glob: spec or None} on names of stacks and of 2-D tensors, the first match wins. dialect: how quantized weights lie
-    in the target. units: (begin, end) of the plan's units, None for all, an empty range for none; any number of
+    in the target; a rule without effect gives a UserWarning.
+    units: (begin, end) of the plan's units, None for all, an empty range for none; any number of
     processes may share them. finish: adds index, config and report and puts the target in its place; IncompleteError
     names missing units. progress: called with (stage, name, bytes done, bytes in total); what it raises stops the work
     and is raised here, and the next call goes on from there.
     """
+    what: dict[str, Any] = {"spec": spec, "dialect": dialect, "rules": rules, "patterns": patterns, "context": context}
+    if rules is not None:
+        try:
+            warn_of_unused(dry_run(source, target, **what))
+        except MoeqError:
+            pass  # what follows says so itself
+    work(source, target, units=units, finish=finish, progress=progress, durable=durable, **what)
+
+
+def work(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    spec: Spec | str | None = None,
+    dialect: str = "native",
+    rules: Rules | None = None,
+    patterns: Any = None,
+    units: tuple[int, int] | range | None = None,
+    finish: bool = True,
+    progress: ProgressFunction | None = None,
+    durable: bool = True,
+    context: Context | None = None,
+) -> None:
+    """`convert` without its warning."""
     context, told = context or default_context(), Progress(progress)
     options = _Options(spec, dialect, rules, patterns, durable)
     options.set_steps(units, finish)

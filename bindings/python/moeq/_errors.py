@@ -60,6 +60,10 @@ class ArgumentError(MoeqError, ValueError):
     """An unknown constant, a contradiction between options, or something missing."""
 
 
+class ArgumentTypeError(ArgumentError, TypeError):
+    """A Python object of a kind that is not taken there."""
+
+
 class ShapeError(MoeqError, ValueError):
     """Rank or extents do not fit."""
 

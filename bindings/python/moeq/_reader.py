@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import operator
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 from ._cdef import ffi
 from ._context import Context, default_context, sized
 from ._dlpack import borrow
-from ._errors import ArgumentError, NotFoundError, RangeError, StateError, check, new_error
+from ._errors import ArgumentError, ArgumentTypeError, NotFoundError, RangeError, StateError, check, new_error
 from ._library import lib
 from ._names import dtype_code, dtype_word, numpy_has, word_of
 from ._progress import Progress, ProgressFunction
@@ -247,7 +246,9 @@ class Reader:
             if found is None:
                 raise NotFoundError(f"moeq.Reader.read: tensor: got {tensor!r}, a stack; use load for stacks")
             return found
-        return self._tensor(operator.index(tensor))
+        if isinstance(tensor, StackInfo):
+            raise ArgumentTypeError(f"moeq.Reader.read: tensor: got the stack {tensor.name!r}; use load for stacks")
+        return self._tensor(index_of(tensor, "read: tensor", "a TensorInfo"))
 
     def _as_stack(self, stack: StackInfo | str | int) -> StackInfo:
         if isinstance(stack, StackInfo):
@@ -257,7 +258,9 @@ class Reader:
             if found is None:
                 raise NotFoundError(f"moeq.Reader.load: stack: got {stack!r}, a tensor; use read for tensors")
             return found
-        return self._stack(operator.index(stack))
+        if isinstance(stack, TensorInfo):
+            raise ArgumentTypeError(f"moeq.Reader.load: stack: got the tensor {stack.name!r}; use read for tensors")
+        return self._stack(index_of(stack, "load: stack", "a StackInfo"))
 
     def read(self, tensor: TensorInfo | str | int, begin: int = 0, count: int | None = None, out: Any = None) -> Any:
         """A tensor as it is stored, or `count` of it from `begin` along its first axis.
@@ -299,7 +302,7 @@ class Reader:
         stack: StackInfo | str | int,
         spec: Spec | str | None = None,
         *,
-        experts: range | slice | Iterable[int] | None = None,
+        experts: range | slice | tuple[int, int] | None = None,
         tp: tuple[int, int] | None = None,
         amax: Any = None,
         progress: ProgressFunction | None = None,
@@ -307,9 +310,9 @@ class Reader:
         """A whole stack as a handle, streamed: memory holds the result and small buffers.
 
         spec: quantizes a dense stack on the way, with the stack's own layout and scale axis where the spec says nothing
-        of them; None takes a stack that is quantized as it is. experts: a range, a slice or (begin, end): bytes of
-        other experts are not read. tp: (rank, size), this rank's cut of the output axis (gate and up each), or of the
-        contraction axis (down). amax: fp32, one per expert loaded, for granularity "expert".
+        of them; None takes a stack that is quantized as it is. experts: a range, a slice or a tuple (begin, end), no
+        list of experts: bytes of other experts are not read. tp: (rank, size), this rank's cut of the output axis (gate
+        and up each), or of the contraction axis (down). amax: fp32, one per expert loaded, for granularity "expert".
         progress: called with (stage, name, bytes done, bytes in total); what it raises stops the work and is raised
         here.
         """
@@ -317,7 +320,7 @@ class Reader:
         options, told = sized("moeq_load_options"), Progress(progress)
         options.expert_begin, options.expert_end = expert_range(experts, info.shape[0])
         if tp is not None:
-            options.tp_rank, options.tp_size = map(operator.index, tp)
+            options.tp_rank, options.tp_size = rank_and_size(tp)
         given = None if spec is None else as_spec(spec)
         amax = None if amax is None else borrow(amax, "amax")
         options.spec = ffi.NULL if given is None else given._struct
@@ -361,7 +364,26 @@ def holdable(info: TensorInfo) -> bool:
     return numpy_has(code) or info.dtype in ("bf16", "fp8_e4m3fn", "fp8_e5m2")
 
 
-def expert_range(experts: range | slice | Iterable[int] | None, count: int) -> tuple[int, int]:
+def index_of(value: Any, argument: str, kind: str) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ArgumentTypeError(
+            f"moeq.Reader.{argument}: got {type(value).__name__}; wanted {kind}, a name or an index"
+        ) from None
+
+
+def rank_and_size(tp: Any) -> tuple[int, int]:
+    try:
+        rank, size = map(operator.index, tp)
+    except (TypeError, ValueError):
+        raise ArgumentTypeError(f"moeq.Reader.load: tp: got {tp!r}; wanted (rank, size)") from None
+    if not 0 <= rank < size:
+        raise RangeError(f"moeq.Reader.load: tp: got rank {rank} of {size}; wanted (rank, size), 0 <= rank < size")
+    return rank, size
+
+
+def expert_range(experts: range | slice | tuple[int, int] | None, count: int) -> tuple[int, int]:
     """[begin, end) for the library, where (0, 0) is all."""
     if experts is None:
         return 0, 0
@@ -372,10 +394,13 @@ def expert_range(experts: range | slice | Iterable[int] | None, count: int) -> t
             raise ArgumentError(f"moeq.Reader.load: experts: got {experts}; wanted one with step 1")
         experts = (experts.start, experts.stop)
     try:
+        if not isinstance(experts, tuple):
+            raise TypeError
         begin, end = map(operator.index, experts)
     except (TypeError, ValueError):
-        raise ArgumentError(
-            f"moeq.Reader.load: experts: got {experts!r}; wanted a range, a slice or (begin, end)"
+        raise ArgumentTypeError(
+            f"moeq.Reader.load: experts: got {experts!r}; wanted a tuple (begin, end), a range or a slice; "
+            "load all and use dequantize(experts=[...]) to choose single ones"
         ) from None
     if not 0 <= begin < end <= count:
         raise RangeError(

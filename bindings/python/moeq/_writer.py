@@ -9,7 +9,7 @@ from typing import Any
 from ._cdef import ffi
 from ._context import Context, default_context, sized
 from ._dlpack import borrow
-from ._errors import ArgumentError, StateError, check, new_error
+from ._errors import ArgumentError, ArgumentTypeError, StateError, check, new_error
 from ._library import lib
 from ._names import dtype_code, number_of
 from ._qtensor import QTensor
@@ -101,6 +101,8 @@ class Writer:
 
 
 def name_bytes(name: str) -> bytes:
+    if not isinstance(name, str):
+        raise ArgumentTypeError(f"moeq.Writer: name: got {name!r}; wanted a text")
     if "\0" in name:  # a C string would end there
         raise ArgumentError(f"moeq.Writer: name: got {name!r}; wanted a name without NUL")
     return name.encode()
@@ -116,6 +118,10 @@ def save(
     context: Context | None = None,
 ) -> None:
     """Writes tensors and QTensors by name into one .safetensors file, whole or not at all. Arguments as of Writer."""
+    if not isinstance(tensors, Mapping):
+        raise ArgumentTypeError(f"moeq.save: tensors: got {type(tensors).__name__}; wanted {{name: tensor}}")
+    for name in tensors:
+        name_bytes(name)
     with Writer(path, dialect, metadata, durable, context=context) as writer:
         for name, value in tensors.items():
             if isinstance(value, QTensor):

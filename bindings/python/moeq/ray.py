@@ -6,6 +6,7 @@ its node runs again on another one, and gives the same bytes.
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -21,7 +22,7 @@ def run_unit(source: str, target: str, unit: int, arguments: dict[str, Any]) -> 
     """One unit, in whatever process."""
     settings = dict(arguments)
     context = Context(settings.pop("threads"))  # as many as Ray was asked for
-    _convert.convert(source, target, units=(unit, unit + 1), finish=False, context=context, **settings)
+    _convert.work(source, target, units=(unit, unit + 1), finish=False, context=context, **settings)
     return unit
 
 
@@ -51,10 +52,11 @@ def convert(
     arguments: dict[str, Any] = {"spec": None if spec is None else str(spec), "dialect": dialect, "patterns": patterns}
     arguments["rules"] = _convert.rule_pairs(rules)
     wanted = None if units is None else _convert.unit_bounds(units)
-    plan = _convert.plan(source, target, **arguments)
+    plan = _convert.dry_run(source, target, **arguments)
+    _convert.warn_of_unused(plan)
     own = not ray.is_initialized()
     if own:
-        ray.init(address=address, log_to_driver=False, include_dashboard=False)
+        ray.init(address=address, log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
     try:
         chosen = plan["units"] if wanted is None else [plan["units"][unit] for unit in range(*wanted)]
         task = ray.remote(max_retries=MAX_RETRIES, num_cpus=cpus)(run_unit)
@@ -70,7 +72,7 @@ def convert(
         if own:
             ray.shutdown()
     if finish:
-        _convert.convert(source, target, units=(0, 0), finish=True, durable=durable, **arguments)
+        _convert.work(source, target, units=(0, 0), finish=True, durable=durable, **arguments)
 
 
 def _wait(ray: Any, waiting: dict[Any, dict[str, Any]], progress: ProgressFunction | None) -> None:

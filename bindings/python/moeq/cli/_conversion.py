@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shlex
+import shutil
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +21,21 @@ from ._exit import CommandError, Status
 from ._job import Clock, memory_now, peak_memory, run
 from ._options import unit_range
 from ._plan import coverage, notes, requantized, totals_line
-from ._screen import duration, emit, nbytes, rate, remark, say
+from ._screen import counted, duration, emit, nbytes, rate, remark, say
 from ._selection import Selection
 
 ENGINES = ("local", "ray")
+
+
+def free_bytes(folder: Path) -> int | None:
+    """Free space where a folder is to be made."""
+    folder = folder.absolute()
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        return shutil.disk_usage(os.fspath(folder)).free
+    except OSError:
+        return None
 
 
 @dataclass
@@ -59,11 +75,18 @@ class Conversion:
 
     def prepare(self, reader: Reader) -> dict[str, Any]:
         """Makes the plan. reader: of the source."""
-        plan = _convert.plan(self.source, self.target, **self.arguments)
+        self.check_target()
+        plan = _convert.dry_run(self.source, self.target, **self.arguments)
         self.plan = self.selection.translate(plan)
         self.stacks = reader.stacks
         self.remarks = [*self.selection.remarks(self.plan, reader), *notes(self.plan, self.wanted)]
         return self.plan
+
+    def check_target(self) -> None:
+        """That it is not a part of the source."""
+        source = self.source.resolve()
+        if source.is_dir() and source in self.target.resolve().parents:
+            raise CommandError(f"{self.target} is inside of {self.source}", "the target has to be a folder of its own")
 
     def tell(self) -> None:
         for line in self.remarks:
@@ -85,36 +108,76 @@ class Conversion:
             raise CommandError(f"--units: the plan has {len(self.plan['units'])} units", "moeq plan lists them")
         nothing = not self.plan["totals"]["weights_quantized"]
         if self.wanted and nothing and not any(stack.quantized for stack in self.stacks):
+            options = self.selection.leaving(self.plan, self.stacks)
+            if options:
+                raise CommandError(f"{self.source}: nothing in it would be quantized", f"because of {options}")
             raise CommandError(
                 f"{self.source}: nothing in it would be quantized",
                 "moeq plan says why; a model type that moeq does not know needs --patterns, a single file its folder",
                 Status.INPUT,
             )
+        parent = self.target.parent
+        if not parent.is_dir():
+            raise CommandError(f"there is no folder {parent}, in which {self.target.name} is to be made",
+                               f"mkdir -p {shlex.quote(str(parent))}", Status.INPUT)  # fmt: skip
+
+    def finished_units(self) -> set[int]:
+        """Of this very plan, in TARGET.partial; what they hold is checked later."""
+        for name in ("moeq_plan.json", "moeq_report.json"):
+            try:
+                if json.loads((self.partial / name).read_text("utf-8"))["plan"] != self.plan["hash"]:
+                    return set()
+                break
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+        else:
+            return set()
+        count = len(self.plan["units"])
+        return {unit for unit in range(count) if (self.partial / f"unit-{unit:05}.json").is_file()}
+
+    def tell_space(self, finished: set[int]) -> None:
+        """A remark when what is to be written is more than there is room for."""
+        needed = sum(unit["bytes_out"] for unit in self.chosen if unit["unit"] not in finished)
+        free = free_bytes(self.target)
+        if free is not None and needed > free:
+            remark(f"note: {nbytes(needed)} are to be written, and {nbytes(free)} are free where {self.target} is")
 
     def work(self, engine: str, address: str | None) -> Callable[[ProgressFunction], None]:
         options: dict[str, Any] = {"units": self.units, "finish": self.finish, "durable": self.durable}
-        convert: Callable[..., None] = _convert.convert
+        convert: Callable[..., None] = _convert.work
         if engine == "ray":
             from .. import ray
 
             convert, options["address"] = ray.convert, address
-        return lambda tell: convert(self.source, self.target, progress=tell, **options, **self.arguments)
+
+        def body(tell: ProgressFunction) -> None:
+            with warnings.catch_warnings():  # what there is to say has been said
+                warnings.simplefilter("ignore", UserWarning)
+                warnings.simplefilter("ignore", FutureWarning)  # of Ray's own
+                convert(self.source, self.target, progress=tell, **options, **self.arguments)
+
+        return body
 
     def run(
         self, *, engine: str = "local", address: str | None = None, json: bool, quiet: bool, no_progress: bool
     ) -> None:
         """Does it, and says what came of it."""
         loud = not (quiet or json)
-        going_on = self.partial.is_dir()
         if loud:
             self.tell()
         self.check()
-        if going_on and loud:
+        finished = self.finished_units()
+        if finished and loud:
             remark(f"going on with {self.partial}: units that are finished are checked and kept")
+        if loud:
+            self.tell_space(finished)
         clock, before = Clock(), memory_now()
         resume = f"what is finished is in {self.partial}; the same command goes on from there"
         run(self.work(engine, address), shown=not (quiet or no_progress), resume=resume)
-        facts = self.facts(clock.seconds, before) | {"resumed": going_on}
+        resumed = any(unit["unit"] in finished for unit in self.chosen)
+        facts = self.facts(clock.seconds, before) | {"resumed": resumed}
+        if resumed or engine != "local":  # not what this process read in that time
+            facts["gb_per_s"] = None
         if json:
             emit(facts)
         elif not quiet:
@@ -148,8 +211,12 @@ class Conversion:
         else:
             begin, end = facts["units"]
             say(f"units {begin} to {end - 1} of {len(self.plan['units'])} are in {self.partial}")
-        pace = "" if facts["resumed"] else f", {rate(facts['bytes_in'], facts['seconds'])} read"
-        say(
-            f"{duration(facts['seconds'])}{pace}, peak memory {nbytes(facts['peak_memory'])}",
-            f"{'wrote' if self.finish else 'next: the other units, then --finish;'} {facts['target']}",
-        )
+        pace = "" if facts["gb_per_s"] is None else f", {rate(facts['bytes_in'], facts['seconds'])} read"
+        say(f"{duration(facts['seconds'])}{pace}, peak memory {nbytes(facts['peak_memory'])}")
+        say(f"wrote {facts['target']}" if self.finish else f"next: {self.next_step()}")
+
+    def next_step(self) -> str:
+        left = len(self.plan["units"]) - len(self.finished_units())
+        if not left:
+            return f"the same command without --units and --no-finish makes {self.target} of it"
+        return f"{counted(left, 'other unit')}, anywhere; the same command without --units does them, and the end"

@@ -66,6 +66,8 @@ INPUT_ERRORS = (
 RESOURCE_ERRORS = (errors.OutOfMemoryError, errors.DeviceMemoryError, errors.BackendError, errors.CudaError)
 ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 def status_of(error: BaseException) -> Status:
     """The exit status for what a command raised."""
@@ -99,6 +101,8 @@ def hint_for(error: BaseException, status: Status, options: Collection[str] = ()
     own = hint_in_words(error, options)
     if own:
         return own
+    if isinstance(error, errors.FileError) and error.errno in FULL and "target" in options:
+        return "make room; the same command goes on from there"
     if isinstance(error, ImportError) and error.name:
         return f"pip install 'moeq[{'ray' if error.name == 'ray' else 'cli'}]'"
     if status is Status.FAULT:

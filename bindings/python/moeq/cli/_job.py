@@ -20,6 +20,7 @@ from ._screen import console, duration, nbytes, printable, rate
 
 NAME_WIDTHS = 12, 44  # least and most characters of what is being worked on; longer names lose their beginning
 FIGURES_WIDTH = 76  # what stage, bar, bytes, rate and time take beside it
+ROOMY = 80  # characters of a terminal that has room for all figures
 POLL_SECONDS = 0.05
 
 
@@ -68,8 +69,7 @@ class Bar:
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=None),
                 TaskProgressColumn(),
-                BytesColumn(),
-                RateColumn(),
+                *((BytesColumn(), RateColumn()) if screen.width >= ROOMY else ()),
                 LeftColumn(),
                 console=screen,
                 transient=True,

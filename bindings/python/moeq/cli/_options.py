@@ -13,7 +13,7 @@ from .._errors import MoeqError
 from .._names import DIALECTS, SPEC_WORDS
 from .._reader import Reader, TensorInfo
 from .._spec import Spec
-from ._exit import CommandError, one_line
+from ._exit import CommandError, Status, one_line
 
 LAYOUTS = tuple(name for name in DIALECTS if name != "none")  # that can be written
 FORMATS = SPEC_WORDS["format"]
@@ -26,8 +26,29 @@ Patterns = Annotated[
     Path | None, typer.Option(metavar="FILE", help="JSON with patterns of names, for models that moeq does not know.")
 ]
 Lenient = Annotated[bool, typer.Option("--lenient", help="Accept NaN, Inf and negative scales.")]
-Source = Annotated[Path, typer.Argument(help="Checkpoint: a folder, or one .safetensors file.", show_default=False)]
-Target = Annotated[Path, typer.Argument(help="Folder to make; it must not exist yet.", show_default=False)]
+
+
+def path_of(text: str) -> Path:
+    """A path of the command line; Path itself takes an empty text for the current folder."""
+    if not text:
+        raise typer.BadParameter("got an empty text; wanted a path")
+    return Path(text)
+
+
+Source = Annotated[
+    Path,
+    typer.Argument(
+        help="Checkpoint: a folder, or one .safetensors file.", show_default=False, parser=path_of, metavar="SOURCE"
+    ),
+]
+Target = Annotated[
+    Path,
+    typer.Argument(help="Folder to make; it must not exist yet.", show_default=False, parser=path_of, metavar="TARGET"),
+]
+Against = Annotated[
+    Path | None,
+    typer.Option(metavar="SOURCE", help="Compare every expert with this checkpoint too.", parser=path_of),
+]
 Format = Annotated[
     str | None,
     typer.Option(
@@ -98,6 +119,8 @@ def checked_dialect(name: str) -> str:
 
 
 def open_reader(path: Path, *, lenient: bool = False, patterns: Path | None = None, mmap: bool = False) -> Reader:
+    if path.suffix == ".json" and path.is_file():
+        raise CommandError(f"{path} is no checkpoint", f"give its folder: {path.parent}", Status.INPUT)
     return Reader(path, lenient=lenient, patterns=read_patterns(patterns), mmap=mmap)
 
 

@@ -11,16 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from ._screen import kind_of, short_kind, short_spec
+from ._figures import lines_of, title_of
+from ._screen import kind_of, printable, short_kind, short_spec
 
 INK, FAINT, GRID, ACCENT = "#22272e", "#6b7280", "#e5e7eb", "#2f6690"
 COLOURS = "cividis"  # the same order of light for every kind of eye, and in print
 MAX_TICKS = 16
 MAX_PLACES = 13  # numbers below a histogram
+ALIKE = 4  # range of all maps to the widest range of one, up to which one scale of colours serves all
 FAR_APART = 0.02  # least to largest value of a map, below which its numbers get two digits each
 LEAST_RANGE = 4  # of a histogram: largest to least number on its axis
 FINE_DIGITS = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
 MAX_BINS = 80
+MAX_SPECS = 3  # named in a heading
 MAX_CELLS_WITH_NUMBERS = 16  # layers and experts, up to which every cell says its number
 
 
@@ -73,12 +76,38 @@ def draw_maps(facts: dict[str, Any]) -> bytes:
     tallest = max(len(layers) for layers, _ in grids.values())
     height = lines * float(np.clip(0.32 * tallest + 1.3, 2.6, 11)) + 0.7
     figure, axes = plt.subplots(lines, across, figsize=(6.6 * across, height), layout="constrained", squeeze=False)
-    figure.suptitle(what, x=0.01, ha="left", fontsize=13, fontweight="bold")
+    figure.suptitle(f"{heading(facts)}\n{what}", x=0.01, ha="left", fontsize=12, fontweight="bold")
     for spare in axes.flat[len(grids) :]:
         spare.set_visible(False)
+    common = common_range([grid for _, grid in grids.values()])
     for one, (kind, (layers, grid)) in zip(axes.flat, grids.items()):
-        _draw_map(figure, one, kind, layers, grid)
+        own = " (colours on a scale of its own)" if common is None else ""
+        _draw_map(figure, one, short_kind(kind) + own, layers, grid, common or bounds(grid))
     return _png(plt, figure)
+
+
+def heading(facts: dict[str, Any]) -> str:
+    """The checkpoint, its formats, and its source."""
+    specs = list(dict.fromkeys(short_spec(weight["spec"]) for weight in facts["weights"]))
+    words = ", ".join(specs[:MAX_SPECS]) + (f" and {len(specs) - MAX_SPECS} more" if len(specs) > MAX_SPECS else "")
+    source = f", against {last_part(facts['against'])}" if facts["against"] else ""
+    return f"{last_part(facts['path'])}: {words}{source}"
+
+
+def last_part(path: str) -> str:
+    return printable(Path(path).resolve().name or path)
+
+
+def bounds(grid: np.ndarray) -> tuple[float, float]:
+    finite = grid[np.isfinite(grid)]
+    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+
+
+def common_range(grids: list[np.ndarray]) -> tuple[float, float] | None:
+    """One scale of colours for all maps; None where it would hide what is in them."""
+    each = [bounds(grid) for grid in grids if np.isfinite(grid).any()] or [(0.0, 1.0)]
+    low, high = min(one[0] for one in each), max(one[1] for one in each)
+    return (low, high) if high - low <= ALIKE * max(one[1] - one[0] for one in each) else None
 
 
 def _ticks(count: int) -> range:
@@ -89,10 +118,13 @@ def _ticks(count: int) -> range:
     return range(0, count, -(-count // MAX_TICKS))
 
 
-def _draw_map(figure: Any, axes: Any, kind: str, layers: list[int], grid: np.ndarray) -> None:
-    image = axes.imshow(grid, cmap=COLOURS, aspect="auto", interpolation="nearest")
+def _draw_map(
+    figure: Any, axes: Any, title: str, layers: list[int], grid: np.ndarray, scale: tuple[float, float]
+) -> None:
+    low, high = scale
+    image = axes.imshow(grid, cmap=COLOURS, aspect="auto", interpolation="nearest", vmin=low, vmax=high)
     axes.set_facecolor(GRID)  # of cells without a value
-    axes.set_title(short_kind(kind), fontsize=9)
+    axes.set_title(title, fontsize=9)
     axes.set_xlabel("expert")
     axes.set_ylabel("layer")
     axes.set_xticks(_ticks(grid.shape[1]))
@@ -100,14 +132,14 @@ def _draw_map(figure: Any, axes: Any, kind: str, layers: list[int], grid: np.nda
     axes.set_yticks(rows, [str(layers[row]) for row in rows])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    bar = figure.colorbar(image, ax=axes, pad=0.015, fraction=0.05)
+    bar = figure.colorbar(image, cax=axes.inset_axes((1.015, 0, 0.03, 1)))
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0)
     if max(grid.shape) > MAX_CELLS_WITH_NUMBERS:
         return
-    low, high = np.nanmin(grid), np.nanmax(grid)
-    decimals = int(np.clip(1 - np.floor(np.log10(max(high - low, abs(high) / 10, 1e-9))), 1, 4))
-    style = ".2g" if 0 < low < high * FAR_APART else f".{decimals}f"
+    least, most = bounds(grid)
+    decimals = int(np.clip(1 - np.floor(np.log10(max(most - least, abs(most) / 10, 1e-9))), 1, 4))
+    style = ".2g" if 0 < least < most * FAR_APART else f".{decimals}f"
     for (row, column), value in np.ndenumerate(grid):
         if np.isfinite(value):
             shade = "white" if value < (low + high) / 2 else "black"
@@ -120,7 +152,7 @@ def draw_histogram(facts: dict[str, Any]) -> bytes:
     edges, counts = coarser(np.array(facts["row_amax"]["edges"]), np.array(facts["row_amax"]["counts"]))
     figure, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
     origin = "of the source" if facts["against"] else "as stored"
-    axes.set_title(f"Largest absolute value of each output row, {origin}")
+    axes.set_title(f"{heading(facts)}\nLargest absolute value of each output row, {origin}")
     if len(counts):
         axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=ACCENT, edgecolor="white", linewidth=0.4)
         axes.set_xscale("log", base=2)
@@ -200,7 +232,7 @@ STYLE = """body{font:15px/1.45 system-ui,sans-serif;color:#22272e;margin:2rem au
 h1{font-size:1.4rem}img{max-width:100%;height:auto}p{color:#6b7280}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.85rem}
 th,td{padding:.25rem .8rem;border-bottom:1px solid #e5e7eb;text-align:right}
-th:first-child,td:first-child,th:nth-child(2),td:nth-child(2){text-align:left}"""
+.left{text-align:left}caption{text-align:left;font-weight:bold;padding:.5rem 0}"""
 
 
 def page(facts: dict[str, Any], pictures: dict[str, bytes]) -> str:
@@ -208,24 +240,13 @@ def page(facts: dict[str, Any], pictures: dict[str, bytes]) -> str:
     against = (
         f"compared with {html.escape(facts['against'])}" if facts["against"] else "without a source to compare with"
     )
-    columns = (
-        [
-            ("rms error, % of the weights' rms", "relative_rms", 100.0),
-            ("max error", "max_error", 1.0),
-            ("SQNR, dB", "sqnr_db", 1.0),
-        ]
-        if facts["against"]
-        else [("amax", "amax", 1.0)]
-    )
-    head = "".join(f"<th>{title}: mean</th><th>worst</th>" for title, _, _ in columns)
+    columns, lines = lines_of(facts)
+    sides = [f' class="{side}"' if side == "left" else "" for _, side in columns]
+    head = "".join(f"<th{side}>{whole(title)}</th>" for (title, _), side in zip(columns, sides))
     body = []
-    for weight in facts["weights"]:
-        cells = [html.escape(weight["name"]), html.escape(short_spec(weight["spec"]))]
-        for _, column, factor in columns:
-            values = factor * np.array(weight["experts"][column])
-            worst = values.min() if column == "sqnr_db" else values.max()
-            cells += [f"{values.mean():.4g}", f"{worst:.4g}"]
-        body.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    for weight, line in zip(facts["weights"], lines):
+        cells = "".join(f"<td{side}>{html.escape(cell)}</td>" for cell, side in zip(line, sides))
+        body.append(f'<tr title="{html.escape(weight["name"])}">{cells}</tr>')
     images = "".join(
         f'<p><img alt="{ALTERNATIVES[name]}" src="data:image/png;base64,{base64.b64encode(picture).decode()}"></p>'
         for name, picture in pictures.items()
@@ -234,5 +255,10 @@ def page(facts: dict[str, Any], pictures: dict[str, bytes]) -> str:
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>{name}</title><style>{STYLE}</style><h1>{name}</h1><p>{against}</p>{images}"
-        f"<table><tr><th>weight</th><th>format</th>{head}</tr>{''.join(body)}</table></html>\n"
+        f"<table><caption>{html.escape(title_of(facts))}</caption><tr>{head}</tr>{''.join(body)}</table></html>\n"
     )
+
+
+def whole(title: str) -> str:
+    """A header on one line."""
+    return html.escape(title.replace("-\n", "").replace("\n", " "))

@@ -23,6 +23,8 @@ from ._screen import (
 )
 
 KEPT_QUANTIZED = "quantized already, kept"
+KEPT_DENSE = "kept dense by rule", "no spec was given"  # what a command line leaves dense
+TILE = 128  # rows and columns of hf-fp8
 
 
 @dataclass
@@ -41,26 +43,37 @@ class Change:
 
 @dataclass
 class Coverage:
-    """How much of the model's experts is quantized in the end."""
+    """How much of the model's experts is quantized in the end.
+
+    Done is a layer, and each expert in it, when all of its weights are; partly done when some are. Experts are counted
+    in each layer.
+    """
 
     layers: int = 0
     layers_done: int = 0
+    layers_partly: int = 0
     experts: int = 0
     experts_done: int = 0
+    weights: int = 0
     skipped: list[str] = field(default_factory=list)
 
     def facts(self) -> dict[str, Any]:
         return {
             "layers": self.layers,
             "layers_quantized": self.layers_done,
+            "layers_partly_quantized": self.layers_partly,
             "experts": self.experts,
             "experts_quantized": self.experts_done,
+            "weights": self.weights,
+            "weights_quantized": self.weights - len(self.skipped),
             "skipped": self.skipped,
         }
 
     def __str__(self) -> str:
+        partly = f" ({self.layers_partly} in part)" if self.layers_partly else ""
+        weights = f"{self.weights - len(self.skipped)}/{self.weights} weights, " if self.skipped else ""
         return (
-            f"{self.layers_done}/{self.layers} layers, {self.experts_done}/{self.experts} experts, "
+            f"{self.layers_done}/{self.layers} layers{partly}, {self.experts_done}/{self.experts} experts, {weights}"
             f"{len(self.skipped)} skipped"
         )
 
@@ -91,18 +104,20 @@ def changes(plan: dict[str, Any], stacks: Sequence[StackInfo]) -> list[Change]:
 def coverage(plan: dict[str, Any], stacks: Sequence[StackInfo]) -> Coverage:
     done = {weight["stack"] for unit in plan["units"] for weight in unit["weights"]}
     done |= {entry["name"] for entry in plan["kept"] if entry["reason"] == KEPT_QUANTIZED}
-    layers: dict[int, bool] = {}
-    result = Coverage()
+    layers: dict[int, list[StackInfo]] = {}
     for stack in stacks:
-        whole = stack.name in done
-        layer = kind_of(stack.name)[1]
-        layers[layer] = layers.get(layer, True) and whole
-        result.experts = max(result.experts, stack.shape[0])
-        if whole:
-            result.experts_done = max(result.experts_done, stack.shape[0])
-        else:
-            result.skipped.append(stack.name)
-    result.layers, result.layers_done = len(layers), sum(layers.values())
+        layers.setdefault(kind_of(stack.name)[1], []).append(stack)
+    result = Coverage(layers=len(layers), weights=len(stacks))
+    for group in layers.values():
+        experts = max(stack.shape[0] for stack in group)
+        left = [stack.name for stack in group if stack.name not in done]
+        result.experts += experts
+        result.skipped += left
+        if not left:
+            result.layers_done += 1
+            result.experts_done += experts
+        elif len(left) < len(group):
+            result.layers_partly += 1
     return result
 
 
@@ -127,7 +142,28 @@ def notes(plan: dict[str, Any], wanted: bool) -> list[str]:
     kept = Counter(short_spec(entry["detail"]) for entry in plan["kept"] if entry["reason"] == KEPT_QUANTIZED)
     if wanted:
         found += [f"quantized already, and kept: {counted(number, 'weight')}, {spec}" for spec, number in kept.items()]
-    return found + plan["notes"]
+    elif not kept and not plan["totals"]["weights_quantized"]:
+        found.append("nothing is quantized: no format was asked for, and the source has none")
+    return found + plan["notes"] + loading_notes(plan)
+
+
+def loading_notes(plan: dict[str, Any]) -> list[str]:
+    """What other projects cannot do with the result: docs/store.md, "Who loads what"."""
+    made = [weight for unit in plan["units"] for weight in unit["weights"]]
+    found = []
+    if plan["dialect"] == "hf-fp8":
+        ragged = [weight for weight in made if any(extent % TILE for extent in weight["shape"][-2:])]
+        if ragged:
+            found.append(
+                f"{counted(len(ragged), 'weight')} such as {ragged[0]['name']} {shape_text(ragged[0]['shape'])} cannot "
+                f"be cut into whole tiles of {TILE}×{TILE}; transformers on the CPU reads such ones wrongly"
+            )
+    if plan["dialect"] == "bitsandbytes":
+        if any(weight["spec"].startswith(("nf4", "fp4")) for weight in made):
+            found.append("transformers itself cannot load 4-bit bitsandbytes experts: docs/store.md, who loads what")
+        if any(weight["spec"].startswith("int8") for weight in made):
+            found.append("transformers loads int8 bitsandbytes experts without scales: docs/store.md, who loads what")
+    return found
 
 
 def change_table(plan: dict[str, Any], stacks: Sequence[StackInfo]) -> Any:

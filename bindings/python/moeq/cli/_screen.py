@@ -10,11 +10,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 UNATTENDED_WIDTH = 200  # characters; output that goes into a file or a pipe is not folded at 80
+
+LEAST_NAME, LEAST_WORDS = 16, 10  # characters of folded text in a table's first column, and in others
 
 UNITS = (("B", 1), ("kB", 10**3), ("MB", 10**6), ("GB", 10**9), ("TB", 10**12))
 
@@ -40,13 +44,22 @@ def say(*lines: Any) -> None:
     screen = console()
     if screen.is_terminal:
         for line in lines:
-            screen.print(line)
+            _print(screen, line)
         return
     with screen.capture() as captured:
         for line in lines:
-            screen.print(line)
+            _print(screen, line)
     # Tables are padded to their width; in a file that would only be spaces at the ends of lines.
     sys.stdout.write("".join(line.rstrip() + "\n" for line in captured.get().splitlines()))
+
+
+def _print(screen: Console, line: Any) -> None:
+    """A table that does not fit is as wide as it has to be: the terminal folds its lines, and nothing is lost."""
+    own = screen.width
+    if isinstance(line, FittedTable):
+        screen.width = max(own, line.fit(screen, own))
+    screen.print(line)
+    screen.width = own
 
 
 def remark(*lines: Any) -> None:
@@ -96,7 +109,8 @@ def nbytes(value: float) -> str:
 
 def rate(count: float, seconds: float) -> str:
     """ "1.93 GB/s"; always in GB/s, so that figures can be compared."""
-    return f"{count / max(seconds, 1e-9) / 1e9:.2f} GB/s"
+    value = count / max(seconds, 1e-9) / 1e9
+    return f"{value:.2f} GB/s" if value >= 0.01 or not value else f"{value:.1g} GB/s"
 
 
 def duration(seconds: float) -> str:
@@ -150,14 +164,39 @@ def shape_text(shape: Sequence[int]) -> str:
 # ---- tables
 
 
+class FittedTable(Table):
+    """A table of which only text is folded when a terminal is narrow; rich would cut numbers, and drop columns."""
+
+    def fit(self, screen: Console, width: int) -> int:
+        """Sets the widths of the columns; returns that of the table, which is more than `width` if it cannot fit."""
+        widths = [
+            max(cell_len(line) for cell in (column.header, *column.cells) for line in str(cell).split("\n"))
+            for column in self.columns
+        ]
+        unbounded = screen.options.update(width=100_000)
+        needed = Measurement.get(screen, unbounded, self).maximum
+        least = [
+            min(natural, LEAST_WORDS if at else LEAST_NAME) if column.justify == "left" else natural
+            for at, (column, natural) in enumerate(zip(self.columns, widths))
+        ]
+        if needed - sum(widths) + sum(least) > width:
+            return needed
+        fitted = list(widths)
+        while needed - sum(widths) + sum(fitted) > width:
+            fitted[max((n for n in range(len(fitted)) if fitted[n] > least[n]), key=lambda n: fitted[n])] -= 1
+        for column, one in zip(self.columns, fitted):
+            column.width = one
+        return width
+
+
 def table(
     title: str, columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[Any]], *, total: bool = False
-) -> Table:
+) -> FittedTable:
     """A table whose columns are (header, "left" or "right"). Names may be folded, numbers never.
 
     A header's unit stands on a line of its own below it. total: the last row is one.
     """
-    made = Table(
+    made = FittedTable(
         title=title or None,
         box=box.SIMPLE_HEAD,
         title_justify="left",

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._reader import Reader
+from .._reader import Reader, StackInfo
 from ._exit import CommandError
 from ._options import checked_spec, tensors_of
 
@@ -42,6 +42,17 @@ class Selection:
             if entry["name"] in self.left_out and entry.get("detail") == entry["name"]:
                 entry["detail"] = "not named by --only"
         return plan
+
+    def leaving(self, plan: dict[str, Any], stacks: Iterable[StackInfo]) -> str:
+        """The options that leave every expert weight as it is; "" where something else does so too."""
+        rules = {
+            entry["name"]: entry.get("detail") for entry in plan["kept"] if entry["reason"] == "kept dense by rule"
+        }
+        names = [stack.name for stack in stacks]
+        if not names or not set(names) <= set(rules):
+            return ""
+        options = {glob: f"{option} {glob!r}" for option, glob in self.given if option != "--only"}
+        return ", ".join(dict.fromkeys(options.get(rules[name], "--only") for name in names))
 
     def remarks(self, plan: dict[str, Any], reader: Reader) -> list[str]:
         """What of it has no effect on a plan."""

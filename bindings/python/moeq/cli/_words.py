@@ -62,6 +62,8 @@ HINTS = (
     (r"\bgot a conversion that is not finished;", "the command that began it, given again, goes on"),
     (r"\bgot a file; want a directory$", "remove it or choose another one"),
     (r"\bset nonfinite\b", "moeq verify lists all places"),
+    (r"config\.json( of the dialect \S+)? can name only one",
+     "one format per checkpoint; --dialect native holds a mixture"),  # fmt: skip
 )
 # The first spec that a dialect which refuses one wants.
 WANTED_SPEC = re.compile(r" for the dialect .*?; want ([\w:=]+(?:,[\w=]+)*)")
@@ -73,7 +75,7 @@ def hint_in_words(error: BaseException, options: Collection[str] = ()) -> str:
         return error.hint
     message = str(error)
     wanted = WANTED_SPEC.search(message)
-    if wanted:
+    if wanted and wanted[1].partition(":")[0] in SPEC_WORDS["format"]:
         spec = wanted[1].replace(":row,", ":")
         anew = " --allow-lossy quantizes anew" if "allow_lossy" in options else " fits"
         return f"-f {spec}{anew}; --dialect native holds every format"

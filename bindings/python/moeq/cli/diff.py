@@ -9,13 +9,18 @@ import typer
 
 from ._exit import Status
 from ._job import run
-from ._options import Json, Lenient, NoProgress, Patterns, Quiet, open_reader
+from ._options import Json, Lenient, NoProgress, Patterns, Quiet, open_reader, path_of
 from ._screen import console, emit, say, table
 
 
 def diff(
-    a: Annotated[Path, typer.Argument(help="Checkpoint: a folder, or one .safetensors file.", show_default=False)],
-    b: Annotated[Path, typer.Argument(help="The other one.", show_default=False)],
+    a: Annotated[
+        Path,
+        typer.Argument(
+            help="Checkpoint: a folder, or one .safetensors file.", show_default=False, parser=path_of, metavar="A"
+        ),
+    ],
+    b: Annotated[Path, typer.Argument(help="The other one.", show_default=False, parser=path_of, metavar="B")],
     worst: Annotated[
         int, typer.Option(min=0, metavar="N", help="How many differences to list, the largest first.")
     ] = 20,
@@ -45,6 +50,14 @@ def diff(
     return Status.OK if facts["same"] else Status.PROBLEMS
 
 
+def title_of(shown: int, found: int) -> str:
+    if found == 1:
+        return "The one difference"
+    if shown == found:
+        return f"All {found} differences, the largest first"
+    return f"The largest of {found} differences" if shown == 1 else f"The {shown} largest differences of {found}"
+
+
 def show(facts: dict[str, Any], worst: int) -> None:
     lines = facts["compared"]
     different = [line for line in lines if not line["equal"]]
@@ -57,14 +70,14 @@ def show(facts: dict[str, Any], worst: int) -> None:
             (
                 line["name"],
                 "" if line["expert"] is None else line["expert"],
-                "" if line["max_abs"] is None else f"{line['max_abs']:.6f}",
-                "" if line["rmse"] is None else f"{line['rmse']:.6f}",
-                "" if line.get("relative") is None else f"{100 * line['relative']:.3f}",
+                "" if line["max_abs"] is None else f"{line['max_abs']:.4g}",
+                "" if line["rmse"] is None else f"{line['rmse']:.4g}",
+                "" if line.get("relative") is None else f"{100 * line['relative']:.4g}",
                 line.get("note", ""),
             )
             for line in different[:worst]
         ]
-        say(table(f"The {len(rows)} largest differences of {len(different)}", columns, rows))
+        say(table(title_of(len(rows), len(different)), columns, rows))
     for side, where in (("only_in_a", "a"), ("only_in_b", "b")):
         for name in facts[side][: worst or None]:
             say(f"only in {where}: {name}")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ._conversion import Conversion
+from ._conversion import Conversion, free_bytes
 from ._options import (
     Dialect,
     Format,
@@ -22,6 +21,7 @@ from ._options import (
     checked_dialect,
     checked_spec,
     open_reader,
+    path_of,
     read_patterns,
 )
 from ._plan import change_table, coverage, kept_table, totals_line
@@ -37,7 +37,8 @@ def plan(
     skip: Skip = None,
     rule: Rule = None,
     target: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the result is to go, to look at the free disk space.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the result is to go, to look at the free disk space.", parser=path_of),
     ] = None,
     units: Annotated[bool, typer.Option("--units", help="List the units, for sharing them out.")] = False,
     patterns: Patterns = None,
@@ -49,7 +50,8 @@ def plan(
 
     Example: [cyan]moeq plan Qwen3-30B-A3B -f nf4 --dialect bitsandbytes[/cyan]
     """
-    target = target or source.parent / f"{source.name}.moeq"
+    place = Path(os.path.abspath(source))  # also of "."
+    target = target or place.parent / f"{place.name}.moeq"
     job = Conversion(source, target, checked_dialect(dialect), checked_spec(spec), read_patterns(patterns))
     with open_reader(source, patterns=patterns) as reader:
         job.selection = selection(reader, only, skip, rule)
@@ -58,17 +60,6 @@ def plan(
         emit(job.plan)
     else:
         show(job, units)
-
-
-def free_bytes(folder: Path) -> int | None:
-    """Free space where a folder is to be made."""
-    folder = folder.absolute()
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    try:
-        return shutil.disk_usage(os.fspath(folder)).free
-    except OSError:
-        return None
 
 
 def show(job: Conversion, units: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json as json_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,8 @@ import typer
 
 from ._exit import CommandError, Status
 from ._job import run
-from ._options import Json, Lenient, NoProgress, Patterns, Quiet, Source, open_reader
+from ._options import Against, Json, Lenient, NoProgress, Patterns, Quiet, Source, open_reader
+from ._plan import KEPT_DENSE
 from ._screen import console, counted, emit, nbytes, printable, say
 
 SHOWN = 50  # problems on the screen; JSON has all
@@ -17,9 +19,7 @@ SHOWN = 50  # problems on the screen; JSON has all
 
 def verify(
     path: Source,
-    against: Annotated[
-        Path | None, typer.Option(metavar="SOURCE", help="Compare every expert with this checkpoint too.")
-    ] = None,
+    against: Against = None,
     max_error: Annotated[
         float, typer.Option(metavar="X", help="With --against: the largest relative rms error that is no problem.")
     ] = 0.25,
@@ -35,9 +35,14 @@ def verify(
 
     Example: [cyan]moeq verify out --against Qwen3-30B-A3B[/cyan]
     """
+    if not max_error >= 0:  # NaN neither
+        raise CommandError(f"--max-error: got {max_error:g}; wanted 0 or more", "0.25 stands for 25 %")
     with open_reader(path, lenient=lenient, patterns=patterns) as reader:
         found = run(reader.verify, shown=not (quiet or no_progress))
         found["path"] = str(path)
+        asked = left_dense(path)
+        found["left_dense"] = [one["name"] for one in found["problems"] if is_left(one, asked)]
+        found["problems"] = [one for one in found["problems"] if not is_left(one, asked)]
         if against is not None:
             from ._measure import measure, problems_of
 
@@ -53,6 +58,19 @@ def verify(
     elif not quiet or found["problems"]:
         show(found, quiet)
     return Status.PROBLEMS if found["problems"] else Status.OK
+
+
+def left_dense(path: Path) -> set[str]:
+    """Weights that were to stay dense when the checkpoint was made, as its report says."""
+    try:
+        kept = json_module.loads((path / "moeq_report.json").read_text("utf-8"))["kept"]
+        return {entry["name"] for entry in kept if entry["reason"] in KEPT_DENSE}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()  # what is wrong with it is a problem of its own
+
+
+def is_left(problem: dict[str, Any], names: set[str]) -> bool:
+    return problem.get("kind") == "dense_experts" and problem.get("name") in names
 
 
 COUNTS = {"nan": "NaN", "inf": "Inf", "negative": "negative"}
@@ -102,4 +120,6 @@ def show(found: dict[str, Any], quiet: bool) -> None:
         say("", errors_table(found["errors"]))
     verdict = counted(len(problems), "problem") if problems else "no problems"
     screen.print(f"{found['path']}: {verdict}", style="bold red" if problems else "bold green")
+    if found["left_dense"]:
+        say(f"left dense, as was asked for when it was made: {counted(len(found['left_dense']), 'expert weight')}")
     say(f"checked: {checked}")
