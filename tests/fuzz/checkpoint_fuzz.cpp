@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -51,9 +52,13 @@ int64_t bytes_that_the_tensors_want(const std::string& file)
     if (moeq::parse_header(file.data(), size, endless, 1 << 20, &header, outcome.report) == MOEQ_OK)
         return endless;
     const std::string message = outcome.message();
-    if (message.find(" bytes behind the last tensor") == std::string::npos)
+    const size_t got = message.find(": got ");
+    char* end = nullptr;
+    const int64_t behind = got == std::string::npos ? 0 : std::strtoll(message.c_str() + got + 6, &end, 10);
+    // Names in other messages may have the same words.
+    if (end == nullptr || std::strncmp(end, " bytes behind the last tensor", 29) != 0)
         return size;
-    return endless - std::strtoll(message.c_str() + message.find(": got ") + 6, nullptr, 10);
+    return endless - behind;
 }
 
 bool write_folder(const std::string& path, const std::string& input)

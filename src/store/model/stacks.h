@@ -47,7 +47,6 @@ private:
     moeq_status out_of_memory(int64_t count, uint64_t size) const;
 
     Allocator& allocator_;
-    const Checkpoint& checkpoint_;
     const Rules& rules_;
     Weights& out_;
     Report& report_;
