@@ -669,7 +669,8 @@ typedef struct moeq_writer_options {
 } moeq_writer_options;
 
 /* One .safetensors file: create, declare everything, put in any order, commit. Until commit `path` is untouched; the
- * temporary file is in its directory. Metadata keys that begin with "moeq." are the library's. */
+ * temporary file is in its directory. Metadata keys that begin with "moeq." are the library's. No config.json is
+ * written, by which alone COMPRESSED_TENSORS and HF_FP8 are recognised; the other dialects' files say what they are. */
 MOEQ_API moeq_status moeq_writer_create(const moeq_context *context, const char *path,
                                         const moeq_writer_options *options, moeq_writer **out, moeq_error *err);
 /* spec NULL: a plain tensor of dtype; else a quantized weight (dtype ignored), in as many entries as the
@@ -692,7 +693,8 @@ MOEQ_API void        moeq_writer_destroy(moeq_writer *writer); /* not committed:
 /* A checkpoint is converted in UNITS: each reads what it needs, writes its own files into TARGET.partial and a record
  * with digests. Units are independent and give the same bytes wherever they run; any number of processes or machines
  * with a common POSIX file system may share them. Finish checks all records, writes index, config and report, and
- * renames. A target that exists is refused. */
+ * renames; of several that do so at once all succeed. A target that exists is refused, but for a call that is to do
+ * units only and finds them done. */
 #define MOEQ_CONVERT_UNITS 1  /* do units [unit_begin, unit_end); finished ones are verified and skipped */
 #define MOEQ_CONVERT_FINISH 2 /* INCOMPLETE names the units still missing */
 

@@ -67,23 +67,88 @@ TEST_F(ConvertPlan, PlanDependsOnAllThatMatters)
     EXPECT_EQ(plan_hash(plan(context_, kTiny, path("t"), same)), plan_hash(plan(context_, kTiny, path("u"), options_)));
 }
 
+// The peak of a conversion, by its plan and as it was.
+struct Peak {
+    int64_t planned, taken;
+};
+
+Peak peak_of(const std::string& source, const std::string& target, const ConvertOptions& options, int threads)
+{
+    const Context fresh = make_context(threads);
+    const std::string text = plan(fresh, source, target, options);
+    const size_t at = text.find("\"peak\": ", text.find("\"totals\""));
+    convert(fresh, source, target, options);
+    auto memory = sized<moeq_memory>();
+    MOEQ_EXPECT_OK(moeq_context_get_memory(fresh.get(), &memory, &ok));
+    EXPECT_LE(memory.host_live, 1 << 20);
+    return {std::stoll(text.substr(at + 8)), memory.host_peak};
+}
+
 TEST_F(ConvertPlan, MemoryIsWhatThePlanSays)
 {
     ExpertLayer layer(Form::kFused, MOEQ_DTYPE_FP32, 16, 512, 1024); // 64 MiB and 32 MiB
     const TemporaryFolder source;
     layer.write(source);
     for (const char* spec : {"int8", "nf4:nested"}) {
-        const ConvertOptions options(MOEQ_DIALECT_NATIVE, spec);
-        const std::string text = plan(context_, source.path(), path("t"), options);
-        const size_t totals = text.find("\"totals\"");
-        const size_t at = text.find("\"peak\": ", totals);
-        const Context fresh = make_context(2);
-        convert(fresh, source.path(), path(spec), options);
-        auto memory = sized<moeq_memory>();
-        MOEQ_EXPECT_OK(moeq_context_get_memory(fresh.get(), &memory, &ok));
-        EXPECT_LE(memory.host_peak, std::stoll(text.substr(at + 8)) + (1 << 20)) << spec;
-        EXPECT_LE(memory.host_live, 1 << 20);
+        const Peak peak = peak_of(source.path(), path(spec), ConvertOptions(MOEQ_DIALECT_NATIVE, spec), 2);
+        EXPECT_LE(peak.taken, peak.planned + (1 << 20)) << spec;
     }
+}
+
+// A small checkpoint takes little, and the plan says so: its largest stack has 786,432 bytes.
+TEST_F(ConvertPlan, MemoryOfASmallOne)
+{
+    const auto check = [&](const std::string& source, int32_t dialect, const char* spec) {
+        const std::string target = path(std::to_string(dialect) + (spec == nullptr ? "none" : spec) + source.back());
+        const Peak peak = peak_of(source, target, ConvertOptions(dialect, spec), 4);
+        EXPECT_LE(peak.taken, peak.planned + (256 << 10)) << dialect << " " << (spec == nullptr ? "none" : spec);
+        EXPECT_LE(peak.planned, 8 << 20) << dialect << " " << (spec == nullptr ? "none" : spec);
+    };
+    for (const char* spec : {"int8", "int8:expert", "int8:block", "fp8_e4m3:block", "nf4", "fp4:32,nested",
+                             "nf4:blocking=row", static_cast<const char*>(nullptr)})
+        check(kTiny, MOEQ_DIALECT_NATIVE, spec);
+    for (const char* spec : {"int8", "nf4", "nf4:nested"})
+        check(kTiny, MOEQ_DIALECT_BITSANDBYTES, spec);
+    for (const char* spec : {"int8", "fp8_e4m3:expert", "fp8_e4m3:block"})
+        check(kTiny, MOEQ_DIALECT_COMPRESSED_TENSORS, spec);
+    check(kTiny, MOEQ_DIALECT_HF_FP8, "fp8_e4m3");
+    // What is quantized already is kept, and quantized anew.
+    convert(context_, kTiny, path("nested"), ConvertOptions(MOEQ_DIALECT_NATIVE, "nf4:nested"));
+    check(path("nested"), MOEQ_DIALECT_NATIVE, nullptr);
+    check(path("nested"), MOEQ_DIALECT_NATIVE, "int8");
+    check(path("nested"), MOEQ_DIALECT_BITSANDBYTES, nullptr);
+    check(path("nested"), MOEQ_DIALECT_COMPRESSED_TENSORS, "int8");
+}
+
+// config.json has one word for all weights: what needs two is refused by the plan, and nothing is written.
+TEST_F(ConvertPlan, FormatsThatConfigCannotName)
+{
+    const auto expect_refused = [&](const std::string& source, const ConvertOptions& options,
+                                    std::initializer_list<const char*> words) {
+        moeq_blob* blob = nullptr;
+        Error error;
+        EXPECT_EQ(moeq_convert_plan(context_.get(), source.c_str(), path("t").c_str(), &options.value, &blob, &error),
+                  MOEQ_ERROR_UNSUPPORTED);
+        for (const char* word : words)
+            EXPECT_TRUE(contains(error.text(), word)) << error.text();
+        const Error same = refused(context_, source, path("t"), options, MOEQ_ERROR_UNSUPPORTED);
+        EXPECT_EQ(same.text().substr(same.text().find(": ")), error.text().substr(error.text().find(": ")));
+        EXPECT_FALSE(fs::exists(path("t")) || fs::exists(path("t.partial")));
+    };
+    ConvertOptions bitsandbytes(MOEQ_DIALECT_BITSANDBYTES, "nf4");
+    bitsandbytes.value.rules = R"([{"match": "**.down_proj", "spec": "int8"}])";
+    expect_refused(kTiny, bitsandbytes,
+                   {"bitsandbytes can name only one format; got int8 for ", " and nf4 for ", "the dialect native"});
+    ConvertOptions tiles(MOEQ_DIALECT_HF_FP8, "fp8_e4m3:block");
+    tiles.value.rules = R"([{"match": "**.down_proj", "spec": "fp8_e4m3:expert"}])";
+    expect_refused(
+        kTiny, tiles,
+        {"hf-fp8 can name only one size of tiles; got fp8_e4m3:expert for ", " and fp8_e4m3:block128x128 for "});
+    // What is kept counts too, where its codes are copied as they are.
+    convert(context_, kTiny, path("nf4"), ConvertOptions(MOEQ_DIALECT_BITSANDBYTES, "nf4"));
+    ConvertOptions rest(MOEQ_DIALECT_BITSANDBYTES, "int8");
+    rest.value.rules = R"([{"match": "**.down_proj", "spec": null}])";
+    expect_refused(path("nf4"), rest, {"got int8 for ", " and nf4 for "});
 }
 
 // What is there already is not done again, however it was asked for.

@@ -278,7 +278,7 @@ TEST(HostileFolder, F26_no_other_loader_is_tried)
         {"a pickle beside nothing", with("pytorch_model.bin", "\x80\x02}q\x01."), MOEQ_ERROR_NOT_FOUND, ""},
         {"a pickle by another name", with("model.safetensors", "\x80\x02}q\x01.        "), kFormat, "F01"},
         {"a zip by another name", with("model.safetensors", "PK\x03\x04" + std::string(100, '\1')), kFormat, "F01"},
-        with_index("a shard that is a pickle", index_of("\"a\": \"pytorch_model.bin\""), MOEQ_ERROR_NOT_FOUND, ""),
+        with_index("a shard that is a pickle", index_of("\"a\": \"pytorch_model.bin\""), MOEQ_ERROR_NOT_FOUND, "F28"),
     });
 }
 
@@ -305,7 +305,7 @@ TEST(HostileFolder, F28_an_index_that_says_something_else)
          },
          kFormat, "F28"},
         with_index("a file that is not there", index_of("\"a\": \"a.safetensors\", \"c\": \"c.safetensors\""),
-                   MOEQ_ERROR_NOT_FOUND, ""),
+                   MOEQ_ERROR_NOT_FOUND, "F28"),
         {"nothing", [](const TemporaryFolder&) {}, MOEQ_ERROR_NOT_FOUND, ""},
     });
 }
@@ -321,7 +321,41 @@ TEST(HostileFolder, bad_headers_of_shards_are_told_with_their_file)
     Outcome outcome;
     EXPECT_EQ(checkpoint.open(folder.path().c_str(), 0, false, outcome.report), kFormat);
     EXPECT_EQ(outcome.class_id(), "F09");
-    EXPECT_NE(outcome.message().find("\"b.safetensors\""), std::string::npos) << outcome.message();
+    EXPECT_NE(outcome.message().find("b.safetensors\""), std::string::npos) << outcome.message();
+}
+
+// What to do is told: where the file should be, and who wants it there; or that this is the wrong file.
+TEST(HostileFolder, messages_about_files_say_where_and_why)
+{
+    const TemporaryFolder folder;
+    folder.write(kIndex, index_of(kBoth));
+    folder.write("a.safetensors", shard("a"));
+    const std::string index = folder.path(kIndex);
+    CountedMemory memory;
+    const auto message_of = [&](const std::string& path, moeq_status status, const char* class_id) {
+        moeq::Checkpoint checkpoint(memory.allocator);
+        Outcome outcome;
+        EXPECT_EQ(checkpoint.open(path.c_str(), 0, false, outcome.report), status) << path;
+        EXPECT_EQ(outcome.class_id(), class_id);
+        return outcome.message();
+    };
+    const auto holds = [](const std::string& text, const std::string& part) {
+        return text.find(part) != std::string::npos;
+    };
+    const std::string missing = message_of(folder.path(), MOEQ_ERROR_NOT_FOUND, "F28");
+    EXPECT_TRUE(holds(missing, "directory \"" + folder.path().substr(0, 20))) << missing;
+    EXPECT_TRUE(holds(missing, "\": got no file \"b.safetensors\"; want all files that " + std::string(kIndex)))
+        << missing;
+    const std::string json = message_of(index, kFormat, "F01");
+    EXPECT_TRUE(holds(json, "looks like JSON; want a .safetensors file, or the directory")) << json;
+    folder.write("b.safetensors", shard("b").substr(0, 12));
+    const std::string cut = message_of(folder.path(), MOEQ_ERROR_TRUNCATED, "F01");
+    const bool is_short = folder.path("b.safetensors").size() < 96;
+    EXPECT_TRUE(holds(cut, is_short ? folder.path("b.safetensors") : "\"b.safetensors\"")) << cut;
+    // A path that a message would cut: the name is what counts.
+    const std::string longer = folder.path() + std::string(60, '/') + std::string("./.") + std::string(40, '/');
+    const std::string name = message_of(longer, MOEQ_ERROR_TRUNCATED, "F01");
+    EXPECT_TRUE(holds(name, "file \"b.safetensors\"")) << name;
 }
 
 // What is asked of a file beyond its end when it was opened, and of one that has changed since.

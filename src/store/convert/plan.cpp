@@ -5,8 +5,6 @@
 
 #include "core/text.h"
 #include "formats/spec_text.h"
-#include "store/load/load.h"
-
 namespace moeq {
 
 namespace {
@@ -195,27 +193,12 @@ private:
         unit.bytes_in = item.bytes_in;
         if (item.kind == ItemKind::kCopy) {
             unit.bytes_out = item.bytes_in;
-            unit.peak = kCopyBytes;
+            unit.peak = minimum(item.bytes_in, kCopyBytes);
             return unit;
         }
         unit.bytes_out = item.out_bytes * item.name_count;
-        unit.peak = kBufferBytes + codes_in_memory(item);
-        if (item.out.nested())
-            unit.peak += 2 * item.out.block_count() * static_cast<int64_t>(sizeof(float)); // plain, and then nested
+        unit.peak = item_peak(checkpoint_, weights_, item);
         return unit;
-    }
-
-    // With statistics: of a whole stack those of all experts stay until the end. Some are read while others are written.
-    int64_t codes_in_memory(const PlanItem& item) const
-    {
-        if (item.form == ItemForm::kEach || item.form == ItemForm::kPieces)
-            return stored_bytes(item.out) * (item.form == ItemForm::kPieces ? item.parts.count : 1);
-        const Geometry& work = item.work;
-        const int64_t some = experts_at_once(item, weights_.stacks[item.source]);
-        const int64_t codes = ceil_divide(stored_bytes(work), maximum(1, work.experts)) * some;
-        TensorView statistics;
-        component_layout(work, MOEQ_COMPONENT_SCALE, &statistics);
-        return some == work.experts ? codes : 2 * codes + statistics.count * statistics.itemsize();
     }
 
     // ---- dense tensors
@@ -269,7 +252,9 @@ private:
             MOEQ_TRY(end_group());
         group_.bytes_in += one.bytes_in;
         group_.bytes_out += one.bytes_out;
-        group_.peak = maximum(group_.peak, one.peak);
+        if (item.kind == ItemKind::kCopy)
+            copied_ += one.peak; // neighbours are in one buffer
+        group_.peak = maximum(group_.peak, item.kind == ItemKind::kCopy ? minimum(copied_, kCopyBytes) : one.peak);
         ++group_.item_count;
         return append(group_items_, item);
     }
@@ -283,6 +268,7 @@ private:
         for (const PlanItem& item : group_items_)
             MOEQ_TRY(append(plan_.items, item));
         group_ = PlanUnit();
+        copied_ = 0;
         group_items_.clear();
         return append_unit(unit, first);
     }
@@ -291,6 +277,9 @@ private:
     {
         unit.first_item = first_item;
         unit.item_count = plan_.items.size() - first_item;
+        unit.peak += kUnitBytes;
+        for (int64_t i = first_item; i < plan_.items.size(); ++i)
+            unit.peak += kNameBytes * maximum(1, plan_.items[i].name_count);
         return append(plan_.units, unit);
     }
 
@@ -342,6 +331,7 @@ private:
     Report& report_;
     Array<Fate> fate_; // of each stack
     PlanUnit group_;
+    int64_t copied_ = 0; // bytes of the group's copies, each counted up to the buffer's size
     Array<PlanItem> group_items_{plan_.allocator_};
 };
 

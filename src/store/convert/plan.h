@@ -13,6 +13,8 @@ constexpr int64_t kLibraryVersion = MOEQ_VERSION_MAJOR * 10000 + MOEQ_VERSION_MI
 constexpr int32_t kUnitDigits = 5;         // of numbers of units in names of files; more where that is not enough
 constexpr int64_t kGroupBytes = 256 << 20; // of tensors that share a unit; a larger one is alone
 constexpr int64_t kCopyBytes = 32 << 20;   // buffers of a unit that copies
+constexpr int64_t kUnitBytes = 1 << 20;    // of any unit: its file's header, digests, its record
+constexpr int64_t kNameBytes = 3 << 10;    // of each weight that it writes: the entries of its tensors, and their names
 
 // What was asked for, checked.
 struct ConvertRequest {
@@ -129,6 +131,8 @@ void write_kept_entry(const PlanKept& kept, JsonWriter& json);
 [[nodiscard]] moeq_status shape_item(Allocator& allocator, const Weights& weights, const Dialect& dialect,
                                      const moeq_spec* spec, PlanItem* item, Array<int64_t>* names,
                                      Array<char>* names_text, Report& report);
+// Bytes of memory that a stack takes at most while it is read, encoded and written: buffers, codes and statistics.
+int64_t item_peak(const Checkpoint& checkpoint, const Weights& weights, const PlanItem& item);
 // How many experts of a stack are in memory together, where it is done as kWhole or kParts: a few, if each can be written
 // without the others.
 int64_t experts_at_once(const PlanItem& item, const Stack& stack);

@@ -3,6 +3,9 @@
 
 #include "core/text.h"
 #include "store/convert/plan.h"
+#include "store/load/buffers.h"
+#include "store/load/encoded_part.h"
+#include "store/load/stack_source.h"
 
 namespace moeq {
 
@@ -275,6 +278,60 @@ int64_t experts_at_once(const PlanItem& item, const Stack& stack)
     const bool apart = g.ndim == 3 && !g.nested() && !(g.flat() && g.expert_elements() % g.block != 0);
     const int64_t each = maximum(1, stack.bytes / maximum(1, g.experts));
     return apart ? minimum(maximum(1, kRangeBytes / each), g.experts) : g.experts;
+}
+
+namespace {
+
+// Tasks read into buffers of one chunk each, no more of them than there are chunks. The largest chunk times their number may be
+// more than their sum: chunks end where tiles and pieces do, which at most doubles it along either axis.
+int64_t buffer_bytes(const Checkpoint& checkpoint, const Weights& weights, const PlanItem& item, int64_t experts)
+{
+    constexpr int64_t kRagged = 4;
+    constexpr int64_t kSlotBytes = 128; // lost where a buffer and its scratch end
+    const Stack& stack = weights.stacks[item.source];
+    StackSource source(checkpoint, weights, item.source);
+    Report quiet("", nullptr);
+    if (source.set_cut({.expert_begin = 0, .expert_end = stack.shape[0]}, quiet) != MOEQ_OK ||
+        source.check_complete(quiet) != MOEQ_OK)
+        return kBufferBytes;
+    int64_t elements = experts * stack.shape[1] * stack.shape[2];
+    int64_t scratch = source.scratch_bytes();
+    if (item.kind == ItemKind::kKeep) { // straight to where they belong, but for statistics
+        TensorView statistics;
+        component_layout(item.work, MOEQ_COMPONENT_SCALE, &statistics);
+        elements = 0;
+        scratch = statistics_scratch(statistics.count);
+    }
+    const int64_t chunks = kRagged * elements * source.itemsize();
+    return minimum(kBufferBytes, chunks + Buffers::kSlots * (scratch + kSlotBytes));
+}
+
+} // namespace
+
+int64_t item_peak(const Checkpoint& checkpoint, const Weights& weights, const PlanItem& item)
+{
+    constexpr int64_t kPieceBytes = 512; // of what tells tasks what to read
+    const Stack& stack = weights.stacks[item.source];
+    const Geometry& work = item.work;
+    const bool one = item.form == ItemForm::kEach || item.form == ItemForm::kPieces;
+    const int64_t experts = one ? minimum(1, stack.shape[0]) : experts_at_once(item, stack);
+    int64_t peak = buffer_bytes(checkpoint, weights, item, experts) + stack.piece_count * kPieceBytes;
+    // Plain statistics, and then nested ones: of what is written at a time.
+    const int64_t written = item.form == ItemForm::kParts ? experts * item.parts.count : 1;
+    if (item.out.nested())
+        peak += written * 2 * item.out.block_count() * static_cast<int64_t>(sizeof(float));
+    if (one)
+        return peak + stored_bytes(item.out) * (item.form == ItemForm::kPieces ? item.parts.count : 1);
+    const int64_t codes = ceil_divide(stored_bytes(work), maximum(1, work.experts)) * experts;
+    // What is not in order is put in order before it is written.
+    if (item.form == ItemForm::kParts && !work.packed() && (item.parts.transposed || item.parts.interleaved))
+        peak += codes;
+    if (experts == work.experts)
+        return peak + codes;
+    // Some are read while others are written; statistics of a whole stack stay until the end.
+    TensorView statistics;
+    component_layout(work, MOEQ_COMPONENT_SCALE, &statistics);
+    return peak + 2 * codes + statistics.count * statistics.itemsize();
 }
 
 moeq_spec own_spec(const Weights& weights, const Stack& stack)

@@ -41,8 +41,8 @@ bool joins(const moeq_spec& spec, int32_t axis, int64_t rows, int64_t columns)
 
 StackBuilder::StackBuilder(Allocator& allocator, const Checkpoint& checkpoint, const Rules& rules, Weights& out,
                            Report& report)
-    : allocator_(allocator), rules_(rules), out_(out), report_(report), groups_(allocator),
-      table_(allocator), members_(allocator), hidden_size_(config_hidden_size(checkpoint.config())),
+    : allocator_(allocator), rules_(rules), out_(out), report_(report), groups_(allocator), table_(allocator),
+      members_(allocator), hidden_size_(config_hidden_size(checkpoint.config())),
       expert_count_(config_expert_count(checkpoint.config()))
 {
 }

@@ -133,7 +133,7 @@ moeq_status SafetensorsWriter::put_sources(const Source* sources, int32_t count,
 {
     Array<char> buffer(allocator_);
     for (int32_t i = 0; i < count; ++i)
-        if (sources[i].tensor != nullptr && sources[i].count != 0 && !buffer.reserve(kGatherBytes))
+        if (sources[i].tensor != nullptr && !buffer.reserve(minimum(kGatherBytes, sources[i].count)))
             return report.out_of_memory(kGatherBytes);
     if (!written_.reserve(count))
         return report.out_of_memory(static_cast<uint64_t>(count));

@@ -1614,8 +1614,8 @@ extern "C" {
         err: *mut moeq_error,
     ) -> moeq_status;
     /** One .safetensors file: create, declare everything, put in any order, commit. Until commit `path` is untouched; the
- temporary file is in its directory. Metadata keys that begin with "moeq." are the library's. It writes no config.json,
- by which alone COMPRESSED_TENSORS and HF_FP8 are recognised; files of the other dialects say what they are.*/
+ temporary file is in its directory. Metadata keys that begin with "moeq." are the library's. No config.json is
+ written, by which alone COMPRESSED_TENSORS and HF_FP8 are recognised; the other dialects' files say what they are.*/
     pub fn moeq_writer_create(
         context: *const moeq_context,
         path: *const ::core::ffi::c_char,
