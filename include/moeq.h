@@ -55,7 +55,7 @@
  *             On failure out-pointers are NULL, no ownership has moved, every handle is as before, and only the
  *             bytes of destinations are unspecified. Nothing prints, exits, throws or touches the host's
  *             state (locale, signals, rounding mode, errno, current CUDA device, last CUDA error).
- * Callbacks   `void *user` comes last. They are called with no lock held, from any thread, and must not throw, unwind or
+ * Callbacks   `void *user` comes last. Called with no lock held, from any thread; must not throw, unwind or
  *             longjmp. Those that return int32_t return MOEQ_CONTINUE to go on; all else, and so the 0 of a failed
  *             foreign callback, stops the call with MOEQ_ERROR_CALLBACK or MOEQ_ERROR_CANCELLED.
  */
