@@ -6,6 +6,7 @@ The library is $MOEQ_LIBRARY, or else build/release/libmoeq.so of this tree.
 import ctypes
 import os
 import pathlib
+import signal
 import sys
 
 import numpy as np
@@ -14,6 +15,11 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "bindings" / "python"))
 os.environ.setdefault("MOEQ_LIBRARY", str(ROOT / "build" / "release" / "libmoeq.so"))
+
+
+# A shell that starts us in its background has Ctrl-C ignored, in children too; what is tested is that it is not.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure(config):
