@@ -10,7 +10,7 @@ namespace moeq {
 namespace {
 
 constexpr int64_t kSegment = 2048;   // elements decoded to the stack when the destination's columns are not contiguous
-constexpr int64_t kStatistics = 128; // block statistics decoded at a time
+constexpr int64_t kStatistics = 256; // block statistics decoded at a time
 
 // Decodes rows of one weight into one destination; one per task.
 class RowDecoder {
@@ -203,10 +203,21 @@ private:
             const int64_t first = f / g_.block;
             const int64_t stop = minimum(end, (first + kStatistics) * g_.block);
             load_block_statistics(all_kernels_, weight_, run, first, ceil_divide(stop, g_.block) - first, absmax);
+            fetch_statistics(run, first + kStatistics);
             decode(codes + first * g_.block / 2, f - first * g_.block, stop - first * g_.block, absmax, g_.block,
                    to + (f - begin) * destination_.itemsize);
             f = stop;
         }
+    }
+
+    // Nested ones of the blocks that come next, while others are decoded: so few bytes of them are read at a time that no
+    // processor sees a pattern, and each cache line would be waited for. The address need not be one.
+    void fetch_statistics(int64_t run, int64_t first) const
+    {
+        constexpr int64_t kLine = 64;
+        const auto next = reinterpret_cast<uintptr_t>(weight_.run_nested_codes(run)) + static_cast<uintptr_t>(first);
+        for (int64_t i = 0; i < kStatistics; i += kLine)
+            __builtin_prefetch(reinterpret_cast<const void*>(next + static_cast<uintptr_t>(i)));
     }
 
     const Geometry& g_;
