@@ -3,8 +3,10 @@
 import json
 import math
 
-import ml_dtypes
 import numpy as np
+import pytest
+
+ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed: NumPy itself has no bf16")
 
 NAMES = {
     "bfloat16": "BF16", "float16": "F16", "float32": "F32", "float64": "F64", "int8": "I8", "uint8": "U8",

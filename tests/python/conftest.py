@@ -22,6 +22,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+pytest.register_assert_rewrite("command_line")
+
+
 def pytest_configure(config):
     config.addinivalue_line("markers", "large: needs gigabytes of memory, so it runs once and alone")
 
@@ -159,3 +162,22 @@ def rng():
 def weight(rng):
     """A dense weight [3, 6, 128] in fp32."""
     return rng.standard_normal((3, 6, 128), dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A small qwen3_moe checkpoint, and its tensors, for the command line."""
+    from checkpoints import write_model
+
+    folder = tmp_path_factory.mktemp("cli") / "model"
+    return folder, write_model(folder, experts=4)
+
+
+@pytest.fixture(scope="module")
+def quantized(model, tmp_path_factory):
+    """The same in NF4."""
+    import moeq
+
+    target = tmp_path_factory.mktemp("quantized") / "nf4"
+    moeq.convert(model[0], target, spec="nf4", durable=False)
+    return target

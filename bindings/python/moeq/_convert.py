@@ -61,7 +61,14 @@ def unit_bounds(units: tuple[int, int] | range) -> tuple[int, int]:
 class _Options:
     """A moeq_convert_options, and what it points to."""
 
-    def __init__(self, spec: Spec | str | None, dialect: str, rules: Rules | None, patterns: Any, durable: bool = True):
+    def __init__(
+        self,
+        spec: Spec | str | None = None,
+        dialect: str = "native",
+        rules: Rules | None = None,
+        patterns: Any = None,
+        durable: bool = True,
+    ):
         self.pointer = sized("moeq_convert_options")
         self._spec = None if spec is None else as_spec(spec)
         self._rules, self._patterns = json_text(rules_json(rules), "rules"), json_text(patterns, "patterns")
@@ -77,17 +84,10 @@ class _Options:
 
 
 def dry_run(
-    source: str | os.PathLike[str],
-    target: str | os.PathLike[str],
-    *,
-    spec: Spec | str | None = None,
-    dialect: str = "native",
-    rules: Rules | None = None,
-    patterns: Any = None,
-    context: Context | None = None,
+    source: str | os.PathLike[str], target: str | os.PathLike[str], *, context: Context | None = None, **what: Any
 ) -> dict[str, Any]:
-    """`plan` without its warning."""
-    context, options = context or default_context(), _Options(spec, dialect, rules, patterns)
+    """`plan` without its warning. what: of _Options."""
+    context, options = context or default_context(), _Options(**what)
     out, err = ffi.new("moeq_blob **"), new_error()
     status = lib.moeq_convert_plan(
         context._pointer, path_bytes(source, "source"), path_bytes(target, "target"), options.pointer, out, err
@@ -159,19 +159,15 @@ def work(
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
     *,
-    spec: Spec | str | None = None,
-    dialect: str = "native",
-    rules: Rules | None = None,
-    patterns: Any = None,
     units: tuple[int, int] | range | None = None,
     finish: bool = True,
     progress: ProgressFunction | None = None,
-    durable: bool = True,
     context: Context | None = None,
+    **what: Any,
 ) -> None:
-    """`convert` without its warning."""
+    """`convert` without its warning. what: of _Options."""
     context, told = context or default_context(), Progress(progress)
-    options = _Options(spec, dialect, rules, patterns, durable)
+    options = _Options(**what)
     options.set_steps(units, finish)
     if not options.pointer.steps:
         return  # no unit and no finish; 0 would mean everything

@@ -35,6 +35,14 @@ moeq_status look_at(int parent, const char* path, int flags, struct stat* facts,
     return refuse("look at", path, errno, report);
 }
 
+moeq_status make_durable(int opened, const char* path, Report& report)
+{
+    // Some file systems cannot do this for directories, and say EINVAL.
+    if (uninterrupted([&] { return fsync(opened); }) == 0 || errno == EINVAL || errno == EOPNOTSUPP || errno == ENOSYS)
+        return MOEQ_OK;
+    return refuse("make durable", path, errno, report);
+}
+
 } // namespace
 
 moeq_status make_folder(int parent, const char* path, Report& report)
@@ -110,22 +118,16 @@ moeq_status rename_new(int parent, const char* from, const char* to, Report& rep
     return status;
 }
 
+moeq_status sync_folder(int folder, const char* path, Report& report) { return make_durable(folder, path, report); }
+
 moeq_status sync_file(int parent, const char* path, Report& report)
 {
     const int file = uninterrupted([&] { return openat(parent, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); });
     if (file < 0)
         return refuse("open", path, errno, report);
-    const moeq_status status = sync_folder(file, path, report);
+    const moeq_status status = make_durable(file, path, report);
     close(file);
     return status;
-}
-
-moeq_status sync_folder(int folder, const char* path, Report& report)
-{
-    // Some file systems cannot do this for directories, and say EINVAL.
-    if (uninterrupted([&] { return fsync(folder); }) == 0 || errno == EINVAL || errno == EOPNOTSUPP || errno == ENOSYS)
-        return MOEQ_OK;
-    return refuse("make durable", path, errno, report);
 }
 
 moeq_status FolderNames::read(int folder, Report& report)
