@@ -118,7 +118,8 @@ extern "C" moeq_status moeq_qtensor_export(const moeq_qtensor* qtensor, int32_t 
 
 namespace {
 
-// A region of a handle, checked: which experts and which rows.
+// A region of a handle, checked: which experts and which rows. The members without a value are set by
+// `select`: clearing all of it is what a small call would wait for.
 struct Selection {
     ExpertList experts;
     TensorView ids; // the list's memory, for overlaps
@@ -166,7 +167,7 @@ moeq_status accept_expert_ids(const DLManagedTensorVersioned* ids, ExpertList* o
     return MOEQ_OK;
 }
 
-// out: as it was made.
+// out: set where the result is OK.
 moeq_status select(const moeq_region& region, const Geometry& g, Selection* out, Report& report)
 {
     Selection& s = *out;

@@ -16,6 +16,9 @@ bool blocks_of_tiles(const moeq_spec& spec)
     return !find_format(spec.format)->packed() && spec.granularity == MOEQ_GRANULARITY_BLOCK;
 }
 
+// Whether no block of an expert holds elements of another one.
+bool experts_apart(const Geometry& g) { return !g.flat() || g.expert_elements() % g.block == 0; }
+
 // The spec of a weight seen with rows and columns exchanged.
 void swap_axes(moeq_spec* spec)
 {
@@ -99,8 +102,7 @@ private:
         MOEQ_TRY(geometry(spec, ndim, shape, &item_.out));
         item_.work = item_.out;
         // Experts one after the other: what nests their statistics looks at all of them, in the end.
-        const bool apart = !item_.out.flat() || item_.out.expert_elements() % item_.out.block == 0;
-        if (given != nullptr && ndim == 3 && item_.out.nested() && apart) {
+        if (given != nullptr && ndim == 3 && item_.out.nested() && experts_apart(item_.out)) {
             moeq_spec plain = item_.out.spec;
             plain.nested = 0;
             MOEQ_TRY(geometry(plain, ndim, shape, &item_.work));
@@ -275,7 +277,7 @@ int64_t experts_at_once(const PlanItem& item, const Stack& stack)
 {
     constexpr int64_t kRangeBytes = 16 << 20; // of the source: codes are written while they are in a cache
     const Geometry& g = item.work;
-    const bool apart = g.ndim == 3 && !g.nested() && !(g.flat() && g.expert_elements() % g.block != 0);
+    const bool apart = g.ndim == 3 && !g.nested() && experts_apart(g);
     const int64_t each = maximum(1, stack.bytes / maximum(1, g.experts));
     return apart ? minimum(maximum(1, kRangeBytes / each), g.experts) : g.experts;
 }
