@@ -74,6 +74,40 @@ TEST_P(CpuTiers, EncodeFourBitOfEvery16BitInput)
     }
 }
 
+// bf16: where the codes change depends on the mantissa of the block's largest magnitude. All 128 of them, with exponents at
+// the ends of what is encoded by the elements' bits alone and outside, and every magnitude down to 2^-9 of the largest.
+TEST_P(CpuTiers, EncodeFourBitUnderEveryMantissa)
+{
+    constexpr uint32_t kExponents[] = {26, 27, 28, 127, 250, 251, 252, 254};
+    for (const int32_t index : kFourBit) {
+        for (const uint32_t exponent : kExponents) {
+            for (uint32_t largest = exponent << 7; largest < (exponent + 1) << 7; ++largest) {
+                const uint32_t least = largest - (9u << 7);
+                const int64_t block = largest % 3 == 0 ? 32 : largest % 3 == 1 ? 64 : 192;
+                std::vector<uint16_t> source;
+                for (uint32_t magnitude = least; magnitude <= largest; ++magnitude) {
+                    if (source.size() % static_cast<size_t>(block) == 0)
+                        source.push_back(static_cast<uint16_t>(largest | (magnitude & 1) << 15));
+                    source.push_back(static_cast<uint16_t>(magnitude));
+                    if (source.size() % static_cast<size_t>(block) == 0)
+                        source.push_back(static_cast<uint16_t>(largest));
+                    source.push_back(static_cast<uint16_t>(magnitude | 0x8000u));
+                }
+                const int64_t count = static_cast<int64_t>(source.size());
+                const Fenced expected((count + 1) / 2);
+                const Fenced got((count + 1) / 2);
+                std::vector<float> absmax(static_cast<size_t>(count / block + 1));
+                reference_.formats[index].encode_blocks[cpu::kCached][kBf16](source.data(), count, block, absmax.data(),
+                                                                             expected.data());
+                tier_.formats[index].encode_blocks[stores()][kBf16](source.data(), count, block, absmax.data(),
+                                                                    got.data());
+                ASSERT_TRUE(same_bytes(expected, got, format_at(index).name))
+                    << "largest " << largest << ", block " << block;
+            }
+        }
+    }
+}
+
 // fp32 elements whose arguments lie on and next to the borders between codes, for largest values of all sizes.
 TEST_P(CpuTiers, EncodeFourBitAtEveryBorder)
 {

@@ -1,6 +1,7 @@
 // What the 4-bit formats share on AVX2, over a format's rules:
 //   kValues            the 16 values, as fp32 bits
 //   codes32(t, ..)     the codes of 32 arguments, in the order of load32 (kSplitOrder), one to a byte
+//   kByWords, Words    whether there is a shorter way for bf16 words of most blocks
 #pragma once
 
 #include "cpu/avx2/amax.h"
@@ -192,6 +193,21 @@ MOEQ_TIER_INLINE void encode_block(const void* source, int64_t count, float pres
     }
 }
 
+// The shorter way for as many elements of a block as there are whole groups of 64. Returns their number.
+template <class Code>
+MOEQ_TIER_INLINE int64_t encode_words(const void* source, int64_t count, uint32_t amax, uint8_t* codes)
+{
+    const typename Code::Words words(amax);
+    int64_t i = 0;
+    for (; i + 64 <= count; i += 64) {
+        const void* at = element_at<kBf16>(source, i);
+        prefetch32<kBf16>(at, kAhead / kElementBytes<kBf16>);
+        prefetch32<kBf16>(at, kAhead / kElementBytes<kBf16> + 32);
+        store256(codes + i / 2, words.encode64(at));
+    }
+    return i;
+}
+
 // codec::unit_multiplier for 8 blocks of statistics `bits`; the prescale of each too.
 MOEQ_TIER_INLINE void store_multipliers(const uint32_t* bits, float* prescales, float* values)
 {
@@ -231,6 +247,14 @@ MOEQ_TIER_INLINE uint32_t encode_group(const void* source, int64_t count, int64_
     for (int b = 0; b < blocks; ++b, begin += block) {
         const int64_t size = count - begin < block ? count - begin : block;
         const void* elements = element_at<type>(source, begin);
+        if constexpr (Code::kByWords && type == kBf16) {
+            if (size >= 64 && Code::Words::fits(bits[b])) [[likely]] {
+                const int64_t done = encode_words<Code>(elements, size, bits[b], codes + begin / 2);
+                encode_block<Code, type, false>(element_at<type>(elements, done), size - done, 1.0f, values[b],
+                                                codes + (begin + done) / 2);
+                continue;
+            }
+        }
         if (prescales[b] == 1.0f) [[likely]]
             encode_block<Code, type, false>(elements, size, 1.0f, values[b], codes + begin / 2);
         else

@@ -41,6 +41,7 @@ constexpr Codes32 kCodes = [] {
 
 struct Code {
     static constexpr codec::Fp4Values kValues = codec::kFp4Values;
+    static constexpr bool kByWords = false;
 
     // Minus the number of thresholds below |t|.
     MOEQ_TIER_INLINE static __m256i search(__m256 t)

@@ -2,6 +2,7 @@
 #include "codec/nf4.h"
 
 #include "cpu/avx2/four_bit.h"
+#include "cpu/avx2/nf4_words.h"
 #include "cpu/avx2/tier.h"
 
 namespace moeq::cpu::avx2 {
@@ -33,6 +34,8 @@ constexpr Thresholds8 kFourth = [] {
 
 struct Code {
     static constexpr codec::Nf4Values kValues = codec::kNf4Values;
+    static constexpr bool kByWords = true;
+    using Words = Nf4Words;
 
     // Minus the number of thresholds below t.
     MOEQ_TIER_INLINE static __m256i search(__m256 t)

@@ -17,21 +17,12 @@ template <FloatType type>
 uint32_t amax_blocks(const void* source, int64_t count, int64_t block, float* absmax)
 {
     __m512i most = _mm512_setzero_si512();
-    for (int64_t first = 0; first < count;) {
-        __m512i folded[16] = {};
-        int64_t counts[16];
-        int blocks = 0;
-        int64_t i = first;
-        for (; blocks < 16 && i < count; ++blocks) {
-            counts[blocks] = count - i < block ? count - i : block;
-            folded[blocks] = block_magnitudes<type>(source, i, counts[blocks]);
-            i += counts[blocks];
-        }
-        const __m512i statistics = widened_blocks<type>(largest_of_each<type>(folded), source, first, counts, blocks);
-        most = _mm512_max_epu32(most, statistics);
-        _mm512_mask_storeu_epi32(absmax, static_cast<__mmask16>(low_bits(blocks)), statistics);
-        absmax += blocks;
-        first = i;
+    for (int64_t first = 0; first < count; first += BlockGroup<type>::kMost * block) {
+        BlockGroup<type> group;
+        group.measure_next(source, first, count, block, group.kMost);
+        most = _mm512_max_epu32(most, group.amax);
+        _mm512_mask_storeu_epi32(absmax, static_cast<__mmask16>(low_bits(group.blocks)), group.amax);
+        absmax += group.blocks;
     }
     return largest_dword(most);
 }

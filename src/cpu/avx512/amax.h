@@ -107,16 +107,6 @@ MOEQ_TIER_INLINE __m512i chunk_magnitude(const void* source, int64_t i, uint64_t
     return most;
 }
 
-// Of a block of 32 or 64 elements.
-template <FloatType type, int block>
-MOEQ_TIER_INLINE __m512i magnitudes_of(const void* source)
-{
-    __m512i most = _mm512_setzero_si512();
-    for (int i = 0; i < block; i += kLanes<type>)
-        most = larger<type>(most, magnitudes<type>(_mm512_loadu_si512(element_at<type>(source, i))));
-    return most;
-}
-
 // The magnitudes of a block, folded into one register.
 template <FloatType type>
 MOEQ_TIER_INLINE __m512i block_magnitudes(const void* source, int64_t begin, int64_t count)
@@ -171,6 +161,61 @@ MOEQ_TIER_INLINE __m512i widened_blocks(__m512i stored, const void* source, int6
         bits[b] = amax_fp16_one_by_one(static_cast<const uint16_t*>(element_at<type>(source, begin)), counts[b]);
     return _mm512_load_si512(bits);
 }
+
+// Up to 16 blocks that follow each other, the last of all perhaps shorter.
+template <FloatType type>
+struct BlockGroup {
+    static constexpr int kMost = 16;
+
+    int blocks;
+    int64_t counts[kMost];
+    __m512i amax; // of each block, as fp32 bits
+
+    // Those from element `first` of `count` on.
+    MOEQ_TIER_INLINE void measure(const void* source, int64_t first, int64_t count, int64_t block, int most_blocks)
+    {
+        __m512i folded[kMost];
+        blocks = 0;
+        for (int64_t i = first; blocks < most_blocks && i < count; i += block, ++blocks) {
+            counts[blocks] = count - i < block ? count - i : block;
+            folded[blocks] = block_magnitudes<type>(source, i, counts[blocks]);
+        }
+        for (int b = blocks; b < kMost; ++b)
+            folded[b] = _mm512_setzero_si512();
+        amax = widened_blocks<type>(largest_of_each<type>(folded), source, first, counts, blocks);
+    }
+
+    // 16 blocks of 64 or 32.
+    template <int block>
+    MOEQ_TIER_INLINE void measure_full(const void* source, int64_t first)
+    {
+        __m512i folded[kMost];
+        blocks = kMost;
+#pragma GCC unroll 16
+        for (int b = 0; b < kMost; ++b) {
+            counts[b] = block;
+            folded[b] = _mm512_setzero_si512();
+            for (int i = 0; i < block; i += kLanes<type>) {
+                const void* at = element_at<type>(source, first + block * b + i);
+                folded[b] = larger<type>(folded[b], magnitudes<type>(_mm512_loadu_si512(at)));
+            }
+        }
+        amax = widened_blocks<type>(largest_of_each<type>(folded), source, first, counts, blocks);
+    }
+
+    // One or the other; true for 16 blocks of 64 or 32.
+    MOEQ_TIER_INLINE bool measure_next(const void* source, int64_t first, int64_t count, int64_t block, int most_blocks)
+    {
+        const bool full = (block == 64 || block == 32) && count - first >= kMost * block;
+        if (!full)
+            measure(source, first, count, block, most_blocks);
+        else if (block == 64)
+            measure_full<64>(source, first);
+        else
+            measure_full<32>(source, first);
+        return full;
+    }
+};
 
 } // namespace
 

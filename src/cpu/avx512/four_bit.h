@@ -2,6 +2,7 @@
 //   kValues          the 16 values, as fp32 bits
 //   Search           the constants of the encoder in registers, and cell_index(t): bits 0..5 say what the code is
 //   kCodes           the code of each of the 64 indices
+//   kByWords, Words  whether there is a shorter way for bf16 words of most blocks
 #pragma once
 
 #include "cpu/avx512/amax.h"
@@ -31,6 +32,20 @@ MOEQ_TIER_INLINE void encode_chunk(const void* source, int64_t i, int64_t count,
         _mm256_storeu_si256(static_cast<__m256i*>(static_cast<void*>(codes)), bytes);
     else
         _mm256_mask_storeu_epi8(codes, static_cast<__mmask32>(low_bits((count + 1) / 2)), bytes);
+}
+
+// The shorter way for as many elements of a block as there are whole groups of 64. Returns their number.
+template <class Code>
+MOEQ_TIER_INLINE int64_t encode_words(const void* source, int64_t count, const typename Code::Words& words, int block,
+                                      uint8_t* codes)
+{
+    int64_t i = 0;
+    for (; i + 64 <= count; i += 64) {
+        const void* at = element_at<kBf16>(source, i);
+        prefetch64<kBf16>(at, kAhead / kElementBytes<kBf16>);
+        _mm256_storeu_si256(static_cast<__m256i*>(static_cast<void*>(codes + i / 2)), words.encode_part(at, block));
+    }
+    return i;
 }
 
 template <class Code, FloatType type, bool kPrescale>
@@ -64,41 +79,41 @@ MOEQ_TIER_INLINE __mmask16 store_multipliers(__m512i bits, float* values)
 
 constexpr int64_t kGroup = 4096; // elements, at least one block, whose statistics are taken before they are encoded
 
-// Some blocks on their way, at most 16: their statistics first, then their codes.
+// Some blocks on their way: their statistics first, then their codes.
 template <class Code, FloatType type>
-struct BlockGroup {
-    int blocks = 0;
-    int64_t counts[16];
-    alignas(64) float values[16];
-    __mmask16 tiny; // blocks whose elements are scaled by 2^100 first
+struct EncodedGroup : BlockGroup<type> {
+    using BlockGroup<type>::blocks;
+    using BlockGroup<type>::counts;
+    using BlockGroup<type>::amax;
 
-    // Returns the magnitudes. The first block begins at element `first` of `count`.
-    MOEQ_TIER_INLINE __m512i measure(const void* source, int64_t first, int64_t count, int64_t block, int most_blocks)
-    {
-        __m512i folded[16] = {};
-        for (int64_t i = first; blocks < most_blocks && i < count; i += block, ++blocks) {
-            counts[blocks] = count - i < block ? count - i : block;
-            folded[blocks] = block_magnitudes<type>(source, i, counts[blocks]);
-        }
-        return settle(largest_of_each<type>(folded), source, first);
-    }
+    alignas(64) float values[16]; // multipliers
+    __mmask16 tiny;               // blocks whose elements are scaled by 2^100 first
 
-    // 16 blocks of 64 or 32.
-    template <int block>
-    MOEQ_TIER_INLINE __m512i measure_full(const void* source, int64_t first)
+    // Returns whether encode_full will do.
+    MOEQ_TIER_INLINE bool prepare(const void* source, int64_t first, int64_t count, int64_t block, int most_blocks)
     {
-        __m512i folded[16];
-        for (int b = 0; b < 16; ++b) {
-            counts[b] = block;
-            folded[b] = magnitudes_of<type, block>(element_at<type>(source, first + block * b));
-        }
-        blocks = 16;
-        return settle(largest_of_each<type>(folded), source, first);
+        const bool full = this->measure_next(source, first, count, block, most_blocks);
+        tiny = store_multipliers(amax, values);
+        return full && tiny == 0;
     }
 
     MOEQ_TIER_INLINE void encode(const void* source, int64_t first, const typename Code::Search& search,
                                  uint8_t* codes) const
     {
+        if constexpr (Code::kByWords && type == kBf16) {
+            if (Code::Words::fit(amax)) [[likely]] {
+                const typename Code::Words words(amax);
+                for (int b = 0; b < blocks; ++b) {
+                    const int64_t done =
+                        encode_words<Code>(element_at<type>(source, first), counts[b], words, b, codes);
+                    encode_block<Code, type, false>(source, first + done, counts[b] - done, search, 1.0f, values[b],
+                                                    codes + done / 2);
+                    first += counts[b];
+                    codes += counts[b] / 2;
+                }
+                return;
+            }
+        }
         for (int b = 0; b < blocks; ++b) {
             const float prescale = codec::float_from_bits(codec::kTinyPrescaleBits);
             if ((tiny >> b & 1) != 0) [[unlikely]]
@@ -115,6 +130,12 @@ struct BlockGroup {
     MOEQ_TIER_INLINE void encode_full(const void* source, int64_t first, const typename Code::Search& search,
                                       uint8_t* codes) const
     {
+        if constexpr (Code::kByWords && type == kBf16) {
+            if (Code::Words::fit(amax)) [[likely]] {
+                encode_full_words<block>(source, first, codes);
+                return;
+            }
+        }
         constexpr int kStep = 64 / block; // blocks at a time
         const __m512 one = _mm512_set1_ps(1.0f);
 #pragma GCC unroll 2
@@ -127,11 +148,18 @@ struct BlockGroup {
     }
 
 private:
-    MOEQ_TIER_INLINE __m512i settle(__m512i stored, const void* source, int64_t first)
+    template <int block>
+    MOEQ_TIER_INLINE void encode_full_words(const void* source, int64_t first, uint8_t* codes) const
     {
-        const __m512i statistics = widened_blocks<type>(stored, source, first, counts, blocks);
-        tiny = store_multipliers(statistics, values);
-        return statistics;
+        const typename Code::Words words(amax);
+        for (int64_t i = 0; i < 16 * block; i += 128) {
+            const void* at = element_at<type>(source, first + i);
+            prefetch64<type>(at, kAhead / kElementBytes<type>);
+            prefetch64<type>(at, kAhead / kElementBytes<type> + 64);
+            const int b = static_cast<int>(i / block);
+            _mm512_storeu_si512(codes + i / 2,
+                                block == 64 ? words.encode128(at, b, b + 1) : words.encode_blocks32(at, b));
+        }
     }
 };
 
@@ -146,20 +174,17 @@ uint32_t encode_blocks(const void* source, int64_t count, int64_t block, float* 
     const int most_blocks = block >= kGroup ? 1 : block > kGroup / 16 ? static_cast<int>(kGroup / block) : 16;
     __m512i most = _mm512_setzero_si512();
     for (int64_t first = 0; first < count;) {
-        const bool full = (block == 64 || block == 32) && count - first >= 16 * block;
-        BlockGroup<Code, type> group;
-        const __m512i statistics = !full         ? group.measure(source, first, count, block, most_blocks)
-                                   : block == 64 ? group.template measure_full<64>(source, first)
-                                                 : group.template measure_full<32>(source, first);
-        most = _mm512_max_epu32(most, statistics);
-        _mm512_mask_storeu_epi32(absmax, static_cast<__mmask16>(low_bits(group.blocks)), statistics);
+        EncodedGroup<Code, type> group;
+        const bool full = group.prepare(source, first, count, block, most_blocks);
+        most = _mm512_max_epu32(most, group.amax);
+        _mm512_mask_storeu_epi32(absmax, static_cast<__mmask16>(low_bits(group.blocks)), group.amax);
         absmax += group.blocks;
         uint8_t* const destination = codes + first / 2;
         Staged<kGroup / 2 + 64> staged(destination);
         auto* at = stores == kStreamed ? static_cast<uint8_t*>(staged.data()) : destination;
-        if (full && group.tiny == 0 && block == 64) [[likely]]
+        if (full && block == 64) [[likely]]
             group.template encode_full<64>(source, first, search, at);
-        else if (full && group.tiny == 0)
+        else if (full)
             group.template encode_full<32>(source, first, search, at);
         else
             group.encode(source, first, search, at);

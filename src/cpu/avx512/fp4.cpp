@@ -48,6 +48,7 @@ static_assert(kCellTable.separate);
 
 struct Code {
     static constexpr codec::Fp4Values kValues = codec::kFp4Values;
+    static constexpr bool kByWords = false;
 
     // Index: the cell in bits 2..5, bit 1 set above its threshold, bit 0 the sign. Rank 0 has no sign.
     static constexpr Bytes64 kCodes = [] {

@@ -2,6 +2,7 @@
 #include "codec/nf4.h"
 
 #include "cpu/avx512/four_bit.h"
+#include "cpu/avx512/nf4_words.h"
 #include "cpu/avx512/tier.h"
 
 namespace moeq::cpu::avx512 {
@@ -48,6 +49,8 @@ static_assert(kCellTable.separate);
 
 struct Code {
     static constexpr codec::Nf4Values kValues = codec::kNf4Values;
+    static constexpr bool kByWords = true;
+    using Words = Nf4Words;
 
     // Index: the cell in bits 1..5, bit 0 set above its threshold.
     static constexpr Bytes64 kCodes = [] {
