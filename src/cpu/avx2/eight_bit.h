@@ -8,6 +8,7 @@
 //   kMagnitudes                the values that codes have but for their sign, and zeros up to a multiple of 8
 //   encode32(t)                the codes of 32 arguments, in the order of load32 (kSplitOrder) or one after another
 //   kSigns, encode32(t, signs) whether it wants to be told the signs, which are cheaper to have before elements are widened
+//   kByWords, Words            whether there is a shorter way for bf16 words under most scales
 #pragma once
 
 #include "cpu/avx2/amax.h"
@@ -193,18 +194,57 @@ MOEQ_TIER_INLINE void encode_scaled(const void* source, int64_t count, codec::Mu
         encode_some<Code, type, kPrescale>(element_at<type>(source, i), count - i, scale, codes + i);
 }
 
+// Below this the tables of the shorter way for bf16 cost more than they save.
+constexpr int64_t kWordsCount = 256;
+
+// bf16 the shorter way; 32 elements that are not made for it are widened.
+template <class Code, bool kFetch, Stores stores>
+MOEQ_TIER_INLINE void encode_words(const void* source, int64_t count, float multiplier, const void* next,
+                                   uint8_t* codes)
+{
+    const typename Code::Words words(multiplier);
+    const RunScale scale{_mm256_set1_ps(1.0f), _mm256_set1_ps(multiplier)};
+    int64_t i = unaligned_head<stores, 1>(codes, count);
+    if (i != 0)
+        encode_some<Code, kBf16, false>(source, i, scale, codes);
+    for (; i + kGroup <= count; i += kGroup) {
+        if constexpr (kFetch)
+            prefetch32<kBf16>(next, i);
+        const void* at = element_at<kBf16>(source, i);
+        __m256i bytes;
+        if (!words.encode32(load256(at), load256(element_at<kBf16>(at, 16)), &bytes)) [[unlikely]]
+            bytes = encode32<Code, kBf16, false>(at, scale);
+        put256<stores>(codes + i, bytes);
+    }
+    if (i < count)
+        encode_some<Code, kBf16, false>(element_at<kBf16>(source, i), count - i, scale, codes + i);
+}
+
+// A run whose multiplier has no prescale and is positive: arguments have the signs of elements.
+template <class Code, FloatType type, bool kFetch, Stores stores>
+MOEQ_TIER_INLINE void encode_plain(const void* source, int64_t count, codec::Multiplier multiplier, const void* next,
+                                   uint8_t* codes)
+{
+    if constexpr (Code::kByWords && type == kBf16) {
+        if (count >= kWordsCount && Code::Words::fits(multiplier.value)) {
+            encode_words<Code, kFetch, stores>(source, count, multiplier.value, next, codes);
+            return;
+        }
+    }
+    encode_scaled<Code, type, false, kFetch, stores>(source, count, multiplier, next, codes);
+}
+
 template <class Code, FloatType type, Stores stores>
 uint32_t encode(const void* source, int64_t count, codec::Multiplier multiplier, const void* next, uint8_t* codes)
 {
     if (multiplier.value == 0.0f)
         __builtin_memset(codes, 0, static_cast<uint64_t>(count));
-    else if (multiplier.prescale != 1.0f || !(multiplier.value > 0.0f)) // else arguments have the signs of elements
+    else if (multiplier.prescale != 1.0f || !(multiplier.value > 0.0f))
         encode_scaled<Code, type, true, false, kCached>(source, count, multiplier, nullptr, codes);
     else if (next != nullptr)
-        encode_scaled<Code, type, false, true, stores>(source, count, multiplier, ahead_of<type>(source, next, count),
-                                                       codes);
+        encode_plain<Code, type, true, stores>(source, count, multiplier, ahead_of<type>(source, next, count), codes);
     else
-        encode_scaled<Code, type, false, false, stores>(source, count, multiplier, nullptr, codes);
+        encode_plain<Code, type, false, stores>(source, count, multiplier, nullptr, codes);
     return next != nullptr ? amax_run<type>(next, count) : 0;
 }
 

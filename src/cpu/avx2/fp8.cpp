@@ -2,6 +2,7 @@
 #include "codec/fp8.h"
 
 #include "cpu/avx2/eight_bit.h"
+#include "cpu/avx2/fp8_words.h"
 #include "cpu/avx2/tier.h"
 
 namespace moeq::cpu::avx2 {
@@ -27,6 +28,7 @@ struct E4m3 {
     static constexpr int kMantissaBits = 3;
     static constexpr int kBias = 7;
     static constexpr float kMax = codec::kE4m3Max;
+    static constexpr uint8_t kMaxCode = codec::kE4m3MaxCode;
     // The numbers of halves() are too small by this.
     static constexpr float kHalfScale = 256.0f;
     static constexpr Magnitudes kMagnitudes = make_magnitudes<codec::e4m3_to_float_bits>(kHalfScale);
@@ -56,6 +58,7 @@ struct E5m2 {
     static constexpr int kMantissaBits = 2;
     static constexpr int kBias = 15;
     static constexpr float kMax = codec::kE5m2Max;
+    static constexpr uint8_t kMaxCode = codec::kE5m2MaxCode;
     static constexpr float kHalfScale = 1.0f;
     static constexpr Magnitudes kMagnitudes = make_magnitudes<codec::e5m2_to_float_bits>(kHalfScale);
 
@@ -69,9 +72,10 @@ struct E5m2 {
 };
 
 template <class Layout>
-struct Code {
-    static constexpr Magnitudes kMagnitudes = Layout::kMagnitudes;
+struct Code : Layout {
     static constexpr bool kSigns = true;
+    static constexpr bool kByWords = true;
+    using Words = WordCodes<Code>;
 
     // `plain` is what the numbers of halves() are multiplied by: the same product, as scaling by a power of two is exact.
     struct Scales {
@@ -90,8 +94,6 @@ struct Code {
     {
         return codec::magnitude_bits_fp32(_mm256_cvtss_f32(scales.plain)) < codec::kNonfiniteBits;
     }
-
-    MOEQ_TIER_INLINE static bool is_special(__m256i codes) { return Layout::is_special(codes); }
 
     template <bool kPlain>
     MOEQ_TIER_INLINE static void values16(const void* codes, __m256* low, __m256* high)

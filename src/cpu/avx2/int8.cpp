@@ -14,6 +14,7 @@ struct Magnitudes {
 
 struct Code {
     static constexpr bool kSigns = false;
+    static constexpr bool kByWords = false;
     static constexpr Magnitudes kMagnitudes = [] {
         Magnitudes magnitudes{};
         for (int i = 0; i <= 128; ++i)

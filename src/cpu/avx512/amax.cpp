@@ -19,7 +19,7 @@ uint32_t amax_blocks(const void* source, int64_t count, int64_t block, float* ab
     __m512i most = _mm512_setzero_si512();
     for (int64_t first = 0; first < count; first += BlockGroup<type>::kMost * block) {
         BlockGroup<type> group;
-        group.measure_next(source, first, count, block, group.kMost);
+        group.template measure_next<true>(source, first, count, block, group.kMost);
         most = _mm512_max_epu32(most, group.amax);
         _mm512_mask_storeu_epi32(absmax, static_cast<__mmask16>(low_bits(group.blocks)), group.amax);
         absmax += group.blocks;

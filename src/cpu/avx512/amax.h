@@ -185,8 +185,8 @@ struct BlockGroup {
         amax = widened_blocks<type>(largest_of_each<type>(folded), source, first, counts, blocks);
     }
 
-    // 16 blocks of 64 or 32.
-    template <int block>
+    // 16 blocks of 64 or 32. kFetch: what comes later is asked for.
+    template <int block, bool kFetch>
     MOEQ_TIER_INLINE void measure_full(const void* source, int64_t first)
     {
         __m512i folded[kMost];
@@ -197,6 +197,8 @@ struct BlockGroup {
             folded[b] = _mm512_setzero_si512();
             for (int i = 0; i < block; i += kLanes<type>) {
                 const void* at = element_at<type>(source, first + block * b + i);
+                if constexpr (kFetch)
+                    _mm_prefetch(static_cast<const char*>(at) + kAhead, _MM_HINT_T0);
                 folded[b] = larger<type>(folded[b], magnitudes<type>(_mm512_loadu_si512(at)));
             }
         }
@@ -204,15 +206,16 @@ struct BlockGroup {
     }
 
     // One or the other; true for 16 blocks of 64 or 32.
+    template <bool kFetch>
     MOEQ_TIER_INLINE bool measure_next(const void* source, int64_t first, int64_t count, int64_t block, int most_blocks)
     {
         const bool full = (block == 64 || block == 32) && count - first >= kMost * block;
         if (!full)
             measure(source, first, count, block, most_blocks);
         else if (block == 64)
-            measure_full<64>(source, first);
+            measure_full<64, kFetch>(source, first);
         else
-            measure_full<32>(source, first);
+            measure_full<32, kFetch>(source, first);
         return full;
     }
 };

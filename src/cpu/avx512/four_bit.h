@@ -92,7 +92,7 @@ struct EncodedGroup : BlockGroup<type> {
     // Returns whether encode_full will do.
     MOEQ_TIER_INLINE bool prepare(const void* source, int64_t first, int64_t count, int64_t block, int most_blocks)
     {
-        const bool full = this->measure_next(source, first, count, block, most_blocks);
+        const bool full = this->template measure_next<false>(source, first, count, block, most_blocks);
         tiny = store_multipliers(amax, values);
         return full && tiny == 0;
     }
