@@ -124,30 +124,59 @@ Mix mix_of(int64_t bits_in, int64_t bits_out)
     return {static_cast<int>(bits_in / common), static_cast<int>(bits_out / common)};
 }
 
-// The whole span, in a contiguous part for each thread; what does not fill a step is left out and the time scaled up.
-Times measure_mover(const Mover& mover, Mix mix, int64_t bytes_in, int threads, const char* source, char* destination)
-{
-    const int64_t step_in = int64_t{mix.reads} * mover.vector_bytes;
-    const int64_t step_out = int64_t{mix.writes} * mover.vector_bytes;
-    const int64_t steps = bytes_in / step_in;
-    const int64_t granule = 64 / mover.vector_bytes; // parts begin at cache lines
-    const auto begin = [&](int i) { return steps * i / threads / granule * granule; };
-    const auto part = [&](int i) {
-        const int64_t from = begin(i);
-        const int64_t to = i + 1 == threads ? steps : begin(i + 1);
-        mover.loop(source + from * step_in, destination + from * step_out, to - from);
-    };
-    Team team(threads, part);
-    Times times = measure([&] { team.run(); });
-    const double scale = static_cast<double>(bytes_in) / static_cast<double>(std::max<int64_t>(steps, 1) * step_in);
-    for (double& time : times)
-        time *= scale;
-    return times;
-}
+// A mover of a case: the whole span, in a contiguous part for each thread; what does not fill a step is left out and the
+// time scaled up.
+class MovingRuns {
+public:
+    MovingRuns(const Mover& mover, Mix mix, int64_t bytes_in, int threads, const char* source, char* destination)
+        : mover_(mover), threads_(threads), step_in_(int64_t{mix.reads} * mover.vector_bytes),
+          step_out_(int64_t{mix.writes} * mover.vector_bytes), steps_(bytes_in / step_in_), bytes_in_(bytes_in),
+          source_(source), destination_(destination)
+    {
+        run();
+    }
 
-struct MoverResult {
-    Mover mover;
-    Times times;
+    // One more run. Its threads end with it, so that none is in the way of what comes next.
+    void run()
+    {
+        Team team(threads_, [this](int thread) { move_part(thread); });
+        if (repeats_ == 0) {
+            team.run();
+            const double begin = now_ns();
+            team.run();
+            repeats_ = repeats_for(now_ns() - begin);
+            return;
+        }
+        if (repeats_ > 1)
+            team.run();
+        const double begin = now_ns();
+        for (int64_t i = 0; i < repeats_; ++i)
+            team.run();
+        const double once = (now_ns() - begin) / static_cast<double>(repeats_);
+        const double moved = static_cast<double>(std::max<int64_t>(steps_, 1) * step_in_);
+        times_.push_back(once * static_cast<double>(bytes_in_) / moved);
+    }
+
+    const Mover& mover() const { return mover_; }
+    const Times& times() const { return times_; }
+
+private:
+    void move_part(int thread) const
+    {
+        const int64_t granule = 64 / mover_.vector_bytes; // parts begin at cache lines
+        const auto begin = [&](int i) { return steps_ * i / threads_ / granule * granule; };
+        const int64_t from = begin(thread);
+        const int64_t to = thread + 1 == threads_ ? steps_ : begin(thread + 1);
+        mover_.loop(source_ + from * step_in_, destination_ + from * step_out_, to - from);
+    }
+
+    Mover mover_;
+    int threads_;
+    int64_t step_in_, step_out_, steps_, bytes_in_;
+    const char* source_;
+    char* destination_;
+    int64_t repeats_ = 0;
+    Times times_;
 };
 
 // ---- moeq ----------------------------------------------------------------------------------------------------------
@@ -198,13 +227,14 @@ public:
     int64_t bytes_in() const { return (request_.elements() * bits_in() + 7) / 8; }
     int64_t bytes_out() const { return (request_.elements() * bits_out() + 7) / 8; }
 
-    Times measure_moeq()
+    // Nanoseconds of each run; `between` runs around them.
+    Times measure_moeq(const std::function<void()>& between)
     {
         if (request_.op == "amax")
-            return measure_amax();
+            return measure_amax(between);
         if (request_.op == "quantize")
-            return measure_quantize();
-        return measure_dequantize();
+            return measure_quantize(between);
+        return measure_dequantize(between);
     }
 
 private:
@@ -229,18 +259,19 @@ private:
         check(moeq_qtensor_quantize(context_, source, &spec_, nullptr, nullptr, &qtensor_, &error), error);
     }
 
-    Times measure_amax()
+    Times measure_amax(const std::function<void()>& between)
     {
         float result = 0;
         Tensor source(request_.dtype(), request_.shape(), source_);
         Tensor destination(MOEQ_DTYPE_FP32, {}, &result);
-        return measure([&] {
+        const auto call = [&] {
             moeq_error error;
             check(moeq_reduce(context_, source, nullptr, nullptr, destination, &error), error);
-        });
+        };
+        return measure(call, between);
     }
 
-    Times measure_quantize()
+    Times measure_quantize(const std::function<void()>& between)
     {
         Tensor source(request_.dtype(), request_.shape(), source_);
         std::vector<std::unique_ptr<Tensor>> tensors;
@@ -251,15 +282,16 @@ private:
                 info.dtype, std::vector<int64_t>(info.shape, info.shape + info.ndim), destination.memory.data()));
             components.push_back({info.component, 0, *tensors.back()});
         }
-        return measure([&] {
+        const auto call = [&] {
             moeq_error error;
             check(moeq_quantize_into(context_, source, &spec_, nullptr, nullptr, components.data(),
                                      static_cast<int64_t>(components.size()), &error),
                   error);
-        });
+        };
+        return measure(call, between);
     }
 
-    Times measure_dequantize()
+    Times measure_dequantize(const std::function<void()>& between)
     {
         const std::vector<int64_t> ids = request_.listed();
         auto region = sized<moeq_region>();
@@ -273,9 +305,9 @@ private:
             check(moeq_qtensor_dequantize(qtensor_, which, nullptr, destination, &error), error);
         };
         if (request_.warmth == "cold")
-            return measure_cold(bytes_out(), call);
+            return measure_cold(bytes_out(), call, between);
         Memory destination(bytes_out(), true);
-        return measure([&] { call(destination.data()); });
+        return measure([&] { call(destination.data()); }, between);
     }
 
     const Case& request_;
@@ -296,38 +328,33 @@ void print_times(std::ostream& out, const Times& times)
     out << ']';
 }
 
-// The movers run before and after moeq, so that a machine that changes its pace shows in their spread.
+// The movers run before, between and after the runs of moeq, so that each of these has neighbours in time: a machine that
+// changes its pace changes both.
 void answer_case(const Case& request)
 {
     Work work(request);
     const Mix mix = mix_of(work.bits_in(), work.bits_out());
-    std::vector<MoverResult> results;
-    for (const Mover& mover : movers_of(mix))
-        results.push_back({mover, {}});
-    if (results.empty())
-        fail("no mover of this mix");
     Memory from(work.bytes_in(), true);
     Memory to(work.bytes_out(), true);
-    const auto measure_movers = [&] {
-        for (MoverResult& result : results) {
-            const Times more =
-                measure_mover(result.mover, mix, work.bytes_in(), request.threads, from.data(), to.data());
-            result.times.insert(result.times.end(), more.begin(), more.end());
-        }
-    };
-    measure_movers();
-    const Times times = work.measure_moeq();
-    measure_movers();
+    std::vector<MovingRuns> movers;
+    for (const Mover& mover : movers_of(mix))
+        movers.emplace_back(mover, mix, work.bytes_in(), request.threads, from.data(), to.data());
+    if (movers.empty())
+        fail("no mover of this mix");
+    const Times times = work.measure_moeq([&] {
+        for (MovingRuns& mover : movers)
+            mover.run();
+    });
 
     std::ostringstream out;
     out << "{\"elements\":" << request.elements() << ",\"bytes_in\":" << work.bytes_in()
         << ",\"bytes_out\":" << work.bytes_out() << ",\"moeq_ns\":";
     print_times(out, times);
     out << ",\"movers\":[";
-    for (size_t i = 0; i < results.size(); ++i) {
-        out << (i ? "," : "") << "{\"isa\":\"" << results[i].mover.isa << "\",\"stores\":\"" << results[i].mover.stores
-            << "\",\"ns\":";
-        print_times(out, results[i].times);
+    for (size_t i = 0; i < movers.size(); ++i) {
+        const Mover& mover = movers[i].mover();
+        out << (i ? "," : "") << "{\"isa\":\"" << mover.isa << "\",\"stores\":\"" << mover.stores << "\",\"ns\":";
+        print_times(out, movers[i].times());
         out << '}';
     }
     out << "]}";
@@ -339,7 +366,7 @@ void answer_call(const std::string& spec)
     const Case request{"dequantize", spec, "bf16", "best", "warm", 1, 1, 64, 1};
     Work work(request);
     std::ostringstream out;
-    out << "{\"ns\":" << median(work.measure_moeq()) << '}';
+    out << "{\"ns\":" << median(work.measure_moeq([] {})) << '}';
     std::cout << out.str() << std::endl;
 }
 

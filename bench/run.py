@@ -8,6 +8,7 @@ docs/bench.md says what is measured and how to read it. The shapes are the files
 
 import argparse
 import datetime
+import itertools
 import json
 import os
 import platform
@@ -22,7 +23,7 @@ import peers
 SHAPES = Path(__file__).resolve().parent / "shapes"
 BINDINGS = Path(__file__).resolve().parent.parent / "bindings" / "python"
 BUSY_LOAD = 1.5  # above it the figures are of a machine that did something else too
-UNSTEADY = 20  # percent; when the mover itself spreads more, a verdict gets a question mark
+UNSTEADY = 20  # percent; when the shares of the runs spread more, a verdict gets a question mark
 
 # Goals for bf16. Memory: least share of the mover's speed in percent, by (operation, format): AVX-512 on one thread,
 # AVX2 on one thread, AVX-512 on all threads. L2: the most times that the mover's time may be taken, on one thread.
@@ -140,11 +141,10 @@ def spread(times):
     return 100 * (high - low) / middle
 
 
-def pace(mover):
-    """Nanoseconds of a mover: the smaller of its medians before and after the case. A mover that was held up would
-    flatter moeq."""
-    half = len(mover["ns"]) // 2
-    return min(statistics.median(mover["ns"][:half]), statistics.median(mover["ns"][half:]))
+def paired(mover, times):
+    """The mover's time as a part of moeq's, for each run of moeq: that of the mover's runs just before and just after."""
+    around = itertools.pairwise(mover["ns"])
+    return [(before + after) / 2 / ns for (before, after), ns in zip(around, times, strict=True)]
 
 
 def measure_case(driver, shape, case, threads, tier, best_tier):
@@ -157,19 +157,22 @@ def measure_case(driver, shape, case, threads, tier, best_tier):
     # What a kernel of this tier can be compared with: vectors of its width, with the stores that are faster here.
     widths = {mover["isa"] for mover in row["movers"]}
     isa = row["tier"] if row["tier"] in widths else "sse2" if "sse2" in widths else "generic"
-    mover = min((mover for mover in row["movers"] if mover["isa"] == isa), key=pace)
+    fits = (mover for mover in row["movers"] if mover["isa"] == isa)
+    mover = min(fits, key=lambda mover: statistics.median(mover["ns"]))
+    shares = paired(mover, row["moeq_ns"])
     row["mover"] = f"{mover['isa']} {mover['stores']}".removesuffix(" none")
-    row["mover_ns"] = pace(mover)
-    row["mover_spread"] = spread(mover["ns"])
+    row["mover_ns"] = statistics.median(mover["ns"])
+    row["share"] = statistics.median(shares)
+    row["share_spread"] = spread(shares)
     for mover in row["movers"]:
-        mover["ns"], mover["spread"] = pace(mover), spread(mover["ns"])
+        mover["ns"], mover["spread"] = statistics.median(mover["ns"]), spread(mover["ns"])
     return row
 
 
 def goal_of(row, cpus):
     """(share or factor, its goal or None, reached or None)."""
     key = (row["op"], row["spec"])
-    share = 100 * row["mover_ns"] / row["ns"]
+    share = 100 * row["share"]
     if row["goals"] is None or row["dtype"] != "bf16" or row["warmth"] != "warm":
         return share, None, None
     one_thread = row["threads"] == 1
@@ -177,7 +180,7 @@ def goal_of(row, cpus):
     if row["goals"] == "l2":
         goals = L2_GOALS.get(key)
         goal = goals[column] if goals and column is not None else None
-        factor = row["ns"] / row["mover_ns"]
+        factor = 1 / row["share"]
         return factor, goal, None if goal is None else factor <= goal
     if column is None and row["tier"] == "avx512" and row["threads"] == cpus:
         column = 2
@@ -259,7 +262,7 @@ def print_machine(facts, driven):
         print("The machine was busy when this began: take the figures as an impression only.")
 
 
-COLUMNS = "{:32} {:7} {:>7} {:>9} {:>6}  {:22} {:>9} {:>6} {:>9} {:>9}  {}"
+COLUMNS = "{:32} {:7} {:>7} {:>9} {:>6}  {:18} {:>9} {:>9} {:>6} {:>9}  {}"
 
 
 def print_row(row):
@@ -268,20 +271,21 @@ def print_row(row):
     value = f"{row['value']:.2f} x" if l2 else f"{row['value']:.0f} %"
     goal = "" if row["goal"] is None else f"<= {row['goal']} x" if l2 else f">= {row['goal']} %"
     verdict = {None: "", True: "reached", False: "MISSED"}[row["reached"]]
-    if verdict and row["mover_spread"] > UNSTEADY:
+    if verdict and row["share_spread"] > UNSTEADY:
         verdict += " ?"
+    steadiness = f"{row['share_spread']:.0f} %"
     if row["warmth"] == "cold":
-        name, value, verdict = f"{name} cold", "", "new pages; the mover is warm"
+        name, value, steadiness, verdict = f"{name} cold", "", "", "new pages; the mover is warm"
     print(COLUMNS.format(name, row["tier"], row["threads"], f"{per_thousand(row, row['ns']):.1f}",
-                         f"{row['spread']:.0f} %", row["mover"], f"{per_thousand(row, row['mover_ns']):.1f}",
-                         f"{row['mover_spread']:.0f} %", value, goal, verdict).rstrip(), flush=True)
+                         f"{row['spread']:.0f} %", row["mover"], f"{per_thousand(row, row['mover_ns']):.1f}", value,
+                         steadiness, goal, verdict).rstrip(), flush=True)
 
 
 def print_head(shape):
     experts, rows, columns = shape["shape"]
     print(f"\n{shape['name']} [{experts}, {rows}, {columns}]: {shape['about']}")
-    print(COLUMNS.format("ns per 1000 elements", "tier", "threads", "moeq", "spread", "mover", "ns", "spread",
-                         "of mover" if shape["goals"] != "l2" else "time", "goal", "").rstrip())
+    print(COLUMNS.format("ns per 1000 elements", "tier", "threads", "moeq", "spread", "mover", "ns",
+                         "of mover" if shape["goals"] != "l2" else "time", "spread", "goal", "").rstrip())
 
 
 def print_peer(row):
@@ -310,8 +314,8 @@ def print_python_call(calls):
 def print_end(rows, peer_rows, missing, seconds):
     judged = [row for row in rows if row["reached"] is not None]
     reached = sum(row["reached"] for row in judged)
-    unsteady = sum(row["mover_spread"] > UNSTEADY for row in judged)
-    print(f"\n{reached} of {len(judged)} goals reached, {unsteady} verdicts with an unsteady mover (?); measured in "
+    unsteady = sum(row["share_spread"] > UNSTEADY for row in judged)
+    print(f"\n{reached} of {len(judged)} goals reached, {unsteady} unsteady verdicts (?); measured in "
           f"{seconds:.0f} s.")
     judged = [row for row in peer_rows if row["reached"] is not None]
     if judged:

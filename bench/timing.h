@@ -37,43 +37,68 @@ inline int64_t repeats_for(double once_ns)
     return std::clamp(static_cast<int64_t>(kRunNs / std::max(once_ns, 1.0)), int64_t{1}, kMaxRepeats);
 }
 
-// Nanoseconds of one call, one entry a run.
-inline Times measure(const std::function<void()>& call)
+// A call that is timed again and again, as part of a round with others.
+class Timed {
+public:
+    explicit Timed(std::function<void()> call) : call_(std::move(call))
+    {
+        call_();
+        const double begin = now_ns();
+        call_();
+        repeats_ = repeats_for(now_ns() - begin);
+    }
+    // Nanoseconds of one call. What the others left in the caches is put right first, where it would count.
+    double run() const
+    {
+        if (repeats_ > 1)
+            call_();
+        const double start = now_ns();
+        for (int64_t i = 0; i < repeats_; ++i)
+            call_();
+        return (now_ns() - start) / static_cast<double>(repeats_);
+    }
+
+private:
+    std::function<void()> call_;
+    int64_t repeats_;
+};
+
+// Nanoseconds of one call, one entry a run; `between` runs before, between and after the runs.
+inline Times measure(const std::function<void()>& call, const std::function<void()>& between)
 {
-    call();
-    const double begin = now_ns();
-    call();
-    const int64_t repeats = repeats_for(now_ns() - begin);
+    const Timed timed(call);
     Times times;
     for (int run = 0; run < kRuns; ++run) {
-        const double start = now_ns();
-        for (int64_t i = 0; i < repeats; ++i)
-            call();
-        times.push_back((now_ns() - start) / static_cast<double>(repeats));
+        between();
+        times.push_back(timed.run());
     }
+    between();
     return times;
 }
 
 // A call whose destination is new in each run: pages that were never touched.
-inline Times measure_cold(int64_t bytes, const std::function<void(void*)>& call)
+inline Times measure_cold(int64_t bytes, const std::function<void(void*)>& call, const std::function<void()>& between)
 {
     Times times;
     for (int run = 0; run < kRuns; ++run) {
+        between();
         Memory fresh(bytes, false);
         const double start = now_ns();
         call(fresh.data());
         times.push_back(now_ns() - start);
     }
+    between();
     return times;
 }
 
-// Runs part(thread) on `threads` threads, all at once, as often as measure() calls; between the calls they spin.
+// Runs part(thread) on `threads` threads, all at once, as often as it is told to; in between they spin.
 class Team {
 public:
     Team(int threads, std::function<void(int)> part) : part_(std::move(part))
     {
         for (int i = 1; i < threads; ++i)
             workers_.emplace_back([this, i] {
+                ready_.fetch_add(1, std::memory_order_release);
                 for (int64_t seen = 0;; ++seen) {
                     while (round_.load(std::memory_order_acquire) == seen) {
                     }
@@ -83,6 +108,8 @@ public:
                     done_.fetch_add(1, std::memory_order_release);
                 }
             });
+        while (ready_.load(std::memory_order_acquire) != static_cast<int64_t>(workers_.size())) {
+        }
     }
     ~Team()
     {
@@ -105,7 +132,7 @@ public:
 
 private:
     std::function<void(int)> part_;
-    std::atomic<int64_t> round_{0}, done_{0};
+    std::atomic<int64_t> round_{0}, done_{0}, ready_{0};
     std::atomic<bool> stop_{false};
     std::vector<std::thread> workers_;
 };
