@@ -194,12 +194,12 @@ struct BlockGroup {
 #pragma GCC unroll 16
         for (int b = 0; b < kMost; ++b) {
             counts[b] = block;
-            folded[b] = _mm512_setzero_si512();
             for (int i = 0; i < block; i += kLanes<type>) {
                 const void* at = element_at<type>(source, first + block * b + i);
                 if constexpr (kFetch)
                     _mm_prefetch(static_cast<const char*>(at) + kAhead, _MM_HINT_T0);
-                folded[b] = larger<type>(folded[b], magnitudes<type>(_mm512_loadu_si512(at)));
+                const __m512i some = magnitudes<type>(_mm512_loadu_si512(at));
+                folded[b] = i == 0 ? some : larger<type>(folded[b], some);
             }
         }
         amax = widened_blocks<type>(largest_of_each<type>(folded), source, first, counts, blocks);
