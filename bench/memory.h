@@ -37,19 +37,25 @@ T sized()
     return value;
 }
 
-// Pages from the system, in huge pages where it gives them; warm when every page has been written.
+// Pages from the system; warm when every page has been written. Warm ones are huge pages where the system gives them, also of
+// little memory: which lines of a second-level cache small pages share is a matter of luck.
 class Memory {
 public:
     Memory() = default;
-    Memory(int64_t bytes, bool warm) : bytes_(static_cast<size_t>(std::max<int64_t>(bytes, 64)))
+    Memory(int64_t bytes, bool warm)
     {
-        void* made = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        const size_t wanted = static_cast<size_t>(std::max<int64_t>(bytes, 64));
+        const size_t huge = warm ? size_t{2} << 20 : 1;
+        const size_t whole = (wanted + huge - 1) / huge * huge;
+        mapped_ = whole + huge - 1;
+        void* made = mmap(nullptr, mapped_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (made == MAP_FAILED)
             fail("no memory");
-        data_ = static_cast<char*>(made);
+        base_ = static_cast<char*>(made);
+        data_ = base_ + -reinterpret_cast<uintptr_t>(base_) % huge;
         if (warm) {
-            madvise(data_, bytes_, MADV_HUGEPAGE); // cold ones are as malloc gives them
-            std::memset(data_, 1, bytes_);
+            madvise(data_, whole, MADV_HUGEPAGE); // cold ones are as malloc gives them
+            std::memset(data_, 1, wanted);
         }
     }
     Memory(Memory&& other) noexcept { swap(other); }
@@ -62,19 +68,21 @@ public:
     Memory& operator=(const Memory&) = delete;
     ~Memory()
     {
-        if (data_)
-            munmap(data_, bytes_);
+        if (base_)
+            munmap(base_, mapped_);
     }
     char* data() { return data_; }
 
 private:
     void swap(Memory& other)
     {
+        std::swap(base_, other.base_);
         std::swap(data_, other.data_);
-        std::swap(bytes_, other.bytes_);
+        std::swap(mapped_, other.mapped_);
     }
+    char* base_ = nullptr; // of all that is mapped
     char* data_ = nullptr;
-    size_t bytes_ = 0;
+    size_t mapped_ = 0;
 };
 
 inline int64_t bytes_of(int32_t dtype) { return (dtype >> 8 & 0xFF) / 8; }

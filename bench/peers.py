@@ -3,6 +3,7 @@ returns a call; the call is what is timed. Results are new tensors where the pac
 
 import ctypes
 import importlib
+import logging
 import statistics
 import time
 from pathlib import Path
@@ -36,6 +37,7 @@ TORCHAO = ("MappingType", "choose_qparams_affine", "quantize_affine", "dequantiz
 
 def find():
     """The modules by name, and for those that are missing why."""
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)  # torchao's own affair with torch's deprecations
     modules, missing = {}, {}
     for name in ("torch", "bitsandbytes", "torchao"):
         try:
