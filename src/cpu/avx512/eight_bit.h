@@ -105,10 +105,6 @@ MOEQ_TIER_INLINE void decode32(const uint8_t* codes, uint32_t mask, const typena
                                           Code::template apply<kind, kPlain>(high, second));
 }
 
-// So far ahead codes are asked for: without, a row's first ones are waited for, though they are in a cache. There need not
-// be so many.
-constexpr int64_t kAheadOfCodes = 512; // bytes
-
 // `count` codes, a multiple of 64. Returns the lowest of them as signed numbers.
 template <class Code, FloatType type, Stores stores>
 MOEQ_TIER_INLINE __m512i look_up(const uint8_t* codes, int64_t count, const MagnitudeTable& table, char* at)
@@ -119,7 +115,7 @@ MOEQ_TIER_INLINE __m512i look_up(const uint8_t* codes, int64_t count, const Magn
     __m512i lowest = _mm512_setzero_si512();
 #pragma GCC unroll 4
     for (int64_t i = 0; i < count; i += 64, at += 128) {
-        _mm_prefetch(reinterpret_cast<const char*>(codes) + i + kAheadOfCodes, _MM_HINT_T0);
+        prefetch_codes(codes + i);
         const __m512i bytes = _mm512_permutexvar_epi64(order, _mm512_loadu_si512(codes + i));
         if constexpr (Code::kTwosComplement)
             lowest = _mm512_min_epi8(lowest, bytes);

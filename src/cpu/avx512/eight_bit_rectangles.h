@@ -51,7 +51,7 @@ MOEQ_TIER_INLINE void decode_columns64(const uint8_t* codes, const Rectangle& ar
                                        const typename Code::Scales scales[4], char* at)
 {
     for (int64_t r = 0; r < rows; ++r, codes += area.code_pitch, at += area.element_pitch) {
-        _mm_prefetch(reinterpret_cast<const char*>(codes) + kAheadOfCodes, _MM_HINT_T0);
+        prefetch_codes(codes);
         decode32<Code, kind, type, true, kPlain, stores>(codes, 0, scales[0], scales[1], at);
         decode32<Code, kind, type, true, kPlain, stores>(codes + 32, 0, scales[2], scales[3], element_at<type>(at, 32));
     }
@@ -105,8 +105,6 @@ MOEQ_TIER_INLINE void decode_by_tables(const uint8_t* codes, const Rectangle& ar
     for (int64_t j = 0; j < tiles; ++j)
         usable[j] = make_table<Code, kind, type>(scales[j], &tables[j]);
     for_each_tile_row<type>(area, tile, [&](int64_t offset, int64_t code, int64_t count, int64_t j) {
-        _mm_prefetch(reinterpret_cast<const char*>(codes) + code + area.code_pitch, _MM_HINT_T0);
-        _mm_prefetch(reinterpret_cast<const char*>(codes) + code + area.code_pitch + 64, _MM_HINT_T0);
         char* at = static_cast<char*>(destination) + offset;
         if (usable[j]) [[likely]]
             decode_by_table<Code, kind, type, stores>(codes + code, count, tables[j], scales[j], at);

@@ -94,9 +94,8 @@ struct Code {
         const Scales scales{stored, 0};
         for (int i = 0; i < 2; ++i) {
             const float* values = kValues.at + 64 + 32 * i;
-            const __m512i first = round_finite_bf16(apply<kind, true>(_mm512_loadu_ps(values), scales));
-            const __m512i second = round_finite_bf16(apply<kind, true>(_mm512_loadu_ps(values + 16), scales));
-            words[2 + i] = _mm512_permutex2var_epi16(first, load_constant(kUpperWords), second);
+            words[2 + i] = finite_bf16_words(apply<kind, true>(_mm512_loadu_ps(values), scales),
+                                             apply<kind, true>(_mm512_loadu_ps(values + 16), scales));
         }
         for (int i = 0; i < 2; ++i) {
             const __m512i larger = _mm512_permutex2var_epi16(words[2], load_constant(kOctaves.place[i]), words[3]);
