@@ -28,12 +28,14 @@ using AmaxRectangle = uint32_t (*)(const void* source, const Rectangle& area);
 // bits[i] = max(bits[i], magnitude bits of the elements of column i).
 using AmaxColumns = void (*)(const void* source, const Rectangle& area, uint32_t* bits);
 
-// 8-bit formats. One scale for `count` elements.
+// 8-bit formats. One scale for `count` elements, or for each row of a rectangle.
 // next: NULL, or the `count` elements that will be encoded after these. They are fetched meanwhile, and their largest
 // magnitude is returned as AmaxRun does: then every element comes from memory once.
 using EncodeRun = uint32_t (*)(const void* source, int64_t count, codec::Multiplier multiplier, const void* next,
                                uint8_t* codes);
-using DecodeRun = void (*)(const uint8_t* codes, int64_t count, float scale, void* destination);
+// scale_pitch: from a row's scale to the next one's, in floats; 0 where all rows have the same.
+using DecodeRows = void (*)(const uint8_t* codes, const Rectangle& area, const float* scales, int64_t scale_pitch,
+                            void* destination);
 
 // A scale for each column of a rectangle.
 using EncodeColumns = void (*)(const void* source, const Rectangle& area, const codec::Multiplier* multipliers,
@@ -75,7 +77,7 @@ struct FormatKernels {
     EncodeRun encode[kStoreKinds][kFloatTypes];
     EncodeColumns encode_columns[kStoreKinds][kFloatTypes];
     EncodeTiles encode_tiles[kStoreKinds][kFloatTypes];
-    DecodeRun decode[kStoreKinds][kScaleKinds][kFloatTypes];
+    DecodeRows decode_rows[kStoreKinds][kScaleKinds][kFloatTypes];
     DecodeColumns decode_columns[kStoreKinds][kScaleKinds][kFloatTypes];
     DecodeTiles decode_tiles[kStoreKinds][kScaleKinds][kFloatTypes];
     EncodeBlocks encode_blocks[kStoreKinds][kFloatTypes];

@@ -26,6 +26,15 @@ void amax_columns_by_rows(const void* source, const Rectangle& area, uint32_t* b
         kRow(static_cast<const char*>(source) + r * area.element_pitch, area.columns, bits);
 }
 
+template <auto kRun> // (codes, count, scale, destination)
+void decode_rows_by_runs(const uint8_t* codes, const Rectangle& area, const float* scales, int64_t scale_pitch,
+                         void* destination)
+{
+    for (int64_t r = 0; r < area.rows; ++r)
+        kRun(codes + r * area.code_pitch, area.columns, scales[r * scale_pitch],
+             static_cast<char*>(destination) + r * area.element_pitch);
+}
+
 template <auto kRow> // (source, count, multipliers, codes)
 void encode_columns_by_rows(const void* source, const Rectangle& area, const codec::Multiplier* multipliers,
                             uint8_t* codes)
@@ -63,7 +72,7 @@ void encode_tiles_by_runs(const void* source, const Rectangle& area, int64_t til
     });
 }
 
-template <FloatType type, auto kRun> // a DecodeRun
+template <FloatType type, auto kRun> // (codes, count, scale, destination)
 void decode_tiles_by_runs(const uint8_t* codes, const Rectangle& area, int64_t tile, const float* scales,
                           void* destination)
 {

@@ -63,23 +63,18 @@ private:
     // Rows that have one scale each, or share it with the rows around them.
     void decode_whole_rows(int64_t expert, int64_t begin, int64_t end, char* to)
     {
-        const cpu::DecodeRun decode = kernels_.decode[stores_][g_.scale_kind()][type_];
-        const int64_t pitch = destination_.row_stride * destination_.itemsize;
-        const uint8_t* codes = weight_.codes_at(expert, begin, 0);
-        const int64_t codes_pitch = weight_.codes_at(expert, begin + 1, 0) - codes;
+        const cpu::DecodeRows decode = kernels_.decode_rows[stores_][g_.scale_kind()][type_];
+        cpu::Rectangle area = rectangle(expert, end - begin);
         if (g_.row_tiling.size == 1) {
-            const float* scale = weight_.scale_at(expert, begin, 0);
-            const int64_t scale_pitch = weight_.scale_at(expert, begin + 1, 0) - scale;
-            for (int64_t r = begin; r < end; ++r, codes += codes_pitch, to += pitch, scale += scale_pitch)
-                decode(codes, g_.columns, *scale, to);
+            const float* scales = weight_.scale_at(expert, begin, 0);
+            decode(weight_.codes_at(expert, begin, 0), area, scales, weight_.scale_at(expert, begin + 1, 0) - scales,
+                   to);
             return;
         }
-        for (int64_t r = begin; r < end;) {
+        for (int64_t r = begin; r < end; r += area.rows, to += area.rows * area.element_pitch) {
             const int64_t i = g_.row_tiling.index_of(r);
-            const int64_t stop = minimum(end, g_.row_tiling.end(i));
-            const float scale = *weight_.scale_at(expert, i, 0);
-            for (; r < stop; ++r, codes += codes_pitch, to += pitch)
-                decode(codes, g_.columns, scale, to);
+            area.rows = minimum(end, g_.row_tiling.end(i)) - r;
+            decode(weight_.codes_at(expert, r, 0), area, weight_.scale_at(expert, i, 0), 0, to);
         }
     }
 
@@ -165,12 +160,13 @@ private:
 
     void decode_tiles(int64_t expert, int64_t row, int64_t begin, int64_t end, char* to)
     {
-        const cpu::DecodeRun decode = kernels_.decode[stores_][g_.scale_kind()][type_];
+        const cpu::DecodeRows decode = kernels_.decode_rows[stores_][g_.scale_kind()][type_];
         const int64_t i = g_.row_tiling.index_of(row);
         int64_t j = g_.column_tiling.index_of(begin);
         for (int64_t c = begin; c < end; ++j) {
             const int64_t stop = minimum(end, g_.column_tiling.end(j));
-            decode(weight_.codes_at(expert, row, c), stop - c, *weight_.scale_at(expert, i, j),
+            const cpu::Rectangle area{.rows = 1, .columns = stop - c, .element_pitch = 0, .code_pitch = 0};
+            decode(weight_.codes_at(expert, row, c), area, weight_.scale_at(expert, i, j), 0,
                    to + (c - begin) * destination_.itemsize);
             c = stop;
         }

@@ -70,7 +70,7 @@ private:
     template <cpu::ScaleKind kind, FloatType type>
     static constexpr void fill_decode(cpu::FormatKernels& table, int32_t stores)
     {
-        table.decode[stores][kind][type] = decode<kind, type>;
+        table.decode_rows[stores][kind][type] = cpu::decode_rows_by_runs<decode<kind, type>>;
         table.decode_columns[stores][kind][type] = cpu::decode_columns_by_rows<decode_columns<kind, type>>;
         table.decode_tiles[stores][kind][type] = cpu::decode_tiles_by_runs<type, decode<kind, type>>;
     }

@@ -205,6 +205,13 @@ protected:
         return same_bytes(expected, got, what);
     }
 
+    // A run is a rectangle of one row.
+    static void decode_run(cpu::DecodeRows decode, const uint8_t* codes, int64_t count, float scale, void* destination)
+    {
+        const cpu::Rectangle row{.rows = 1, .columns = count, .element_pitch = 0, .code_pitch = 0};
+        decode(codes, row, &scale, 0, destination);
+    }
+
     cpu::Kernels reference_;
     cpu::Kernels tier_;
     std::mt19937_64 random_{20250101};

@@ -139,9 +139,10 @@ TEST_P(CpuTiers, DecodeEightBit)
                     const Fenced expected(count * float_type_bytes(type));
                     const Fenced got(count * float_type_bytes(type));
                     const float scale = all[next++ % all.size()];
-                    reference_.formats[index].decode[cpu::kCached][kind][type](codes.data(), count, scale,
-                                                                               expected.data());
-                    tier_.formats[index].decode[stores()][kind][type](codes.data(), count, scale, got.data());
+                    decode_run(reference_.formats[index].decode_rows[cpu::kCached][kind][type], codes.data(), count,
+                               scale, expected.data());
+                    decode_run(tier_.formats[index].decode_rows[stores()][kind][type], codes.data(), count, scale,
+                               got.data());
                     ASSERT_TRUE(same_or_two_nans(expected, got, type, &scale, 0, format_at(index).name))
                         << kTypeNames[type] << " x " << count << ", scale " << scale << ", kind " << kind;
 
@@ -178,9 +179,10 @@ TEST_P(CpuTiers, DecodeEightBitOfEveryCode)
             for (const int32_t index : kEightBit) {
                 for (const float scale : all) {
                     for (const int32_t kind : {cpu::kAbsmax, cpu::kFactor}) {
-                        reference_.formats[index].decode[cpu::kCached][kind][type](codes.data(), count, scale,
-                                                                                   expected.data());
-                        tier_.formats[index].decode[stores()][kind][type](codes.data(), count, scale, got.data());
+                        decode_run(reference_.formats[index].decode_rows[cpu::kCached][kind][type], codes.data(), count,
+                                   scale, expected.data());
+                        decode_run(tier_.formats[index].decode_rows[stores()][kind][type], codes.data(), count, scale,
+                                   got.data());
                         ASSERT_TRUE(same_or_two_nans(expected, got, type, &scale, 0, format_at(index).name))
                             << kTypeNames[type] << ", scale bits " << to_bits(scale) << ", kind " << kind;
                     }
@@ -205,9 +207,10 @@ TEST_P(CpuTiers, DecodeEightBitOfOwnCodes)
                 const Fenced expected(count * float_type_bytes(type));
                 const Fenced got(count * float_type_bytes(type));
                 for (const int32_t kind : {cpu::kAbsmax, cpu::kFactor}) {
-                    reference_.formats[index].decode[cpu::kCached][kind][type](codes.data(), count, scale,
-                                                                               expected.data());
-                    tier_.formats[index].decode[stores()][kind][type](codes.data(), count, scale, got.data());
+                    decode_run(reference_.formats[index].decode_rows[cpu::kCached][kind][type], codes.data(), count,
+                               scale, expected.data());
+                    decode_run(tier_.formats[index].decode_rows[stores()][kind][type], codes.data(), count, scale,
+                               got.data());
                     ASSERT_TRUE(same_bytes(expected, got, format_at(index).name)) << scale;
                 }
             }

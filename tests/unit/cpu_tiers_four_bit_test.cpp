@@ -157,10 +157,13 @@ TEST_P(CpuTiers, DecodeFourBit)
                     for (size_t i = 0; i < codes.size(); ++i)
                         codes.data()[i] = static_cast<uint8_t>(random_bits());
                     const Fenced absmax(4 * ((end + block - 1) / block));
-                    for (size_t i = 0; i < absmax.size() / 4; ++i)
-                        absmax.as<float>()[i] = random_below(2) == 0
-                                                    ? special[static_cast<size_t>(random_bits()) % special.size()]
+                    const bool finite = random_below(2) == 0;
+                    for (size_t i = 0; i < absmax.size() / 4; ++i) {
+                        const float other = special[static_cast<size_t>(random_bits()) % special.size()];
+                        absmax.as<float>()[i] = random_below(2) == 0 && !(finite && !std::isfinite(other))
+                                                    ? other
                                                     : random_value(Values::kOrdinary);
+                    }
                     const Fenced expected(length * float_type_bytes(type));
                     const Fenced got(length * float_type_bytes(type));
                     reference_.formats[index].decode_blocks[cpu::kCached][type](
@@ -180,19 +183,21 @@ TEST_P(CpuTiers, DecodeFourBitOfEveryByte)
     std::vector<float> all = scales();
     for (int i = 0; i < 3000; ++i)
         all.push_back(from_bits(random_bits()));
-    const int64_t block = 512;
-    const int64_t count = block * static_cast<int64_t>(all.size());
-    const Fenced codes(count / 2);
-    for (size_t i = 0; i < codes.size(); ++i)
-        codes.data()[i] = static_cast<uint8_t>(i * 151);
-    for (const int32_t index : kFourBit) {
-        for (const int32_t type : kTypes) {
-            const Fenced expected(count * float_type_bytes(type));
-            const Fenced got(count * float_type_bytes(type));
-            reference_.formats[index].decode_blocks[cpu::kCached][type](codes.data(), 0, count, all.data(), block,
-                                                                        expected.data());
-            tier_.formats[index].decode_blocks[stores()][type](codes.data(), 0, count, all.data(), block, got.data());
-            ASSERT_TRUE(same_bytes(expected, got, format_at(index).name)) << kTypeNames[type];
+    for (const int64_t block : {32, 64, 512}) {
+        const int64_t count = block * static_cast<int64_t>(all.size());
+        const Fenced codes(count / 2);
+        for (size_t i = 0; i < codes.size(); ++i)
+            codes.data()[i] = static_cast<uint8_t>(i * 151);
+        for (const int32_t index : kFourBit) {
+            for (const int32_t type : kTypes) {
+                const Fenced expected(count * float_type_bytes(type));
+                const Fenced got(count * float_type_bytes(type));
+                reference_.formats[index].decode_blocks[cpu::kCached][type](codes.data(), 0, count, all.data(), block,
+                                                                            expected.data());
+                tier_.formats[index].decode_blocks[stores()][type](codes.data(), 0, count, all.data(), block,
+                                                                   got.data());
+                ASSERT_TRUE(same_bytes(expected, got, format_at(index).name)) << kTypeNames[type] << ", " << block;
+            }
         }
     }
 }

@@ -82,7 +82,26 @@ protected:
         }
     }
 
+    // Ordinary ones and any others, such that each follows each.
+    Fenced mixed_scales(int64_t count)
+    {
+        const std::vector<float> all = scales();
+        const Fenced mixed(count * 4);
+        for (int64_t i = 0; i < count; ++i)
+            mixed.as<float>()[i] = random_below(2) == 0 ? 0.01f + std::abs(normal_(random_))
+                                                        : all[static_cast<size_t>(random_bits()) % all.size()];
+        return mixed;
+    }
+
     // The scale of every element of a destination, those between rows too.
+    static std::vector<float> spread_rows(const float* scales, const cpu::Rectangle& area, int64_t scale_pitch,
+                                          int64_t bytes)
+    {
+        std::vector<float> each;
+        for (int64_t r = 0; r < area.rows; ++r)
+            each.insert(each.end(), static_cast<size_t>(area.element_pitch / bytes), scales[r * scale_pitch]);
+        return each;
+    }
     static std::vector<float> spread(const float* scales, const cpu::Rectangle& area, int64_t tile, int64_t bytes)
     {
         std::vector<float> each(static_cast<size_t>(area.rows * area.element_pitch / bytes), 1.0f);
@@ -176,6 +195,39 @@ TEST_P(CpuTierRectangles, Decode)
                     ASSERT_TRUE(same_or_two_nans(expected, got, type, of_each.data(), 1, format.name))
                         << "tiles of " << shape.tile << ", " << kTypeNames[type] << ", " << shape.rows << " x "
                         << shape.columns;
+                }
+            }
+        }
+    }
+}
+
+TEST_P(CpuTierRectangles, DecodeRows)
+{
+    for (const int32_t index : kEightBit) {
+        const Format& format = format_at(index);
+        for (const int32_t kind : {cpu::kAbsmax, cpu::kFactor}) {
+            for (const int32_t type : kTypes) {
+                for (const int64_t columns : {0, 1, 63, 64, 300, 511, 512, 513, 575, 640, 1153, 2048, 4100, 9000}) {
+                    for (const int64_t scale_pitch : {0, 1, 3}) {
+                        const int64_t rows = random_below(8);
+                        const cpu::Rectangle area = rectangle({rows, columns, columns, random_below(2) == 0}, type);
+                        const Fenced codes(area.rows * area.code_pitch);
+                        fill_codes(codes, format);
+                        // No more than there are: the last row's is the last one.
+                        const Fenced each = mixed_scales(rows == 0 ? 0 : (rows - 1) * scale_pitch + 1);
+                        const float* scales = each.as<float>();
+                        const Fenced expected(area.rows * area.element_pitch);
+                        const Fenced got(area.rows * area.element_pitch);
+                        reference_.formats[index].decode_rows[cpu::kCached][kind][type](codes.data(), area, scales,
+                                                                                        scale_pitch, expected.data());
+                        tier_.formats[index].decode_rows[stores()][kind][type](codes.data(), area, scales, scale_pitch,
+                                                                               got.data());
+                        const std::vector<float> of_each =
+                            spread_rows(scales, area, scale_pitch, float_type_bytes(type));
+                        ASSERT_TRUE(same_or_two_nans(expected, got, type, of_each.data(), 1, format.name))
+                            << kTypeNames[type] << ", " << rows << " x " << columns << ", scales " << scale_pitch
+                            << " apart, kind " << kind;
+                    }
                 }
             }
         }

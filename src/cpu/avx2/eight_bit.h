@@ -290,7 +290,7 @@ void encode_columns(const void* source, int64_t count, const codec::Multiplier* 
 template <class Code, ScaleKind kind, FloatType type, Stores stores>
 void overlay_decode(FormatKernels* kernels)
 {
-    kernels->decode[stores][kind][type] = decode<Code, kind, type, stores>;
+    kernels->decode_rows[stores][kind][type] = decode_rows_by_runs<decode<Code, kind, type, stores>>;
     kernels->decode_columns[stores][kind][type] = decode_columns_by_rows<decode_columns<Code, kind, type, stores>>;
     kernels->decode_tiles[stores][kind][type] = decode_tiles_by_runs<type, decode<Code, kind, type, stores>>;
 }

@@ -5,7 +5,8 @@
 //   is_plain(s)                scales for which the plain form of apply is right; a NaN that comes out of it has no bits
 //                              that bf16 would round
 //   apply<kind, plain>(v, s)   the decoded values
-//   are_octaves(s)             whether bf16 results for a scale can be told from those of fewer codes
+//   are_octaves(bits)          whether a stored scale is plain, not 0, and its bf16 results can be told from those of fewer
+//                              codes
 //   bf16_words<kind>(s, w)     then those of codes 0..127 in order
 //   encode64(t)                the codes of 64 arguments, in the order of load64 (kSplitOrder) or one after another
 //   kSigns, encode64(t, signs) whether it wants to be told the signs, which are cheaper to have before elements are widened
@@ -15,6 +16,7 @@
 #include "cpu/avx512/amax.h"
 #include "cpu/avx512/elements.h"
 #include "cpu/kernels.h"
+#include "cpu/rectangles.h"
 
 namespace moeq::cpu::avx512 {
 
@@ -63,28 +65,31 @@ MOEQ_TIER_INLINE MagnitudeTable split_words(const __m512i words[4])
     return table;
 }
 
+// Returns whether the table may be used: the scale must be plain and not 0, as a result with the code's sign turned is then
+// the negated result.
 template <class Code, ScaleKind kind, FloatType type>
-MOEQ_TIER_INLINE MagnitudeTable make_table(const typename Code::Scales& scales)
+MOEQ_TIER_INLINE bool make_table(float scale, MagnitudeTable* table)
 {
     if constexpr (type == kBf16) {
-        if (Code::are_octaves(scales)) [[likely]] {
+        if (Code::are_octaves(codec::float_bits(scale))) [[likely]] {
             __m512i words[4];
-            Code::template bf16_words<kind>(scales, words);
-            return split_words(words);
+            Code::template bf16_words<kind>(_mm512_set1_ps(scale), words);
+            *table = split_words(words);
+            return true;
         }
     }
+    const auto scales = Code::template prepare<kind>(_mm512_set1_ps(scale));
     __m512i split[4];
     for (int i = 0; i < 4; ++i) {
         const float* values = Code::values() + 32 * i;
         split[i] = split_bytes<type>(Code::template apply<kind, true>(_mm512_loadu_ps(values), scales),
                                      Code::template apply<kind, true>(_mm512_loadu_ps(values + 16), scales));
     }
-    MagnitudeTable table;
     for (int i = 0; i < 2; ++i) {
-        table.low[i] = _mm512_shuffle_i64x2(split[2 * i], split[2 * i + 1], 0x44);
-        table.high[i] = _mm512_shuffle_i64x2(split[2 * i], split[2 * i + 1], 0xEE);
+        table->low[i] = _mm512_shuffle_i64x2(split[2 * i], split[2 * i + 1], 0x44);
+        table->high[i] = _mm512_shuffle_i64x2(split[2 * i], split[2 * i + 1], 0xEE);
     }
-    return table;
+    return Code::is_plain(scales) && !Code::is_zero(scales);
 }
 
 template <class Code, ScaleKind kind, FloatType type, bool kFull, bool kPlain, Stores stores = kCached>
@@ -100,10 +105,6 @@ MOEQ_TIER_INLINE void decode32(const uint8_t* codes, uint32_t mask, const typena
                                           Code::template apply<kind, kPlain>(high, second));
 }
 
-// Below this the table costs more than it saves.
-constexpr int64_t kTableCount = 512;
-constexpr int64_t kTableChunk = 4096; // codes that are decoded before it is known whether one has no entry
-
 // `count` codes, a multiple of 64. Returns the lowest of them as signed numbers.
 template <class Code, FloatType type, Stores stores>
 MOEQ_TIER_INLINE __m512i look_up(const uint8_t* codes, int64_t count, const MagnitudeTable& table, char* at)
@@ -114,6 +115,7 @@ MOEQ_TIER_INLINE __m512i look_up(const uint8_t* codes, int64_t count, const Magn
     __m512i lowest = _mm512_setzero_si512();
 #pragma GCC unroll 4
     for (int64_t i = 0; i < count; i += 64, at += 128) {
+        prefetch_codes(codes + i);
         const __m512i bytes = _mm512_permutexvar_epi64(order, _mm512_loadu_si512(codes + i));
         if constexpr (Code::kTwosComplement)
             lowest = _mm512_min_epi8(lowest, bytes);
@@ -128,28 +130,6 @@ MOEQ_TIER_INLINE __m512i look_up(const uint8_t* codes, int64_t count, const Magn
     return lowest;
 }
 
-// As many elements as there are whole groups of 64; returns their number. The scale must be plain and not 0: then a result
-// with the code's sign turned is the negated result.
-template <class Code, ScaleKind kind, FloatType type, Stores stores>
-MOEQ_TIER_INLINE int64_t decode_by_table(const uint8_t* codes, int64_t count, const typename Code::Scales& scales,
-                                         void* destination)
-{
-    const MagnitudeTable table = make_table<Code, kind, type>(scales);
-    const int64_t whole = count & ~int64_t{63};
-    for (int64_t i = 0; i < whole; i += kTableChunk) {
-        const int64_t some = whole - i < kTableChunk ? whole - i : kTableChunk;
-        char* at = static_cast<char*>(element_at<type>(destination, i));
-        const __m512i lowest = look_up<Code, type, stores>(codes + i, some, table, at);
-        if constexpr (Code::kTwosComplement) {
-            // -128 has no magnitude of 7 bits.
-            if (_mm512_cmpeq_epi8_mask(lowest, _mm512_set1_epi8(-128)) != 0) [[unlikely]]
-                for (int64_t j = 0; j < some; j += 32)
-                    decode32<Code, kind, type, true, true>(codes + i + j, 0, scales, scales, at + 2 * j);
-        }
-    }
-    return whole;
-}
-
 template <class Code, ScaleKind kind, FloatType type, bool kPlain, Stores stores>
 MOEQ_TIER_INLINE void decode_run(const uint8_t* codes, int64_t count, const typename Code::Scales& scales,
                                  void* destination)
@@ -158,11 +138,6 @@ MOEQ_TIER_INLINE void decode_run(const uint8_t* codes, int64_t count, const type
     if (i != 0)
         decode32<Code, kind, type, false, kPlain>(codes, static_cast<uint32_t>(low_bits(i)), scales, scales,
                                                   destination);
-    if constexpr (type != kFp32 && kPlain) {
-        if (count - i >= kTableCount && !Code::is_zero(scales))
-            i += decode_by_table<Code, kind, type, stores>(codes + i, count - i, scales,
-                                                           element_at<type>(destination, i));
-    }
     for (; i + 32 <= count; i += 32)
         decode32<Code, kind, type, true, kPlain, stores>(codes + i, 0, scales, scales,
                                                          element_at<type>(destination, i));
@@ -171,14 +146,85 @@ MOEQ_TIER_INLINE void decode_run(const uint8_t* codes, int64_t count, const type
                                                   element_at<type>(destination, i));
 }
 
+// Without a table, for any scale and all codes.
 template <class Code, ScaleKind kind, FloatType type, Stores stores>
-void decode(const uint8_t* codes, int64_t count, float scale, void* destination)
+[[gnu::noinline]] void decode_directly(const uint8_t* codes, int64_t count, float scale, void* destination)
 {
     const auto scales = Code::template prepare<kind>(_mm512_set1_ps(scale));
     if (Code::is_plain(scales)) [[likely]]
         decode_run<Code, kind, type, true, stores>(codes, count, scales, destination);
     else
         decode_run<Code, kind, type, false, kCached>(codes, count, scales, destination);
+}
+
+// Where results were looked up: those of -128, which has no magnitude of 7 bits.
+template <class Code, ScaleKind kind, FloatType type>
+[[gnu::noinline]] void mend(const uint8_t* codes, int64_t count, float scale, char* at)
+{
+    constexpr uint8_t kLowest = 0x80;
+    uint16_t result;
+    decode_directly<Code, kind, type, kCached>(&kLowest, 1, scale, &result);
+    const __m512i results = _mm512_set1_epi16(static_cast<int16_t>(result));
+    for (int64_t i = 0; i < count; i += 64, at += 128) {
+        const __mmask64 mask = _mm512_cmpeq_epi8_mask(_mm512_loadu_si512(codes + i), _mm512_set1_epi8(-128));
+        if (mask != 0) {
+            _mm512_mask_storeu_epi16(at, static_cast<__mmask32>(mask), results);
+            _mm512_mask_storeu_epi16(at + 64, static_cast<__mmask32>(mask >> 32), results);
+        }
+    }
+}
+
+template <class Code, ScaleKind kind, FloatType type, Stores stores>
+MOEQ_TIER_INLINE void decode_by_table(const uint8_t* codes, int64_t count, const MagnitudeTable& table, float scale,
+                                      void* destination)
+{
+    const int64_t head = unaligned_head<stores, kElementBytes<type>>(destination, count);
+    if (head != 0) [[unlikely]]
+        decode_directly<Code, kind, type, stores>(codes, head, scale, destination);
+    const int64_t whole = (count - head) & ~int64_t{63};
+    char* at = static_cast<char*>(element_at<type>(destination, head));
+    const __m512i lowest = look_up<Code, type, stores>(codes + head, whole, table, at);
+    if constexpr (Code::kTwosComplement) {
+        if (_mm512_cmpeq_epi8_mask(lowest, _mm512_set1_epi8(-128)) != 0) [[unlikely]]
+            mend<Code, kind, type>(codes + head, whole, scale, at);
+    }
+    const int64_t end = head + whole;
+    if (end != count) [[unlikely]]
+        decode_directly<Code, kind, type, stores>(codes + end, count - end, scale, element_at<type>(destination, end));
+}
+
+// Below this the table of a row costs more than it saves.
+constexpr int64_t kTableCount = 512;
+
+// The table of the next row is made before a row is looked up: so nothing waits for it, though each of its few instructions
+// waits for the one before.
+template <class Code, ScaleKind kind, FloatType type, Stores stores>
+void decode_rows(const uint8_t* codes, const Rectangle& area, const float* scales, int64_t scale_pitch,
+                 void* destination)
+{
+    const auto [rows, columns, element_pitch, code_pitch] = area;
+    if (type == kFp32 || columns < kTableCount || rows == 0) {
+        decode_rows_by_runs<decode_directly<Code, kind, type, stores>>(codes, area, scales, scale_pitch, destination);
+        return;
+    }
+    if constexpr (type != kFp32) {
+        char* at = static_cast<char*>(destination);
+        MagnitudeTable next;
+        bool next_usable = make_table<Code, kind, type>(*scales, &next);
+        for (int64_t r = 0; r < rows; ++r, codes += code_pitch, at += element_pitch) {
+            const MagnitudeTable table = next;
+            const bool usable = next_usable;
+            const float scale = *scales;
+            if (scale_pitch != 0 && r + 1 < rows) {
+                scales += scale_pitch;
+                next_usable = make_table<Code, kind, type>(*scales, &next);
+            }
+            if (usable) [[likely]]
+                decode_by_table<Code, kind, type, stores>(codes, columns, table, scale, at);
+            else
+                decode_directly<Code, kind, type, stores>(codes, columns, scale, at);
+        }
+    }
 }
 
 // ---- Encode ----

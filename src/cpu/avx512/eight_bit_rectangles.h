@@ -50,9 +50,8 @@ template <class Code, ScaleKind kind, FloatType type, bool kPlain, Stores stores
 MOEQ_TIER_INLINE void decode_columns64(const uint8_t* codes, const Rectangle& area, int64_t rows,
                                        const typename Code::Scales scales[4], char* at)
 {
-    constexpr int64_t kAheadOfCodes = 512; // bytes
     for (int64_t r = 0; r < rows; ++r, codes += area.code_pitch, at += area.element_pitch) {
-        _mm_prefetch(reinterpret_cast<const char*>(codes) + kAheadOfCodes, _MM_HINT_T0);
+        prefetch_codes(codes);
         decode32<Code, kind, type, true, kPlain, stores>(codes, 0, scales[0], scales[1], at);
         decode32<Code, kind, type, true, kPlain, stores>(codes + 32, 0, scales[2], scales[3], element_at<type>(at, 32));
     }
@@ -89,12 +88,10 @@ void decode_columns(const uint8_t* codes, const Rectangle& area, const float* sc
 // ---- Decode, a scale for each tile ----
 
 template <class Code, ScaleKind kind, FloatType type, Stores stores>
-MOEQ_TIER_INLINE void decode_one(const uint8_t* codes, int64_t count, const typename Code::Scales& scales, void* at)
+void decode_one(const uint8_t* codes, int64_t count, float scale, void* destination)
 {
-    if (Code::is_plain(scales)) [[likely]]
-        decode_run<Code, kind, type, true, stores>(codes, count, scales, at);
-    else
-        decode_run<Code, kind, type, false, kCached>(codes, count, scales, at);
+    const Rectangle row{.rows = 1, .columns = count, .element_pitch = 0, .code_pitch = 0};
+    decode_rows<Code, kind, type, stores>(codes, row, &scale, 0, destination);
 }
 
 // Tiles side by side, at most kTablesAtHand, each with its table; tile: a multiple of 64.
@@ -105,32 +102,14 @@ MOEQ_TIER_INLINE void decode_by_tables(const uint8_t* codes, const Rectangle& ar
     MagnitudeTable tables[kTablesAtHand];
     bool usable[kTablesAtHand];
     const int64_t tiles = (area.columns + tile - 1) / tile;
-    for (int64_t j = 0; j < tiles; ++j) {
-        const auto prepared = Code::template prepare<kind>(_mm512_set1_ps(scales[j]));
-        usable[j] = Code::is_plain(prepared) && !Code::is_zero(prepared);
-        tables[j] = make_table<Code, kind, type>(prepared);
-    }
-    const auto redo = [&](int64_t offset, int64_t code, int64_t count, int64_t j) {
-        const auto prepared = Code::template prepare<kind>(_mm512_set1_ps(scales[j]));
-        decode_run<Code, kind, type, false, kCached>(codes + code, count, prepared,
-                                                     static_cast<char*>(destination) + offset);
-    };
+    for (int64_t j = 0; j < tiles; ++j)
+        usable[j] = make_table<Code, kind, type>(scales[j], &tables[j]);
     for_each_tile_row<type>(area, tile, [&](int64_t offset, int64_t code, int64_t count, int64_t j) {
-        const int64_t whole = count & ~int64_t{63};
-        _mm_prefetch(reinterpret_cast<const char*>(codes) + code + area.code_pitch, _MM_HINT_T0);
-        _mm_prefetch(reinterpret_cast<const char*>(codes) + code + area.code_pitch + 64, _MM_HINT_T0);
-        if (!usable[j]) [[unlikely]] {
-            redo(offset, code, count, j);
-            return;
-        }
         char* at = static_cast<char*>(destination) + offset;
-        const __m512i lowest = look_up<Code, type, stores>(codes + code, whole, tables[j], at);
-        if constexpr (Code::kTwosComplement) {
-            if (_mm512_cmpeq_epi8_mask(lowest, _mm512_set1_epi8(-128)) != 0) [[unlikely]]
-                redo(offset, code, count, j);
-        }
-        if (whole != count) [[unlikely]]
-            redo(offset + whole * kElementBytes<type>, code + whole, count - whole, j);
+        if (usable[j]) [[likely]]
+            decode_by_table<Code, kind, type, stores>(codes + code, count, tables[j], scales[j], at);
+        else
+            decode_directly<Code, kind, type, stores>(codes + code, count, scales[j], at);
     });
 }
 
@@ -149,11 +128,7 @@ void decode_tiles(const uint8_t* codes, const Rectangle& area, int64_t tile, con
             return;
         }
     }
-    for_each_tile_row<type>(area, tile, [&](int64_t offset, int64_t code, int64_t count, int64_t j) {
-        decode_one<Code, kind, type, stores>(codes + code, count,
-                                             Code::template prepare<kind>(_mm512_set1_ps(scales[j])),
-                                             static_cast<char*>(destination) + offset);
-    });
+    decode_tiles_by_runs<type, decode_one<Code, kind, type, stores>>(codes, area, tile, scales, destination);
 }
 
 // ---- Encode, a scale for each column ----
@@ -327,7 +302,7 @@ void encode_tiles(const void* source, const Rectangle& area, int64_t tile, const
 template <class Code, ScaleKind kind, FloatType type, Stores stores>
 void overlay_decode(FormatKernels* kernels)
 {
-    kernels->decode[stores][kind][type] = decode<Code, kind, type, stores>;
+    kernels->decode_rows[stores][kind][type] = decode_rows<Code, kind, type, stores>;
     kernels->decode_columns[stores][kind][type] = decode_columns<Code, kind, type, stores>;
     kernels->decode_tiles[stores][kind][type] = decode_tiles<Code, kind, type, stores>;
 }

@@ -71,13 +71,16 @@ struct alignas(64) Words32 {
 
 MOEQ_TIER_INLINE __m512i load_constant(const Words32& words) { return _mm512_load_si512(words.at); }
 
-// The upper halves of the dwords of two registers.
-constexpr Words32 kUpperWords = [] {
+// The halves of the dwords of two registers.
+constexpr Words32 every_other_word(int first)
+{
     Words32 index{};
     for (int i = 0; i < 32; ++i)
-        index.at[i] = static_cast<uint16_t>(2 * i + 1);
+        index.at[i] = static_cast<uint16_t>(2 * i + first);
     return index;
-}();
+}
+constexpr Words32 kLowerWords = every_other_word(0);
+constexpr Words32 kUpperWords = every_other_word(1);
 
 // ---- Loads. kFull: all lanes, and the mask is not looked at; else the lanes of the mask, zeros in the others. ----
 
@@ -127,6 +130,15 @@ MOEQ_TIER_INLINE void load64(const void* source, int64_t i, uint64_t mask, __m51
 
 // So far ahead of what is worked on the source is asked for at least, in bytes.
 constexpr int64_t kAhead = 16384;
+
+// The same of codes to decode, in bytes: enough for those in a cache, which would be waited for where a row begins. There
+// need not be so many.
+constexpr int64_t kAheadOfCodes = 512;
+
+MOEQ_TIER_INLINE void prefetch_codes(const uint8_t* codes)
+{
+    _mm_prefetch(reinterpret_cast<const char*>(codes) + kAheadOfCodes, _MM_HINT_T0);
+}
 
 // Asks for the lines of 64 elements.
 template <FloatType type>
@@ -236,6 +248,19 @@ MOEQ_TIER_INLINE __m512i round_finite_bf16(__m512 value)
     return _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7FFF)), odd);
 }
 
+// The same of 32 numbers, as words one after another: what is added to the lower halves comes to no more than a carry.
+MOEQ_TIER_INLINE __m512i finite_bf16_words(__m512 first, __m512 second)
+{
+    const __m512i a = _mm512_castps_si512(first);
+    const __m512i b = _mm512_castps_si512(second);
+    const __m512i upper = _mm512_permutex2var_epi16(a, load_constant(kUpperWords), b);
+    const __m512i lower = _mm512_permutex2var_epi16(a, load_constant(kLowerWords), b);
+    // (lower + 0x7FFF + odd) / 2, whose bit 15 is the carry; the average itself rounds upwards.
+    constexpr int kAndOr = 0xEA; // (a & b) | c
+    const __m512i half = _mm512_ternarylogic_epi32(upper, _mm512_set1_epi16(1), _mm512_set1_epi16(0x7FFE), kAndOr);
+    return _mm512_add_epi16(upper, _mm512_srli_epi16(_mm512_avg_epu16(lower, half), 15));
+}
+
 template <bool kWithNan>
 MOEQ_TIER_INLINE __m512i round_bf16(__m512 value)
 {
@@ -266,9 +291,11 @@ MOEQ_TIER_INLINE void store32(void* destination, uint32_t mask, __m512 first, __
         }
     } else {
         __m512i words;
-        if constexpr (type == kBf16)
-            words = _mm512_permutex2var_epi16(round_bf16<kWithNan>(first), _mm512_load_si512(kUpperWords.at),
-                                              round_bf16<kWithNan>(second));
+        if constexpr (type == kBf16 && kWithNan)
+            words = _mm512_permutex2var_epi16(round_bf16<true>(first), load_constant(kUpperWords),
+                                              round_bf16<true>(second));
+        else if constexpr (type == kBf16)
+            words = finite_bf16_words(first, second);
         else
             words = _mm512_inserti64x4(_mm512_castsi256_si512(round_fp16(first)), round_fp16(second), 1);
         if constexpr (kFull)

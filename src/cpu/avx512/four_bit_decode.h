@@ -77,78 +77,77 @@ MOEQ_TIER_INLINE __m512i pair_table(__m512 values, const float* absmax)
     const __m512 second = _mm512_mul_ps(values, _mm512_set1_ps(absmax[1]));
     if constexpr (type == kFp16)
         return _mm512_inserti64x4(_mm512_castsi256_si512(round_fp16(first)), round_fp16(second), 1);
-    return _mm512_permutex2var_epi16(round_finite_bf16(first), _mm512_load_si512(kUpperWords.at),
-                                     round_finite_bf16(second));
+    return finite_bf16_words(first, second);
 }
 
-// Bytes to words, such that unpacking in 128-bit lanes leaves elements in order: 32 bytes from `first` on.
-template <int first>
-constexpr Bytes64 kBlockWords = [] {
-    Bytes64 index{};
-    for (int word = 0; word < 32; ++word)
-        index.at[2 * word] = static_cast<uint8_t>(first + (word / 8) * 4 + (word % 8 / 4) * 16 + word % 4);
-    return index;
+// Unpacking works in 128-bit lanes. With the dwords of 64 bytes of codes in this order, unpacking twice leaves elements in
+// order, 32 in each of four registers.
+struct alignas(64) Dwords16 {
+    uint32_t at[16];
+};
+constexpr Dwords16 kLaneOrder = [] {
+    Dwords16 order{};
+    for (uint32_t i = 0; i < 16; ++i)
+        order.at[i] = i % 4 * 4 + i / 4;
+    return order;
 }();
 
-// What is put above the 64 codes of a group, words 0xHL, so that shifting by 4 brings the number of their block in the
-// pair to the bit of the index that chooses it; and that bit alone, for the low nibbles.
-enum class Of { kFirstBlock, kSecondBlock, kHalfEach };
-
-template <Of blocks>
-constexpr Bytes64 kBlockNumber = [] {
-    Bytes64 bytes{};
-    for (int word = 0; word < 32; ++word)
-        bytes.at[2 * word + 1] = blocks == Of::kSecondBlock || (blocks == Of::kHalfEach && word % 8 >= 4) ? 1 : 0;
-    return bytes;
-}();
-template <Of blocks>
+// In the same order: the number of a byte's block within its pair, at the bit of an index that chooses it.
+template <int block>
 constexpr Bytes64 kBlockBit = [] {
-    Bytes64 bytes{};
-    for (int word = 0; word < 32; ++word)
-        bytes.at[2 * word] = static_cast<uint8_t>(16 * kBlockNumber<blocks>.at[2 * word + 1]);
-    return bytes;
+    Bytes64 bits{};
+    for (uint32_t i = 0; i < 64; ++i)
+        bits.at[i] = static_cast<uint8_t>(kLaneOrder.at[i / 4] * 8 / block % 2 * 16);
+    return bits;
 }();
 
-// 64 elements from the 32 bytes of codes at `first`.
-template <int first, Of blocks, Stores stores>
-MOEQ_TIER_INLINE void decode_group(__m512i bytes, __m512i table, char* at)
+// 128 elements from 64 bytes of codes, blocks of 64 or of 32: the tables of their first half and of their second one.
+template <int block, Stores stores>
+MOEQ_TIER_INLINE void decode128(const uint8_t* codes, __m512i first, __m512i second, char* at)
 {
-    constexpr __mmask64 kLowBytes = 0x5555555555555555u;
+    const __m512i bytes = _mm512_permutexvar_epi32(_mm512_load_si512(kLaneOrder.at), _mm512_loadu_si512(codes));
     constexpr int kAndOr = 0xEA; // (a & b) | c
-    const __m512i words = _mm512_mask_permutexvar_epi8(load_constant(kBlockNumber<blocks>), kLowBytes,
-                                                       load_constant(kBlockWords<first>), bytes);
-    const __m512i low =
-        _mm512_ternarylogic_epi32(words, _mm512_set1_epi16(15), load_constant(kBlockBit<blocks>), kAndOr);
-    const __m512i even = _mm512_permutexvar_epi16(_mm512_srli_epi16(words, 4), table);
-    const __m512i odd = _mm512_permutexvar_epi16(low, table);
-    store512<stores>(at, _mm512_unpacklo_epi16(even, odd));
-    store512<stores>(at + 64, _mm512_unpackhi_epi16(even, odd));
+    const __m512i nibble = _mm512_set1_epi8(15);
+    const __m512i bit = load_constant(kBlockBit<block>);
+    const __m512i high = _mm512_ternarylogic_epi32(_mm512_srli_epi16(bytes, 4), nibble, bit, kAndOr);
+    const __m512i low = _mm512_ternarylogic_epi32(bytes, nibble, bit, kAndOr);
+    // One index a byte, then one a word, of which the look-up ignores the upper byte.
+    const __m512i front = _mm512_unpacklo_epi8(high, low);
+    const __m512i back = _mm512_unpackhi_epi8(high, low);
+    store512<stores>(at, _mm512_permutexvar_epi16(_mm512_unpacklo_epi8(front, front), first));
+    store512<stores>(at + 64, _mm512_permutexvar_epi16(_mm512_unpackhi_epi8(front, front), first));
+    store512<stores>(at + 128, _mm512_permutexvar_epi16(_mm512_unpacklo_epi8(back, back), second));
+    store512<stores>(at + 192, _mm512_permutexvar_epi16(_mm512_unpackhi_epi8(back, back), second));
 }
 
-// Pairs of blocks of 64 or of 32 elements, finite absmax.
-template <FloatType type, int block, Stores stores>
-MOEQ_TIER_INLINE void decode_pairs(const uint8_t* codes, int64_t pairs, const float* absmax, __m512 values, char* at)
+// Of the first `count` <= 16.
+MOEQ_TIER_INLINE bool all_finite(const float* absmax, int64_t count)
 {
-    for (int64_t pair = 0; pair < pairs; ++pair, codes += block, absmax += 2, at += 4 * block) {
-        const __m512i table = pair_table<type>(values, absmax);
-        if constexpr (block == 64) {
-            const __m512i bytes = _mm512_loadu_si512(codes);
-            decode_group<0, Of::kFirstBlock, stores>(bytes, table, at);
-            decode_group<32, Of::kSecondBlock, stores>(bytes, table, at + 128);
-        } else {
-            const __m256i half = _mm256_loadu_si256(static_cast<const __m256i*>(static_cast<const void*>(codes)));
-            decode_group<0, Of::kHalfEach, stores>(_mm512_castsi256_si512(half), table, at);
+    const __m512i bits = _mm512_maskz_loadu_epi32(static_cast<__mmask16>(low_bits(count)), absmax);
+    const __m512i exponent = _mm512_set1_epi32(static_cast<int>(codec::kNonfiniteBits));
+    return _mm512_cmpeq_epi32_mask(_mm512_and_si512(bits, exponent), exponent) == 0;
+}
+
+// Blocks of 64 or of 32 from the first on, 128 elements at a time, as far as their absmax are finite. Returns how many
+// elements that are.
+template <FloatType type, int block, Stores stores>
+MOEQ_TIER_INLINE int64_t decode_pairs(const uint8_t* codes, int64_t count, const float* absmax, __m512 values, char* at)
+{
+    constexpr int64_t kGroupBlocks = 128 / block; // of 128 elements
+    const int64_t groups = count / 128;
+    int64_t done = 0;
+    while (done < groups) {
+        const int64_t stop = groups - done < 16 / kGroupBlocks ? groups : done + 16 / kGroupBlocks;
+        if (!all_finite(absmax, (stop - done) * kGroupBlocks))
+            break;
+        for (; done < stop; ++done, codes += 64, absmax += kGroupBlocks, at += 256) {
+            prefetch_codes(codes);
+            const __m512i first = pair_table<type>(values, absmax);
+            const __m512i second = block == 64 ? first : pair_table<type>(values, absmax + 2);
+            decode128<block, stores>(codes, first, second, at);
         }
     }
-}
-
-// The number of blocks in front, even and at most 16, that decode_pairs may take.
-MOEQ_TIER_INLINE int64_t finite_blocks(const float* absmax, int64_t blocks)
-{
-    const int64_t most = blocks < 16 ? blocks & ~int64_t{1} : 16;
-    const __m512i bits = _mm512_maskz_loadu_epi32(static_cast<__mmask16>(low_bits(most)), absmax);
-    const __m512i exponent = _mm512_set1_epi32(static_cast<int>(codec::kNonfiniteBits));
-    return _mm512_cmpeq_epi32_mask(_mm512_and_si512(bits, exponent), exponent) == 0 ? most : 0;
+    return 128 * done;
 }
 
 // Streamed: every whole group of 64 elements goes to a border of cache lines.
@@ -163,16 +162,15 @@ MOEQ_TIER_INLINE void decode_range(const uint8_t* codes, int64_t begin, int64_t 
     while (i < end) {
         const int64_t rest = end - i;
         if constexpr (type != kFp32) {
-            const bool pairs = left == block && (block == 64 || block == 32);
-            const int64_t blocks = pairs ? finite_blocks(absmax, rest / block) : 0;
-            if (blocks != 0) {
-                if (block == 64)
-                    decode_pairs<type, 64, stores>(codes + i / 2, blocks / 2, absmax, values, at);
-                else
-                    decode_pairs<type, 32, stores>(codes + i / 2, blocks / 2, absmax, values, at);
-                i += block * blocks;
-                at += block * kElementBytes<type> * blocks;
-                absmax += blocks;
+            int64_t done = 0;
+            if (left == block && block == 64)
+                done = decode_pairs<type, 64, stores>(codes + i / 2, rest, absmax, values, at);
+            else if (left == block && block == 32)
+                done = decode_pairs<type, 32, stores>(codes + i / 2, rest, absmax, values, at);
+            if (done != 0) {
+                i += done;
+                at += done * kElementBytes<type>;
+                absmax += done / block;
                 continue;
             }
         }

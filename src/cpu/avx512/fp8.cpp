@@ -122,16 +122,17 @@ struct Code : Layout {
     MOEQ_TIER_INLINE static bool is_plain(const Scales& scales) { return all_finite(scales.scale); }
     MOEQ_TIER_INLINE static bool is_zero(const Scales& scales) { return _mm512_cvtss_f32(scales.scale) == 0.0f; }
 
-    // All results of a positive scale are normal numbers of bf16, but for that of 0.
-    MOEQ_TIER_INLINE static bool are_octaves(const Scales& scales)
+    // All results of a positive scale are normal numbers of bf16, but for that of 0. kMax is less than 2^16.
+    MOEQ_TIER_INLINE static bool are_octaves(uint32_t scale_bits)
     {
-        const uint32_t exponent = codec::float_bits(_mm512_cvtss_f32(scales.scale)) >> 23;
-        return exponent >= 32 && exponent < 224;
+        const uint32_t exponent = scale_bits >> 23;
+        return exponent >= 32 + 16 && exponent < 224;
     }
 
     template <ScaleKind kind>
-    MOEQ_TIER_INLINE static void bf16_words(const Scales& scales, __m512i words[4])
+    MOEQ_TIER_INLINE static void bf16_words(__m512 stored, __m512i words[4])
     {
+        const Scales scales = prepare<kind>(stored);
         constexpr const Octaves& octaves = kOctaves<Layout::kMantissaBits>;
         const __m512i few = round_finite_bf16(apply<kind, true>(_mm512_loadu_ps(values()), scales));
         for (int i = 0; i < 4; ++i)

@@ -82,20 +82,20 @@ struct Code {
     MOEQ_TIER_INLINE static bool is_zero(const Scales& scales) { return _mm512_cvtss_f32(scales.scale) == 0.0f; }
 
     // All results of a positive scale are normal numbers of bf16.
-    MOEQ_TIER_INLINE static bool are_octaves(const Scales& scales)
+    MOEQ_TIER_INLINE static bool are_octaves(uint32_t scale_bits)
     {
-        const uint32_t exponent = codec::float_bits(_mm512_cvtss_f32(scales.scale)) >> 23;
+        const uint32_t exponent = scale_bits >> 23;
         return exponent >= 32 && exponent < 224;
     }
 
     template <ScaleKind kind>
-    MOEQ_TIER_INLINE static void bf16_words(const Scales& scales, __m512i words[4])
+    MOEQ_TIER_INLINE static void bf16_words(__m512 stored, __m512i words[4])
     {
+        const Scales scales{stored, 0};
         for (int i = 0; i < 2; ++i) {
             const float* values = kValues.at + 64 + 32 * i;
-            const __m512i first = round_finite_bf16(apply<kind, true>(_mm512_loadu_ps(values), scales));
-            const __m512i second = round_finite_bf16(apply<kind, true>(_mm512_loadu_ps(values + 16), scales));
-            words[2 + i] = _mm512_permutex2var_epi16(first, load_constant(kUpperWords), second);
+            words[2 + i] = finite_bf16_words(apply<kind, true>(_mm512_loadu_ps(values), scales),
+                                             apply<kind, true>(_mm512_loadu_ps(values + 16), scales));
         }
         for (int i = 0; i < 2; ++i) {
             const __m512i larger = _mm512_permutex2var_epi16(words[2], load_constant(kOctaves.place[i]), words[3]);

@@ -186,7 +186,7 @@ void encode_columns(const void* source, int64_t count, const codec::Multiplier* 
 template <class Code, ScaleKind kind, FloatType type>
 void overlay_decode(FormatKernels* kernels, int32_t stores)
 {
-    kernels->decode[stores][kind][type] = decode<Code, kind, type>;
+    kernels->decode_rows[stores][kind][type] = decode_rows_by_runs<decode<Code, kind, type>>;
     kernels->decode_columns[stores][kind][type] = decode_columns_by_rows<decode_columns<Code, kind, type>>;
     kernels->decode_tiles[stores][kind][type] = decode_tiles_by_runs<type, decode<Code, kind, type>>;
 }
