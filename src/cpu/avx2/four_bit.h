@@ -88,6 +88,24 @@ MOEQ_TIER_INLINE void decode32(const void* codes, const BlockTable& table, void*
     }
 }
 
+// 64 elements of 16 bits from 32 bytes of codes: half as many steps as twice 32.
+template <FloatType type, Stores stores>
+MOEQ_TIER_INLINE void decode64(const uint8_t* codes, const BlockTable& table, char* at)
+{
+    // Unpacking works in 128-bit lanes: with the dwords in this order, unpacking twice leaves elements in order.
+    const __m256i bytes = _mm256_permutevar8x32_epi32(load256(codes), _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7));
+    const __m256i nibble = _mm256_set1_epi8(15);
+    const __m256i even = _mm256_and_si256(_mm256_srli_epi16(bytes, 4), nibble);
+    const __m256i odd = _mm256_and_si256(bytes, nibble);
+    for (int half = 0; half < 2; ++half, at += 64) {
+        const __m256i index = half == 0 ? _mm256_unpacklo_epi8(even, odd) : _mm256_unpackhi_epi8(even, odd);
+        const __m256i low = _mm256_shuffle_epi8(table.parts[0], index);
+        const __m256i high = _mm256_shuffle_epi8(table.parts[1], index);
+        put256<stores>(at, _mm256_unpacklo_epi8(low, high));
+        put256<stores>(at + 32, _mm256_unpackhi_epi8(low, high));
+    }
+}
+
 // Streamed: every whole group of 32 elements goes to a border of 64 bytes.
 template <class Code, FloatType type, Stores stores>
 MOEQ_TIER_INLINE void decode_range(const uint8_t* codes, int64_t begin, int64_t end, const float* absmax, int64_t block,
@@ -100,13 +118,12 @@ MOEQ_TIER_INLINE void decode_range(const uint8_t* codes, int64_t begin, int64_t 
     absmax += begin / block;
     while (i < end) {
         const int64_t rest = end - i;
-        if (type != kFp32 && block == 64 && left == 64 && rest >= 64) {
-            for (int64_t b = rest / 64; b != 0; --b, i += 64, at += 64 * kElementBytes<type>) {
-                const BlockTable table = make_table<type>(first_values, last_values, *absmax++);
-                decode32<type, stores>(codes + i / 2, table, at);
-                decode32<type, stores>(codes + i / 2 + 16, table, at + 32 * kElementBytes<type>);
+        if constexpr (type != kFp32) {
+            if (block == 64 && left == 64 && rest >= 64) {
+                for (int64_t b = rest / 64; b != 0; --b, i += 64, at += 128)
+                    decode64<type, stores>(codes + i / 2, make_table<type>(first_values, last_values, *absmax++), at);
+                continue;
             }
-            continue;
         }
         int64_t count = left < rest ? left : rest;
         const BlockTable table = make_table<type>(first_values, last_values, *absmax++);

@@ -52,9 +52,25 @@ float encode_nested(const float* absmax, int64_t count, float offset, uint8_t* c
     return amax;
 }
 
+// The values of 4 codes. Loads one by one: a gather takes three times as long.
+MOEQ_TIER_INLINE __m128 map_values4(const float* map, const uint8_t* codes)
+{
+    __m128 values = _mm_load_ss(map + codes[0]);
+    values = _mm_insert_ps(values, _mm_load_ss(map + codes[1]), 0x10);
+    values = _mm_insert_ps(values, _mm_load_ss(map + codes[2]), 0x20);
+    return _mm_insert_ps(values, _mm_load_ss(map + codes[3]), 0x30);
+}
+
 void decode_nested(const uint8_t* codes, int64_t count, const float* map, float scale, float offset, float* absmax)
 {
-    for (int64_t i = 0; i < count; ++i)
+    const __m256 scales = _mm256_set1_ps(scale);
+    const __m256 offsets = _mm256_set1_ps(offset);
+    int64_t i = 0;
+    for (; i + 8 <= count; i += 8) {
+        const __m256 values = _mm256_set_m128(map_values4(map, codes + i + 4), map_values4(map, codes + i));
+        _mm256_storeu_ps(absmax + i, _mm256_add_ps(_mm256_mul_ps(values, scales), offsets));
+    }
+    for (; i < count; ++i)
         absmax[i] = codec::add(codec::multiply(map[codes[i]], scale), offset);
 }
 

@@ -173,6 +173,12 @@ MOEQ_TIER_INLINE void decode_range(const uint8_t* codes, int64_t begin, int64_t 
                 absmax += done / block;
                 continue;
             }
+        } else if (left == block && block == 64 && rest >= 64) {
+            for (int64_t b = rest / 64; b != 0; --b, i += 64, at += 256) {
+                prefetch_codes(codes + i / 2);
+                decode64<type, true, stores>(codes + i / 2, 64, block_table<Code, type>(values, *absmax++), at);
+            }
+            continue;
         }
         int64_t count = left < rest ? left : rest;
         const __m512i table = block_table<Code, type>(values, *absmax++);
