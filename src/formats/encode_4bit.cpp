@@ -9,7 +9,7 @@ class RunEncoder {
 public:
     RunEncoder(const Engine& engine, const EncodedWeight& weight, const Patch& patch, Findings& findings,
                cpu::Stores stores)
-        : g_(weight.geometry), weight_(weight), patch_(patch), findings_(findings), reader_(patch, false),
+        : g_(weight.geometry), weight_(weight), patch_(patch), findings_(findings), reader_(engine, patch, false),
           type_(reader_.type()), amax_run_(engine.kernels.amax[type_]), amax_blocks_(engine.kernels.amax_blocks[type_]),
           encode_blocks_(engine.kernels.formats[g_.format->index()].encode_blocks[stores][type_])
     {
@@ -22,7 +22,11 @@ public:
         for (int64_t f = begin; f < end;) {
             float* statistics = absmax + (f - begin) / g_.block;
             const int64_t count = direct_count(f, end);
-            if (count > 0) {
+            const int64_t rows = count > 0 ? 0 : band_rows(end - f);
+            if (rows > 0) {
+                encode_band(f, rows, statistics, codes);
+                f += rows * g_.columns;
+            } else if (count > 0) {
                 const void* elements = patch_.at(at_.expert, at_.row, at_.column);
                 const uint32_t bits = encode_blocks_(elements, count, g_.block, statistics, codes + f / 2);
                 if (bits >= codec::kNonfiniteBits)
@@ -122,6 +126,36 @@ private:
         if (follows_bnb() && contiguous > 0)
             return 0;
         return contiguous >= end - f ? end - f : round_down(contiguous, g_.block);
+    }
+
+    // How many whole rows of the next `count` elements, from `at_` on, are better read as a band: rows of whole blocks, which
+    // lie closer together than columns.
+    int64_t band_rows(int64_t count) const
+    {
+        if (!reader_.banded() || follows_bnb() || g_.spec.blocking == MOEQ_BLOCKING_ROW || at_.column != 0 ||
+            patch_.box.columns() != g_.columns || g_.columns % g_.block != 0 || g_.block > SegmentReader::kBandColumns)
+            return 0;
+        const int64_t rows = minimum(count / g_.columns, patch_.box.row_end - at_.row);
+        return rows > 1 ? reader_.band_rows(at_.row, at_.row + rows) : 0;
+    }
+
+    // So many rows from element f of the run on, which is at `at_`.
+    void encode_band(int64_t f, int64_t rows, float* absmax, uint8_t* codes)
+    {
+        const Place at = at_;
+        const int64_t segment = round_down(SegmentReader::kBandColumns, g_.block);
+        for (int64_t c = 0; c < g_.columns; c += segment) {
+            const int64_t count = minimum(segment, g_.columns - c);
+            const char* elements = reader_.read_band(at.expert, at.row, rows, c, count);
+            for (int64_t r = 0; r < rows; ++r, elements += reader_.band_pitch()) {
+                const int64_t first = r * g_.columns + c; // from f on
+                float* statistics = absmax + first / g_.block;
+                const uint32_t bits =
+                    encode_blocks_(elements, count, g_.block, statistics, codes + (f + first) / 2);
+                if (bits >= codec::kNonfiniteBits)
+                    encode_one_by_one(f + first, f + first + count, statistics, codes);
+            }
+        }
     }
 
     // Up to one block, row by row, into the reader's buffer.

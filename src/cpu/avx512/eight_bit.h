@@ -101,7 +101,7 @@ MOEQ_TIER_INLINE void decode32(const uint8_t* codes, uint32_t mask, const typena
 }
 
 // Below this the table costs more than it saves.
-constexpr int64_t kTableCount = 512;
+constexpr int64_t kTableCount = 256;
 constexpr int64_t kTableChunk = 4096; // codes that are decoded before it is known whether one has no entry
 
 // `count` codes, a multiple of 64. Returns the lowest of them as signed numbers.
