@@ -34,7 +34,7 @@ namespace moeq_bench {
 namespace {
 
 constexpr int64_t kPatternElements = (int64_t{1} << 20) + 1; // odd, so that rows differ
-constexpr int64_t kPadding = 64; // elements between the rows of a padded weight
+constexpr int64_t kPadding = 64;                             // elements between the rows of a padded weight
 constexpr int kPingPongs = 20000;
 
 // ---- requests ------------------------------------------------------------------------------------------------------

@@ -88,8 +88,8 @@ void transpose_rest(const char* from, int64_t from_pitch, int64_t rows, int64_t 
 
 // The rows of some columns, at most a block's; `to` is a line's border where they are streamed.
 template <int64_t bytes, class Ops>
-[[gnu::always_inline]] inline void transpose_columns(const char* from, int64_t from_pitch, int64_t rows, int64_t columns,
-                                                     char* to, int64_t to_pitch)
+[[gnu::always_inline]] inline void transpose_columns(const char* from, int64_t from_pitch, int64_t rows,
+                                                     int64_t columns, char* to, int64_t to_pitch)
 {
     constexpr int64_t kRows = kBlockRows<bytes>;
     int64_t r = 0;
@@ -112,7 +112,8 @@ template <int64_t bytes, class Ops>
     alignas(64) char lines[static_cast<uint64_t>(kBlockColumns<bytes> * kLines) * 64];
     for (int64_t r = 0; r < rows; r += kRows) {
         const int64_t count = rows - r < kRows ? rows - r : kRows;
-        transpose_columns<bytes, Ops>(from + r * from_pitch, from_pitch, count, kBlockColumns<bytes>, lines, kLines * 64);
+        transpose_columns<bytes, Ops>(from + r * from_pitch, from_pitch, count, kBlockColumns<bytes>, lines,
+                                      kLines * 64);
         const int64_t whole = count * bytes & ~int64_t{63};
         for (int64_t c = 0; c < kBlockColumns<bytes>; ++c) {
             const char* line = lines + c * kLines * 64;

@@ -3,8 +3,8 @@
 #include <cstring>
 
 #include "cpu/stores.h"
+#include "formats/band_decoder.h"
 #include "formats/elements.h"
-#include "formats/row_bands.h"
 
 namespace moeq {
 
@@ -13,51 +13,6 @@ namespace {
 constexpr int64_t kSegment = 2048;   // elements decoded to the stack when the destination's columns are not contiguous
 constexpr int64_t kStatistics = 256; // block statistics decoded at a time
 constexpr int64_t kLongTask = 4;     // times as many elements as other tasks: of bands that are fetched ahead
-
-// Bytes that are wanted soon.
-struct Span {
-    const uint8_t* data = nullptr;
-    int64_t bytes = 0;
-};
-
-// Of rows so many bytes apart, those that are wanted; none where most of what lies between them is not.
-Span span_of(const uint8_t* first, const uint8_t* last, int64_t rows, int64_t row_bytes)
-{
-    const int64_t bytes = last - first + row_bytes;
-    return bytes > 0 && bytes <= 2 * rows * row_bytes ? Span{first, bytes} : Span{};
-}
-
-// What decoding of rows [begin, end) of an expert reads, where that is much.
-struct BandSource {
-    Span codes;
-    Span statistics;
-
-    BandSource() = default;
-    BandSource(const EncodedWeight& weight, int64_t expert, int64_t begin, int64_t end)
-    {
-        const Geometry& g = weight.geometry;
-        const int64_t rows = end - begin;
-        if (!g.packed()) {
-            codes = span_of(weight.codes_at(expert, begin, 0), weight.codes_at(expert, end - 1, 0), rows, g.columns);
-            return;
-        }
-        const int64_t size = g.nested() ? 1 : sizeof(float);
-        const auto statistic = [&](int64_t run) {
-            return g.nested() ? weight.run_nested_codes(run) : reinterpret_cast<const uint8_t*>(weight.run_absmax(run));
-        };
-        if (g.spec.blocking == MOEQ_BLOCKING_ROW) {
-            const int64_t first = expert * g.rows + begin;
-            const int64_t last = expert * g.rows + end - 1;
-            codes = span_of(weight.run_codes(first), weight.run_codes(last), rows, g.run_bytes());
-            statistics = span_of(statistic(first), statistic(last), rows, g.run_blocks() * size);
-            return;
-        }
-        const int64_t run = g.flat() ? 0 : expert;
-        const int64_t first = (g.flat() ? expert * g.expert_elements() : 0) + begin * g.columns;
-        codes = {weight.run_codes(run) + first / 2, rows * g.columns / 2};
-        statistics = {statistic(run) + first / g.block * size, rows * g.columns / g.block * size};
-    }
-};
 
 // Decodes rows of one weight into one destination; one per task.
 class RowDecoder {
@@ -85,9 +40,8 @@ public:
             return;
         }
         if (!g_.packed() && destination_.column_stride == 1 && g_.column_tiling.border == 0) {
-            g_.scale_per_column()
-                ? decode_column_rows(expert, begin, end, 0, g_.columns, destination_.at(slot, to, 0))
-                : decode_tile_rows(expert, begin, end, 0, g_.columns, destination_.at(slot, to, 0));
+            g_.scale_per_column() ? decode_column_rows(expert, begin, end, 0, g_.columns, destination_.at(slot, to, 0))
+                                  : decode_tile_rows(expert, begin, end, 0, g_.columns, destination_.at(slot, to, 0));
             return;
         }
         for (int64_t r = begin; r < end; ++r)
@@ -315,113 +269,6 @@ private:
     const cpu::FormatKernels& kernels_;
 };
 
-// Asks for the lines of a span, a few at each of so many steps.
-class Fetcher {
-public:
-    Fetcher(const Span& span, int64_t steps)
-        : at_(span.data), end_(span.data + span.bytes), share_(ceil_divide(ceil_divide(span.bytes, kLine), steps) * kLine)
-    {
-    }
-    void step()
-    {
-        const uint8_t* const stop = end_ - at_ > share_ ? at_ + share_ : end_;
-        for (; at_ < stop; at_ += kLine)
-            __builtin_prefetch(at_);
-    }
-
-private:
-    static constexpr int64_t kLine = 64;
-
-    const uint8_t* at_;
-    const uint8_t* end_;
-    int64_t share_;
-};
-
-// Decodes bands of rows into a destination whose rows lie closer together than its columns; one per task. While some columns
-// of a band are decoded, those before them leave: so the processor computes while it stores.
-class BandDecoder {
-public:
-    BandDecoder(const Engine& engine, const EncodedWeight& weight, const StackView& destination, cpu::Stores stores)
-        : g_(weight.geometry), destination_(destination), kernels_(engine.kernels), stores_(stores),
-          pitch_(buffer_pitch(destination.itemsize)), rows_view_(view_of_rows(destination)),
-          rows_(engine, weight, rows_view_, cpu::kCached), segment_(kBandSegment)
-    {
-        const Tiling& tiling = g_.column_tiling;
-        if (!g_.packed() && tiling.size < segment_)
-            segment_ = round_down(segment_, tiling.size); // tiles are quicker whole
-    }
-
-    // Rows [begin, end) of an expert to rows [to, ...) of element `slot` of the destination. next: what is read after them,
-    // which is fetched meanwhile.
-    void run(int64_t expert, int64_t begin, int64_t end, int64_t slot, int64_t to, const BandSource& next)
-    {
-        const int64_t steps = ceil_divide(end - begin, kStep) * ceil_divide(g_.columns, segment_);
-        Fetcher codes(next.codes, steps);
-        Fetcher statistics(next.statistics, steps);
-        for (int64_t c = 0; c < g_.columns; c += segment_) {
-            const int64_t stop = minimum(g_.columns, c + segment_);
-            char* const buffer = buffers_[current_].data;
-            int64_t left = waiting_.columns;
-            for (int64_t r = begin; r < end; r += kStep) {
-                const int64_t some = minimum(kStep, end - r);
-                codes.step();
-                statistics.step();
-                rows_.decode_band(expert, r, r + some, c, stop, buffer + (r - begin) * pitch_);
-                left -= scatter(waiting_.columns - left, minimum(left, kStepColumns));
-            }
-            scatter(waiting_.columns - left, left);
-            waiting_ = {.data = destination_.at(slot, to, c),
-                        .rows = end - begin,
-                        .columns = stop - c,
-                        .row_stride = destination_.row_stride * destination_.itemsize,
-                        .column_stride = destination_.column_stride * destination_.itemsize,
-                        .itemsize = destination_.itemsize};
-            current_ = 1 - current_;
-        }
-    }
-
-    // To be called at the end.
-    void finish() { scatter(0, waiting_.columns); }
-
-private:
-    static constexpr int64_t kStep = 4;         // rows that are decoded ...
-    static constexpr int64_t kStepColumns = 16; // ... for so many columns of the ones before that leave
-
-    StackView view_of_rows(const StackView& destination) const
-    {
-        StackView view;
-        view.dtype = destination.dtype;
-        view.itemsize = destination.itemsize;
-        view.row_stride = pitch_ / destination.itemsize;
-        view.column_stride = 1;
-        return view;
-    }
-
-    // So many of the columns that wait, from one of them on; returns their number.
-    int64_t scatter(int64_t first, int64_t count)
-    {
-        if (count > 0) {
-            StridedBand part = waiting_;
-            part.data += first * part.column_stride;
-            part.columns = count;
-            scatter_band(kernels_, stores_, buffers_[1 - current_].data + first * part.itemsize, pitch_, part);
-        }
-        return count;
-    }
-
-    const Geometry& g_;
-    const StackView& destination_;
-    const cpu::Kernels& kernels_;
-    cpu::Stores stores_;
-    int64_t pitch_;
-    StackView rows_view_;
-    RowDecoder rows_;
-    int64_t segment_;
-    StridedBand waiting_{}; // what the other buffer holds
-    int32_t current_ = 0;
-    BandBuffer buffers_[2];
-};
-
 moeq_status decode_bands(const Engine& engine, const EncodedWeight& weight, const ExpertList& experts,
                          int64_t row_begin, int64_t row_end, const StackView& destination, cpu::Stores stores,
                          Report& report)
@@ -433,7 +280,7 @@ moeq_status decode_bands(const Engine& engine, const EncodedWeight& weight, cons
     const int64_t per_task = maximum(1, kLongTask * task_elements(elements) / (bands.size * g.columns));
     const auto expert_of = [&](int64_t band) { return experts[band / bands.count]; };
     auto body = [&](int64_t task) {
-        BandDecoder decoder(engine, weight, destination, stores);
+        BandDecoder<RowDecoder> decoder(engine, weight, destination, stores);
         const int64_t last = minimum((task + 1) * per_task, total);
         for (int64_t at = task * per_task; at < last; ++at) {
             const int64_t expert = expert_of(at);

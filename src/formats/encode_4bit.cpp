@@ -87,6 +87,8 @@ public:
     }
 
 private:
+    static constexpr int64_t kFold = SegmentReader::kMostFold;
+
     bool refuses() const { return g_.spec.nonfinite == MOEQ_NONFINITE_REFUSE; }
     bool follows_bnb() const { return g_.spec.profile != MOEQ_PROFILE_MOEQ; }
 
@@ -128,34 +130,34 @@ private:
         return contiguous >= end - f ? end - f : round_down(contiguous, g_.block);
     }
 
-    // How many whole rows of the next `count` elements, from `at_` on, are better read as a band: rows of whole blocks, which
-    // lie closer together than columns.
+    // How many whole rows of the next `count` elements, from `at_` on, are better read in bands: rows of whole blocks, which lie
+    // closer together than columns.
     int64_t band_rows(int64_t count) const
     {
         if (!reader_.banded() || follows_bnb() || g_.spec.blocking == MOEQ_BLOCKING_ROW || at_.column != 0 ||
-            patch_.box.columns() != g_.columns || g_.columns % g_.block != 0 || g_.block > SegmentReader::kBandColumns)
+            patch_.box.columns() != g_.columns || g_.columns % g_.block != 0 ||
+            g_.block > SegmentReader::band_columns(kFold))
             return 0;
         const int64_t rows = minimum(count / g_.columns, patch_.box.row_end - at_.row);
-        return rows > 1 ? reader_.band_rows(at_.row, at_.row + rows) : 0;
+        return rows > 1 ? rows : 0;
     }
 
-    // So many rows from element f of the run on, which is at `at_`.
+    // So many rows from element f of the run on, which is at `at_`. Kernels want many blocks at a time.
     void encode_band(int64_t f, int64_t rows, float* absmax, uint8_t* codes)
     {
         const Place at = at_;
-        const int64_t segment = round_down(SegmentReader::kBandColumns, g_.block);
-        for (int64_t c = 0; c < g_.columns; c += segment) {
-            const int64_t count = minimum(segment, g_.columns - c);
-            const char* elements = reader_.read_band(at.expert, at.row, rows, c, count);
-            for (int64_t r = 0; r < rows; ++r, elements += reader_.band_pitch()) {
-                const int64_t first = r * g_.columns + c; // from f on
+        const Box part{at.expert, at.expert + 1, at.row, at.row + rows, 0, g_.columns};
+        const int64_t columns = round_down(SegmentReader::band_columns(kFold), g_.block);
+        reader_.for_each_band(part, columns, kFold, [&](int64_t row, int64_t some, int64_t c, int64_t count) {
+            for (int64_t r = row; r < row + some; ++r) {
+                const int64_t first = (r - at.row) * g_.columns + c; // from f on
+                const void* elements = reader_.read(at.expert, r, c, count);
                 float* statistics = absmax + first / g_.block;
-                const uint32_t bits =
-                    encode_blocks_(elements, count, g_.block, statistics, codes + (f + first) / 2);
+                const uint32_t bits = encode_blocks_(elements, count, g_.block, statistics, codes + (f + first) / 2);
                 if (bits >= codec::kNonfiniteBits)
                     encode_one_by_one(f + first, f + first + count, statistics, codes);
             }
-        }
+        });
     }
 
     // Up to one block, row by row, into the reader's buffer.

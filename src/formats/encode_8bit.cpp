@@ -15,6 +15,7 @@ public:
         : geometry_(weight.geometry), weight_(weight), patch_(patch), amax_(amax), findings_(findings),
           reader_(engine, patch, weight.geometry.spec.profile == MOEQ_PROFILE_BNB_CPU_FP16), type_(reader_.type()),
           amax_run_(engine.kernels.amax[type_]), amax_rectangle_(engine.kernels.amax_rectangle[type_]),
+          amax_columns_(engine.kernels.amax_columns[type_]),
           encode_(engine.kernels.formats[geometry_.format->index()].encode[stores][type_]),
           encode_tiles_(engine.kernels.formats[geometry_.format->index()].encode_tiles[stores][type_])
     {
@@ -84,20 +85,22 @@ private:
         }
     }
 
-    // The same from memory where rows lie closer together than columns: a band of rows is read twice, the second time from a
-    // cache.
+    // The same from memory where rows lie closer together than columns. A band of rows is read twice, the second time from a
+    // cache; its magnitudes are those of columns of what lies in memory.
     void encode_row_bands(int64_t e, const Box& box)
     {
-        constexpr int64_t kMostRows = kBandBytes / 2;
+        constexpr int64_t kMostRows = 128;
         int64_t rows;
         for (int64_t begin = box.row_begin; begin < box.row_end; begin += rows) {
-            rows = reader_.band_rows(begin, box.row_end);
+            rows = minimum(kMostRows, box.row_end - begin);
             const Box band{e, e + 1, begin, begin + rows, 0, box.columns()};
             uint32_t bits[kMostRows] = {};
-            for_each_segment(band, [&](int64_t r, int64_t c, int64_t count) {
-                const uint32_t found = amax_run_(reader_.read(e, r, c, count), count);
-                bits[r - begin] = found > bits[r - begin] ? found : bits[r - begin];
-            });
+            amax_columns_(patch_.at(e, begin, 0),
+                          {.rows = box.columns(),
+                           .columns = rows,
+                           .element_pitch = patch_.view.column_stride * patch_.view.itemsize,
+                           .code_pitch = 0},
+                          bits);
             codec::Multiplier multipliers[kMostRows];
             for (int64_t i = 0; i < rows; ++i)
                 if (bits[i] < codec::kNonfiniteBits)
@@ -243,16 +246,11 @@ private:
     void for_each_segment(const Box& tile, Visit visit)
     {
         if (reader_.banded() && tile.rows() > 1) {
-            int64_t rows;
-            for (int64_t begin = tile.row_begin; begin < tile.row_end; begin += rows) {
-                rows = reader_.band_rows(begin, tile.row_end);
-                for (int64_t c = tile.column_begin; c < tile.column_end; c += SegmentReader::kBandColumns) {
-                    const int64_t count = minimum(tile.column_end - c, SegmentReader::kBandColumns);
-                    reader_.read_band(tile.expert_begin, begin, rows, c, count);
-                    for (int64_t r = begin; r < begin + rows; ++r)
-                        visit(r, c, count);
-                }
-            }
+            reader_.for_each_band(tile, SegmentReader::band_columns(), 1,
+                                  [&](int64_t row, int64_t rows, int64_t c, int64_t count) {
+                                      for (int64_t r = row; r < row + rows; ++r)
+                                          visit(r, c, count);
+                                  });
             return;
         }
         for (int64_t r = tile.row_begin; r < tile.row_end; ++r)
@@ -335,6 +333,7 @@ private:
     FloatType type_;
     cpu::AmaxRun amax_run_;
     cpu::AmaxRectangle amax_rectangle_;
+    cpu::AmaxColumns amax_columns_;
     cpu::EncodeRun encode_;
     cpu::EncodeTiles encode_tiles_;
     bool fetched_ = false; // the band to come

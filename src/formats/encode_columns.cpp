@@ -20,7 +20,7 @@ public:
 
     void run(const Box& box)
     {
-        const int64_t strip = reader_.banded() ? SegmentReader::kBandColumns : minimum(kColumnBand, reader_.limit());
+        const int64_t strip = reader_.banded() ? SegmentReader::band_columns() : minimum(kColumnBand, reader_.limit());
         for (int64_t e = box.expert_begin; e < box.expert_end; ++e)
             for (int64_t c = box.column_begin; c < box.column_end; c += strip)
                 encode_strip(e, c, minimum(strip, box.column_end - c));
@@ -78,16 +78,21 @@ private:
             visit(patch_.at(e, 0, column), area, weight_.codes_at(e, 0, column));
             return;
         }
-        int64_t rows = 1;
-        for (int64_t r = 0; r < geometry_.rows; r += rows) {
-            if (reader_.banded())
-                rows = reader_.band_rows(r, geometry_.rows);
-            const cpu::Rectangle area{.rows = rows,
-                                      .columns = count,
-                                      .element_pitch = reader_.band_pitch(),
-                                      .code_pitch = weight_.codes_at(e, 1, 0) - weight_.codes_at(e, 0, 0)};
-            visit(reader_.banded() ? reader_.read_band(e, r, rows, column, count) : reader_.read(e, r, column, count),
-                  area, weight_.codes_at(e, r, column));
+        if (reader_.banded()) {
+            const Box strip{e, e + 1, 0, geometry_.rows, column, column + count};
+            reader_.for_each_band(strip, count, 1, [&](int64_t row, int64_t rows, int64_t, int64_t) {
+                const void* elements = reader_.read(e, row, column, count);
+                const cpu::Rectangle area{.rows = rows,
+                                          .columns = count,
+                                          .element_pitch = reader_.band_pitch(),
+                                          .code_pitch = weight_.codes_at(e, 1, 0) - weight_.codes_at(e, 0, 0)};
+                visit(elements, area, weight_.codes_at(e, row, column));
+            });
+            return;
+        }
+        for (int64_t r = 0; r < geometry_.rows; ++r) {
+            const cpu::Rectangle row{.rows = 1, .columns = count, .element_pitch = 0, .code_pitch = 0};
+            visit(reader_.read(e, r, column, count), row, weight_.codes_at(e, r, column));
         }
     }
 

@@ -33,20 +33,21 @@ struct RowBands {
     int64_t end(int64_t band) const { return minimum(rows, (band + 1) * size - missing); }
 
     int64_t rows;
-    int64_t size; // of a band
+    int64_t size;        // of a band
     int64_t missing = 0; // rows that the first band has less than others
     int64_t count;
 };
 
-// Bytes from row to row of a buffer for elements of a size: not a power of two, so that columns do not share a set of the
-// first-level cache.
-constexpr int64_t buffer_pitch(int64_t itemsize) { return kBandSegment * itemsize + 64; }
+// Bytes from row to row of a buffer, for so many elements of a size: not a power of two, so that columns do not share a set of
+// the first-level cache.
+constexpr int64_t buffer_pitch(int64_t itemsize, int64_t columns) { return round_up(columns * itemsize, 64) + 64; }
 
-// Some columns of a band, row by row.
+// Some columns of a band, row by row: kBandSegment of them, or more of fewer rows.
 struct BandBuffer {
-    alignas(64) char data[static_cast<uint64_t>(kBandBytes / 2 * buffer_pitch(2))];
+    alignas(64) char data[static_cast<uint64_t>(kBandBytes / 2 * buffer_pitch(2, kBandSegment))];
 };
-static_assert(kBandBytes / 2 * buffer_pitch(2) >= kBandBytes / 4 * buffer_pitch(4));
+static_assert(sizeof(BandBuffer) >= kBandBytes / 4 * buffer_pitch(4, kBandSegment) &&
+              sizeof(BandBuffer) >= kBandBytes / 8 * buffer_pitch(2, 4 * kBandSegment));
 
 // Rows and columns of memory that lie so many bytes apart.
 struct StridedBand {

@@ -41,35 +41,39 @@ public:
         return copy(expert, row, column, count, 0);
     }
 
-    // Whether rows are better read a band at a time, as they lie closer together than columns; then how many rows a band has
-    // from `row` on, so that those after it begin at borders of cache lines, and how many columns at most.
+    // Whether rows are better read a band at a time, as they lie closer together than columns.
     bool banded() const { return banded_; }
-    int64_t band_rows(int64_t row, int64_t end) const
-    {
-        const int64_t most = kBandBytes / patch_.view.itemsize;
-        return minimum(end - row, most - (row - patch_.box.row_begin) % most);
-    }
-    static constexpr int64_t kBandColumns = kBandSegment;
-    int64_t band_pitch() const { return buffer_pitch(patch_.view.itemsize); }
+    // How many columns a band has at most: a few of many rows, or `fold` times as many of fewer rows.
+    static constexpr int64_t band_columns(int64_t fold = 1) { return fold * kBandSegment; }
+    static constexpr int64_t kMostFold = 4;
 
-    // Reads the same columns of several rows, each so many bytes behind the one before; valid until the next band.
-    const char* read_band(int64_t expert, int64_t row, int64_t rows, int64_t column, int64_t count)
+    // visit(row, rows, column, count) for bands of at most so many columns that make up a part of an expert's rows; read gives
+    // their elements meanwhile. Where columns are many, bands below each other come before those beside, so that memory
+    // is read in longer stretches.
+    template <class Visit>
+    void for_each_band(const Box& part, int64_t columns, int64_t fold, Visit visit)
     {
-        fetch(expert, row, rows, column + count, minimum(count, patch_.box.column_end - column - count));
-        const int64_t size = patch_.view.itemsize;
-        const cpu::Transposition area{.rows = count,
-                                      .columns = rows,
-                                      .source_pitch = patch_.view.column_stride * size,
-                                      .destination_pitch = band_pitch()};
-        kernels_.transpose[cpu::kCached][size == 4 ? cpu::kFourBytes : cpu::kTwoBytes](patch_.at(expert, row, column),
-                                                                                      area, band_.data);
-        band_expert_ = expert;
-        band_begin_ = row;
-        band_end_ = row + rows;
-        band_column_ = column;
-        band_columns_ = count;
-        return band_.data;
+        const int64_t area = kAreaBytes / patch_.view.itemsize;
+        const int64_t band = kBandBytes / fold / patch_.view.itemsize;
+        const auto below = [&](int64_t row, int64_t size, int64_t end) {
+            return minimum(end, row + size - (row - patch_.box.row_begin) % size);
+        };
+        for (int64_t top = part.row_begin; top < part.row_end;) {
+            const int64_t bottom = below(top, area, part.row_end);
+            for (int64_t c = part.column_begin; c < part.column_end; c += columns) {
+                const int64_t count = minimum(columns, part.column_end - c);
+                for (int64_t row = top; row < bottom;) {
+                    const int64_t end = below(row, band, bottom);
+                    read_band(part.expert_begin, row, end - row, c, count);
+                    visit(row, end - row, c, count);
+                    row = end;
+                }
+            }
+            top = bottom;
+        }
     }
+    // Bytes from row to row of the band.
+    int64_t band_pitch() const { return buffer_pitch(patch_.view.itemsize, band_columns_); }
 
     // The same, always copied to position `at` of the buffer, so that it may be changed.
     void* copy(int64_t expert, int64_t row, int64_t column, int64_t count, int64_t at)
@@ -87,16 +91,22 @@ public:
     void* buffer() { return buffer_; }
 
 private:
-    // Asks for columns of a band: pieces so short that the processor would not fetch them by itself.
-    void fetch(int64_t expert, int64_t row, int64_t rows, int64_t column, int64_t count) const
+    static constexpr int64_t kAreaBytes = 256; // of each column, that are read one soon after the other
+
+    void read_band(int64_t expert, int64_t row, int64_t rows, int64_t column, int64_t count)
     {
-        constexpr int64_t kLine = 64;
-        const int64_t bytes = rows * patch_.view.itemsize;
-        for (int64_t c = 0; c < count; ++c) {
-            const char* at = patch_.at(expert, row, column + c);
-            for (int64_t i = 0; i < bytes; i += kLine)
-                __builtin_prefetch(at + i);
-        }
+        const int64_t size = patch_.view.itemsize;
+        band_expert_ = expert;
+        band_begin_ = row;
+        band_end_ = row + rows;
+        band_column_ = column;
+        band_columns_ = count;
+        const cpu::Transposition area{.rows = count,
+                                      .columns = rows,
+                                      .source_pitch = patch_.view.column_stride * size,
+                                      .destination_pitch = band_pitch()};
+        kernels_.transpose[cpu::kCached][size == 4 ? cpu::kFourBytes : cpu::kTwoBytes](patch_.at(expert, row, column),
+                                                                                       area, band_.data);
     }
 
     template <class Word>

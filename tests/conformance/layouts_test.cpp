@@ -214,9 +214,8 @@ TEST_P(LayoutsOf, sources_with_nan_and_inf)
                 Memory memory(dtype, shape, layout);
                 memory.fill(source.memory());
                 Error error;
-                ASSERT_EQ(
-                    moeq_qtensor_quantize(context.get(), memory.tensor(), &spec, nullptr, nullptr, &out, &error),
-                    status);
+                ASSERT_EQ(moeq_qtensor_quantize(context.get(), memory.tensor(), &spec, nullptr, nullptr, &out, &error),
+                          status);
                 const QTensor q(out);
                 ASSERT_EQ(error.text(), plain_error.text()) << layout.name;
                 if (status == MOEQ_OK) {

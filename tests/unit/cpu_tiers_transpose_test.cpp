@@ -13,10 +13,8 @@ protected:
     {
         const int64_t bytes = size == cpu::kFourBytes ? 4 : 2;
         const int64_t column = lines ? (rows * bytes + 63) / 64 * 64 : (rows + gap) * bytes;
-        const cpu::Transposition area{.rows = rows,
-                                      .columns = columns,
-                                      .source_pitch = (columns + gap) * bytes,
-                                      .destination_pitch = column};
+        const cpu::Transposition area{
+            .rows = rows, .columns = columns, .source_pitch = (columns + gap) * bytes, .destination_pitch = column};
         const int64_t source_bytes = rows == 0 ? 0 : (rows - 1) * area.source_pitch + columns * bytes;
         const Fenced source(source_bytes);
         for (size_t i = 0; i < source.size(); ++i)
