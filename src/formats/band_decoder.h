@@ -15,8 +15,8 @@ class BandDecoder {
 public:
     BandDecoder(const Engine& engine, const EncodedWeight& weight, const StackView& destination, cpu::Stores stores)
         : g_(weight.geometry), destination_(destination), kernels_(engine.kernels), stores_(stores),
-          pitch_(buffer_pitch(destination.itemsize, kBandSegment)), rows_view_(view_of_rows(destination)),
-          rows_(engine, weight, rows_view_, cpu::kCached), segment_(kBandSegment)
+          pitch_(buffer_pitch(kSegmentBytes)), rows_view_(view_of_rows(destination)),
+          rows_(engine, weight, rows_view_, cpu::kCached), segment_(kSegmentBytes / destination.itemsize)
     {
         const Tiling& tiling = g_.column_tiling;
         if (!g_.packed() && tiling.size < segment_)

@@ -277,7 +277,7 @@ moeq_status decode_bands(const Engine& engine, const EncodedWeight& weight, cons
     const RowBands bands(destination, row_end - row_begin);
     const int64_t elements = experts.count * bands.rows * g.columns;
     const int64_t total = experts.count * bands.count;
-    const int64_t per_task = maximum(1, kLongTask * task_elements(elements) / (bands.size * g.columns));
+    const int64_t per_task = maximum(1, kLongTask * task_elements(elements) / (kBandRows * g.columns));
     const auto expert_of = [&](int64_t band) { return experts[band / bands.count]; };
     auto body = [&](int64_t task) {
         BandDecoder<RowDecoder> decoder(engine, weight, destination, stores);

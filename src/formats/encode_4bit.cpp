@@ -87,7 +87,8 @@ public:
     }
 
 private:
-    static constexpr int64_t kFold = SegmentReader::kMostFold;
+    // Kernels want many blocks at a time. With more, bands would have less than a cache line of each column of fp32.
+    static constexpr int64_t kFold = 4;
 
     bool refuses() const { return g_.spec.nonfinite == MOEQ_NONFINITE_REFUSE; }
     bool follows_bnb() const { return g_.spec.profile != MOEQ_PROFILE_MOEQ; }
@@ -135,19 +136,18 @@ private:
     int64_t band_rows(int64_t count) const
     {
         if (!reader_.banded() || follows_bnb() || g_.spec.blocking == MOEQ_BLOCKING_ROW || at_.column != 0 ||
-            patch_.box.columns() != g_.columns || g_.columns % g_.block != 0 ||
-            g_.block > SegmentReader::band_columns(kFold))
+            patch_.box.columns() != g_.columns || g_.columns % g_.block != 0 || g_.block > reader_.band_columns(kFold))
             return 0;
         const int64_t rows = minimum(count / g_.columns, patch_.box.row_end - at_.row);
         return rows > 1 ? rows : 0;
     }
 
-    // So many rows from element f of the run on, which is at `at_`. Kernels want many blocks at a time.
+    // So many rows from element f of the run on, which is at `at_`.
     void encode_band(int64_t f, int64_t rows, float* absmax, uint8_t* codes)
     {
         const Place at = at_;
         const Box part{at.expert, at.expert + 1, at.row, at.row + rows, 0, g_.columns};
-        const int64_t columns = round_down(SegmentReader::band_columns(kFold), g_.block);
+        const int64_t columns = round_down(reader_.band_columns(kFold), g_.block);
         reader_.for_each_band(part, columns, kFold, [&](int64_t row, int64_t some, int64_t c, int64_t count) {
             for (int64_t r = row; r < row + some; ++r) {
                 const int64_t first = (r - at.row) * g_.columns + c; // from f on

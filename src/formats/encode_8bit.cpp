@@ -246,7 +246,7 @@ private:
     void for_each_segment(const Box& tile, Visit visit)
     {
         if (reader_.banded() && tile.rows() > 1) {
-            reader_.for_each_band(tile, SegmentReader::band_columns(), 1,
+            reader_.for_each_band(tile, reader_.band_columns(), 1,
                                   [&](int64_t row, int64_t rows, int64_t c, int64_t count) {
                                       for (int64_t r = row; r < row + rows; ++r)
                                           visit(r, c, count);

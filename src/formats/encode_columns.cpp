@@ -20,7 +20,7 @@ public:
 
     void run(const Box& box)
     {
-        const int64_t strip = reader_.banded() ? SegmentReader::band_columns() : minimum(kColumnBand, reader_.limit());
+        const int64_t strip = reader_.banded() ? reader_.band_columns() : minimum(kColumnBand, reader_.limit());
         for (int64_t e = box.expert_begin; e < box.expert_end; ++e)
             for (int64_t c = box.column_begin; c < box.column_end; c += strip)
                 encode_strip(e, c, minimum(strip, box.column_end - c));

@@ -9,8 +9,8 @@
 
 namespace moeq {
 
-constexpr int64_t kBandBytes = 128;   // of each column of a band: two cache lines
-constexpr int64_t kBandSegment = 256; // columns on the stack at a time, at most
+constexpr int64_t kBandRows = 64;      // at least two cache lines of each column
+constexpr int64_t kSegmentBytes = 512; // of each row, on the stack at a time, at most
 
 // Whether bands of rows are the way through a view of so many rows and columns.
 inline bool by_row_bands(const StackView& view, int64_t rows, int64_t columns)
@@ -21,33 +21,30 @@ inline bool by_row_bands(const StackView& view, int64_t rows, int64_t columns)
 
 // The rows of one expert. Bands end at the borders of cache lines where all columns have those at the same rows.
 struct RowBands {
-    RowBands(const StackView& view, int64_t all_rows) : rows(all_rows), size(kBandBytes / view.itemsize)
+    RowBands(const StackView& view, int64_t all_rows) : rows(all_rows)
     {
         const auto to_border = static_cast<int64_t>(-reinterpret_cast<uintptr_t>(view.data) & 63);
         if (view.row_stride == 1 && to_border % view.itemsize == 0 && to_border != 0)
-            missing = (size - to_border / view.itemsize) % size;
-        count = ceil_divide(rows + missing, size);
+            missing = kBandRows - to_border / view.itemsize;
+        count = ceil_divide(rows + missing, kBandRows);
     }
 
-    int64_t begin(int64_t band) const { return maximum(0, band * size - missing); }
-    int64_t end(int64_t band) const { return minimum(rows, (band + 1) * size - missing); }
+    int64_t begin(int64_t band) const { return maximum(0, band * kBandRows - missing); }
+    int64_t end(int64_t band) const { return minimum(rows, (band + 1) * kBandRows - missing); }
 
     int64_t rows;
-    int64_t size;        // of a band
     int64_t missing = 0; // rows that the first band has less than others
     int64_t count;
 };
 
-// Bytes from row to row of a buffer, for so many elements of a size: not a power of two, so that columns do not share a set of
-// the first-level cache.
-constexpr int64_t buffer_pitch(int64_t itemsize, int64_t columns) { return round_up(columns * itemsize, 64) + 64; }
+// Bytes from row to row of a buffer, for so many of each: not a power of two, so that columns do not share a set of the
+// first-level cache.
+constexpr int64_t buffer_pitch(int64_t bytes) { return round_up(bytes, 64) + 64; }
 
-// Some columns of a band, row by row: kBandSegment of them, or more of fewer rows.
+// Some columns of a band, row by row: kSegmentBytes of each row, or more of fewer rows.
 struct BandBuffer {
-    alignas(64) char data[static_cast<uint64_t>(kBandBytes / 2 * buffer_pitch(2, kBandSegment))];
+    alignas(64) char data[static_cast<uint64_t>(kBandRows * buffer_pitch(kSegmentBytes))];
 };
-static_assert(sizeof(BandBuffer) >= kBandBytes / 4 * buffer_pitch(4, kBandSegment) &&
-              sizeof(BandBuffer) >= kBandBytes / 8 * buffer_pitch(2, 4 * kBandSegment));
 
 // Rows and columns of memory that lie so many bytes apart.
 struct StridedBand {

@@ -43,9 +43,8 @@ public:
 
     // Whether rows are better read a band at a time, as they lie closer together than columns.
     bool banded() const { return banded_; }
-    // How many columns a band has at most: a few of many rows, or `fold` times as many of fewer rows.
-    static constexpr int64_t band_columns(int64_t fold = 1) { return fold * kBandSegment; }
-    static constexpr int64_t kMostFold = 4;
+    // How many columns a band has at most: a few of many rows, or `fold` times as many of fewer rows, fold being 1, 2 or 4.
+    int64_t band_columns(int64_t fold = 1) const { return fold * kSegmentBytes / patch_.view.itemsize; }
 
     // visit(row, rows, column, count) for bands of at most so many columns that make up a part of an expert's rows; read gives
     // their elements meanwhile. Where columns are many, bands below each other come before those beside, so that memory
@@ -53,13 +52,12 @@ public:
     template <class Visit>
     void for_each_band(const Box& part, int64_t columns, int64_t fold, Visit visit)
     {
-        const int64_t area = kAreaBytes / patch_.view.itemsize;
-        const int64_t band = kBandBytes / fold / patch_.view.itemsize;
+        const int64_t band = kBandRows / fold;
         const auto below = [&](int64_t row, int64_t size, int64_t end) {
             return minimum(end, row + size - (row - patch_.box.row_begin) % size);
         };
         for (int64_t top = part.row_begin; top < part.row_end;) {
-            const int64_t bottom = below(top, area, part.row_end);
+            const int64_t bottom = below(top, kAreaRows, part.row_end);
             for (int64_t c = part.column_begin; c < part.column_end; c += columns) {
                 const int64_t count = minimum(columns, part.column_end - c);
                 for (int64_t row = top; row < bottom;) {
@@ -73,7 +71,7 @@ public:
         }
     }
     // Bytes from row to row of the band.
-    int64_t band_pitch() const { return buffer_pitch(patch_.view.itemsize, band_columns_); }
+    int64_t band_pitch() const { return buffer_pitch(band_columns_ * patch_.view.itemsize); }
 
     // The same, always copied to position `at` of the buffer, so that it may be changed.
     void* copy(int64_t expert, int64_t row, int64_t column, int64_t count, int64_t at)
@@ -91,7 +89,7 @@ public:
     void* buffer() { return buffer_; }
 
 private:
-    static constexpr int64_t kAreaBytes = 256; // of each column, that are read one soon after the other
+    static constexpr int64_t kAreaRows = 128; // that are read one soon after the other
 
     void read_band(int64_t expert, int64_t row, int64_t rows, int64_t column, int64_t count)
     {
