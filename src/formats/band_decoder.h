@@ -57,8 +57,8 @@ public:
     void finish() { scatter(0, waiting_.columns); }
 
 private:
-    static constexpr int64_t kStep = 8;    // rows that are decoded before some columns leave ...
-    static constexpr int64_t kColumns = 8; // ... a multiple of so many
+    static constexpr int64_t kStep = 8;     // rows that are decoded before some columns leave ...
+    static constexpr int64_t kColumns = 16; // ... a multiple of so many
 
     StackView view_of_rows(const StackView& destination) const
     {

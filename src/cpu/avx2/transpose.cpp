@@ -10,6 +10,7 @@ namespace {
 
 struct Ops {
     using Vector = __m256i;
+    static constexpr int64_t kSides = 1;
 
     MOEQ_TIER_INLINE static __m256i gather(const char* at, int64_t step)
     {

@@ -10,14 +10,18 @@ namespace {
 
 struct Ops {
     using Vector = __m512i;
+    static constexpr int64_t kSides = 2;
 
-    // Lanes are put in by loads under a mask, which leave the shuffle units to the rest.
     MOEQ_TIER_INLINE static __m512i gather(const char* at, int64_t step)
     {
-        __m512i lanes = _mm512_castsi128_si512(lane(at));
-        lanes = _mm512_mask_broadcast_i32x4(lanes, 0x00F0, lane(at + step));
-        lanes = _mm512_mask_broadcast_i32x4(lanes, 0x0F00, lane(at + 2 * step));
-        return _mm512_mask_broadcast_i32x4(lanes, 0xF000, lane(at + 3 * step));
+        return _mm512_inserti64x4(_mm512_castsi256_si512(half(at)), half(at + step), 1);
+    }
+    template <int i>
+    MOEQ_TIER_INLINE static __m512i side(__m512i a, __m512i b)
+    {
+        const __m512i lanes =
+            i == 0 ? _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13) : _mm512_setr_epi64(2, 3, 10, 11, 6, 7, 14, 15);
+        return _mm512_permutex2var_epi64(a, lanes, b);
     }
     MOEQ_TIER_INLINE static __m512i get(const char* at) { return _mm512_loadu_si512(at); }
     template <int64_t bytes>
@@ -47,9 +51,9 @@ struct Ops {
     }
 
 private:
-    MOEQ_TIER_INLINE static __m128i lane(const char* at)
+    MOEQ_TIER_INLINE static __m256i half(const char* at)
     {
-        return _mm_loadu_si128(static_cast<const __m128i*>(static_cast<const void*>(at)));
+        return _mm256_loadu_si256(static_cast<const __m256i*>(static_cast<const void*>(at)));
     }
 };
 

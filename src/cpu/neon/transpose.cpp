@@ -10,6 +10,7 @@ namespace {
 
 struct Ops {
     using Vector = uint8x16_t;
+    static constexpr int64_t kSides = 1;
 
     MOEQ_TIER_INLINE static uint8x16_t gather(const char* at, int64_t) { return load_bytes(at); }
     MOEQ_TIER_INLINE static uint8x16_t get(const char* at) { return load_bytes(at); }
