@@ -260,7 +260,7 @@ def print_machine(facts, driven):
         print("The machine was busy when this began: take the figures as an impression only.")
 
 
-COLUMNS = "{:36} {:7} {:>7} {:>9} {:>6}  {:22} {:>9} {:>6} {:>9} {:>9}  {}"
+COLUMNS = "{:40} {:7} {:>7} {:>9} {:>6}  {:22} {:>9} {:>6} {:>9} {:>9}  {}"
 
 
 def print_row(row):
