@@ -87,10 +87,11 @@ private:
 
 inline int64_t bytes_of(int32_t dtype) { return (dtype >> 8 & 0xFF) / 8; }
 
-// A row-major tensor that borrows its memory.
+// A tensor that borrows its memory; row-major without strides.
 class Tensor {
 public:
-    Tensor(int32_t dtype, std::vector<int64_t> shape, void* data) : shape_(std::move(shape))
+    Tensor(int32_t dtype, std::vector<int64_t> shape, void* data, std::vector<int64_t> strides = {})
+        : shape_(std::move(shape)), strides_(std::move(strides))
     {
         tensor_.version = {1, 1};
         DLTensor& plain = tensor_.dl_tensor;
@@ -100,13 +101,14 @@ public:
         plain.dtype = {static_cast<uint8_t>(dtype & 0xFF), static_cast<uint8_t>(dtype >> 8 & 0xFF),
                        static_cast<uint16_t>(dtype >> 16)};
         plain.shape = shape_.data();
+        plain.strides = strides_.empty() ? nullptr : strides_.data();
     }
     Tensor(const Tensor&) = delete;
     Tensor& operator=(const Tensor&) = delete;
     operator DLManagedTensorVersioned*() { return &tensor_; }
 
 private:
-    std::vector<int64_t> shape_;
+    std::vector<int64_t> shape_, strides_;
     DLManagedTensorVersioned tensor_{};
 };
 

@@ -2,13 +2,14 @@
 // It reads one request a line and answers each with one line of JSON; bench/run.py asks.
 //
 //     machine
-//     case OP SPEC DTYPE EXPERTS ROWS COLUMNS THREADS TIER WARMTH
+//     case OP SPEC DTYPE EXPERTS ROWS COLUMNS THREADS TIER WARMTH LAYOUT
 //     call SPEC
 //
 // `call` is what a call costs by itself: one row of 64 columns to bf16.
-// OP: amax, quantize, dequantize, dequantize_experts. SPEC: a spec text, or "-" for amax. DTYPE: fp32, fp16, bf16, of
-// what is read to quantize or to reduce, else of what is written. TIER: best, scalar, avx2, avx512. WARMTH: warm, or
-// cold for a destination that nobody has touched. All times are nanoseconds, one for each run.
+// OP: amax, quantize, dequantize, dequantize_experts, dequantize_rows. SPEC: a spec text, or "-" for amax. DTYPE: fp32,
+// fp16, bf16, of what is read to quantize or to reduce, else of what is written. TIER: best, scalar, avx2, avx512.
+// WARMTH: warm, or cold for a destination that nobody has touched. LAYOUT, of the weight's elements: plain, padded,
+// transposed. All times are nanoseconds, one for each run.
 #include <sched.h>
 
 #include <algorithm>
@@ -33,12 +34,13 @@ namespace moeq_bench {
 namespace {
 
 constexpr int64_t kPatternElements = (int64_t{1} << 20) + 1; // odd, so that rows differ
+constexpr int64_t kPadding = 64;                             // elements between the rows of a padded weight
 constexpr int kPingPongs = 20000;
 
 // ---- requests ------------------------------------------------------------------------------------------------------
 
 struct Case {
-    std::string op, spec, dtype_name, tier_name, warmth;
+    std::string op, spec, dtype_name, tier_name, warmth, layout;
     int64_t experts = 0, rows = 0, columns = 0;
     int threads = 0;
 
@@ -62,11 +64,26 @@ struct Case {
             ids.push_back(id);
         return ids;
     }
+    // The middle half of the rows.
+    int64_t row_begin() const { return rows / 4; }
+    int64_t row_end() const { return row_begin() + (rows + 1) / 2; }
+
     int64_t moved_experts() const
     {
         return op == "dequantize_experts" ? static_cast<int64_t>(listed().size()) : experts;
     }
-    int64_t elements() const { return moved_experts() * rows * columns; }
+    int64_t moved_rows() const { return op == "dequantize_rows" ? row_end() - row_begin() : rows; }
+    int64_t elements() const { return moved_experts() * moved_rows() * columns; }
+
+    // How [experts, rows, columns] of so many rows lie in memory, and the elements from the first to the last of them.
+    std::vector<int64_t> strides(int64_t some_rows) const
+    {
+        if (layout == "transposed")
+            return {some_rows * columns, 1, some_rows};
+        const int64_t pitch = columns + (layout == "padded" ? kPadding : 0);
+        return {some_rows * pitch, pitch, 1};
+    }
+    int64_t span(int64_t some_experts, int64_t some_rows) const { return some_experts * strides(some_rows)[0]; }
 };
 
 // Weights of a bell curve, as bits of the type; the pattern repeats.
@@ -196,7 +213,7 @@ public:
         options.cpu_tier = request.tier();
         moeq_error error{};
         check(moeq_context_create(&options, &context_, &error), error);
-        source_ = source_of(request.dtype(), request.experts * request.rows * request.columns);
+        source_ = source_of(request.dtype(), request.span(request.experts, request.rows));
         if (request.op != "amax") {
             spec_ = sized<moeq_spec>();
             check(moeq_spec_parse(request.spec.c_str(), &spec_, &error), error);
@@ -215,7 +232,7 @@ public:
     Work(const Work&) = delete;
     Work& operator=(const Work&) = delete;
 
-    bool dequantizes() const { return request_.op == "dequantize" || request_.op == "dequantize_experts"; }
+    bool dequantizes() const { return request_.op.rfind("dequantize", 0) == 0; }
     const char* source() const { return source_; }
     const moeq_context* context() const { return context_; }
 
@@ -273,7 +290,7 @@ private:
 
     Times measure_quantize(const std::function<void()>& between)
     {
-        Tensor source(request_.dtype(), request_.shape(), source_);
+        Tensor source(request_.dtype(), request_.shape(), source_, request_.strides(request_.rows));
         std::vector<std::unique_ptr<Tensor>> tensors;
         std::vector<moeq_component> components;
         for (Destination& destination : destinations_) {
@@ -295,18 +312,26 @@ private:
     {
         const std::vector<int64_t> ids = request_.listed();
         auto region = sized<moeq_region>();
-        region.experts = ids.data();
-        region.expert_count = static_cast<int64_t>(ids.size());
-        const moeq_region* which = request_.op == "dequantize_experts" ? &region : nullptr;
-        const std::vector<int64_t> shape{request_.moved_experts(), request_.rows, request_.columns};
+        if (request_.op == "dequantize_experts") {
+            region.experts = ids.data();
+            region.expert_count = static_cast<int64_t>(ids.size());
+        }
+        if (request_.op == "dequantize_rows") {
+            region.row_begin = request_.row_begin();
+            region.row_end = request_.row_end();
+        }
+        const moeq_region* which = request_.op == "dequantize" ? nullptr : &region;
+        const std::vector<int64_t> shape{request_.moved_experts(), request_.moved_rows(), request_.columns};
+        const std::vector<int64_t> strides = request_.strides(request_.moved_rows());
+        const int64_t bytes = request_.span(shape[0], shape[1]) * bytes_of(request_.dtype());
         const auto call = [&](void* data) {
-            Tensor destination(request_.dtype(), shape, data);
+            Tensor destination(request_.dtype(), shape, data, strides);
             moeq_error error;
             check(moeq_qtensor_dequantize(qtensor_, which, nullptr, destination, &error), error);
         };
         if (request_.warmth == "cold")
-            return measure_cold(bytes_out(), call, between);
-        Memory destination(bytes_out(), true);
+            return measure_cold(bytes, call, between);
+        Memory destination(bytes, true);
         return measure([&] { call(destination.data()); }, between);
     }
 
@@ -363,7 +388,7 @@ void answer_case(const Case& request)
 
 void answer_call(const std::string& spec)
 {
-    const Case request{"dequantize", spec, "bf16", "best", "warm", 1, 1, 64, 1};
+    const Case request{"dequantize", spec, "bf16", "best", "warm", "plain", 1, 1, 64, 1};
     Work work(request);
     std::ostringstream out;
     out << "{\"ns\":" << median(work.measure_moeq([] {})) << '}';
@@ -464,7 +489,7 @@ int main_loop()
             continue;
         }
         words >> request.op >> request.spec >> request.dtype_name >> request.experts >> request.rows >>
-            request.columns >> request.threads >> request.tier_name >> request.warmth;
+            request.columns >> request.threads >> request.tier_name >> request.warmth >> request.layout;
         if (kind != "case" || !words || request.elements() <= 0 || request.threads <= 0)
             fail("not a request: " + line);
         answer_case(request);

@@ -148,9 +148,10 @@ def paired(mover, times):
 
 
 def measure_case(driver, shape, case, threads, tier, best_tier):
-    warmth = case.get("warmth", "warm")
-    answer = driver.ask("case", case["op"], case["spec"], case["dtype"], *shape["shape"], threads, tier, warmth)
-    row = {"shape": shape["name"], "goals": shape["goals"], **case, "warmth": warmth, "threads": threads,
+    case = {"warmth": "warm", "layout": "plain", **case}
+    answer = driver.ask("case", case["op"], case["spec"], case["dtype"], *shape["shape"], threads, tier,
+                        case["warmth"], case["layout"])
+    row = {"shape": shape["name"], "goals": shape["goals"], **case, "threads": threads,
            "tier": best_tier if tier == "best" else tier, **answer}
     row["ns"] = statistics.median(row["moeq_ns"])
     row["spread"] = spread(row["moeq_ns"])
@@ -173,7 +174,7 @@ def goal_of(row, cpus):
     """(share or factor, its goal or None, reached or None)."""
     key = (row["op"], row["spec"])
     share = 100 * row["share"]
-    if row["goals"] is None or row["dtype"] != "bf16" or row["warmth"] != "warm":
+    if row["goals"] is None or row["dtype"] != "bf16" or row["warmth"] != "warm" or row["layout"] != "plain":
         return share, None, None
     one_thread = row["threads"] == 1
     column = {("avx512", True): 0, ("avx2", True): 1}.get((row["tier"], one_thread))
@@ -262,7 +263,7 @@ def print_machine(facts, driven):
         print("The machine was busy when this began: take the figures as an impression only.")
 
 
-COLUMNS = "{:32} {:7} {:>7} {:>9} {:>6}  {:18} {:>9} {:>9} {:>6} {:>9}  {}"
+COLUMNS = "{:40} {:7} {:>7} {:>9} {:>6}  {:18} {:>9} {:>9} {:>6} {:>9}  {}"
 
 
 def print_row(row):
@@ -274,6 +275,8 @@ def print_row(row):
     if verdict and row["share_spread"] > UNSTEADY:
         verdict += " ?"
     steadiness = f"{row['share_spread']:.0f} %"
+    if row["layout"] != "plain":
+        name += f" {row['layout']}"
     if row["warmth"] == "cold":
         name, value, steadiness, verdict = f"{name} cold", "", "", "new pages; the mover is warm"
     print(COLUMNS.format(name, row["tier"], row["threads"], f"{per_thousand(row, row['ns']):.1f}",

@@ -66,6 +66,20 @@ using DecodeNested = void (*)(const uint8_t* codes, int64_t count, const float* 
 // XXH3-128 of bytes: low half, high half.
 using DigestRun = void (*)(const void* bytes, int64_t count, uint64_t* out);
 
+// Elements whose rows become columns: element (r, c) of a source, with rows so many bytes apart, is element (c, r) of a
+// destination.
+struct Transposition {
+    int64_t rows;
+    int64_t columns;
+    int64_t source_pitch;
+    int64_t destination_pitch;
+};
+
+using Transpose = void (*)(const void* source, const Transposition& area, void* destination);
+
+// What elements take, where nothing else about them matters.
+enum ElementSize : int32_t { kTwoBytes = 0, kFourBytes = 1, kElementSizes = 2 };
+
 // How results leave a kernel: through the cache, or around it where they will not be read soon. Streamed ones may be seen
 // by another thread only after a fence, stream_fence of cpu/stores.h. A kernel streams what it can: whole cache lines.
 enum Stores : int32_t { kCached = 0, kStreamed = 1, kStoreKinds = 2 };
@@ -95,6 +109,7 @@ struct Kernels {
     EncodeNested encode_nested;
     DecodeNested decode_nested;
     DigestRun digest;
+    Transpose transpose[kStoreKinds][kElementSizes];
     FormatKernels formats[kFormats];
 };
 

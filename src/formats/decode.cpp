@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "cpu/stores.h"
+#include "formats/band_decoder.h"
 #include "formats/elements.h"
 
 namespace moeq {
@@ -34,12 +35,12 @@ public:
         }
         if (!g_.packed() && !g_.scale_per_column() && g_.column_tiling.size >= g_.columns &&
             g_.column_tiling.border == 0 && destination_.column_stride == 1) {
-            decode_whole_rows(expert, begin, end, destination_.at(slot, to, 0));
+            decode_whole_rows(expert, begin, end, 0, g_.columns, destination_.at(slot, to, 0));
             return;
         }
         if (!g_.packed() && destination_.column_stride == 1 && g_.column_tiling.border == 0) {
-            g_.scale_per_column() ? decode_column_rows(expert, begin, end, destination_.at(slot, to, 0))
-                                  : decode_tile_rows(expert, begin, end, destination_.at(slot, to, 0));
+            g_.scale_per_column() ? decode_column_rows(expert, begin, end, 0, g_.columns, destination_.at(slot, to, 0))
+                                  : decode_tile_rows(expert, begin, end, 0, g_.columns, destination_.at(slot, to, 0));
             return;
         }
         for (int64_t r = begin; r < end; ++r)
@@ -59,22 +60,58 @@ public:
         }
     }
 
+    // Columns [first, last) of rows [begin, end), to rows as far apart as the destination's.
+    void decode_band(int64_t expert, int64_t begin, int64_t end, int64_t first, int64_t last, char* to)
+    {
+        if (g_.scale_per_column()) {
+            decode_column_rows(expert, begin, end, first, last, to);
+        } else if (!g_.packed() && g_.column_tiling.size < g_.columns && g_.column_tiling.border == 0 &&
+                   first % g_.column_tiling.size == 0) {
+            decode_tile_rows(expert, begin, end, first, last, to);
+        } else {
+            decode_band_rows(expert, begin, end, first, last, to);
+        }
+    }
+
 private:
-    // Rows that have one scale each, or share it with the rows around them.
-    void decode_whole_rows(int64_t expert, int64_t begin, int64_t end, char* to)
+    void decode_band_rows(int64_t expert, int64_t begin, int64_t end, int64_t first, int64_t last, char* to)
+    {
+        const int64_t pitch = destination_.row_stride * destination_.itemsize;
+        if (g_.packed() && g_.spec.blocking != MOEQ_BLOCKING_ROW && !g_.nested()) {
+            const cpu::DecodeBlocks decode = kernels_.decode_blocks[stores_][type_];
+            const int64_t run = g_.flat() ? 0 : expert;
+            const uint8_t* codes = weight_.run_codes(run);
+            const float* absmax = weight_.run_absmax(run);
+            const int64_t base = (g_.flat() ? expert * g_.expert_elements() : 0) + begin * g_.columns;
+            for (int64_t r = 0; r < end - begin; ++r)
+                decode(codes, base + r * g_.columns + first, base + r * g_.columns + last, absmax, g_.block,
+                       to + r * pitch);
+            return;
+        }
+        if (!g_.packed() && g_.column_tiling.size >= g_.columns && g_.column_tiling.border == 0) {
+            decode_whole_rows(expert, begin, end, first, last, to);
+            return;
+        }
+        for (int64_t r = begin; r < end; ++r, to += pitch)
+            decode_segment(expert, r, first, last, to);
+    }
+
+    // Columns [first, last) of rows that have one scale each, or share it with the rows around them.
+    void decode_whole_rows(int64_t expert, int64_t begin, int64_t end, int64_t first, int64_t last, char* to)
     {
         const cpu::DecodeRows decode = kernels_.decode_rows[stores_][g_.scale_kind()][type_];
         cpu::Rectangle area = rectangle(expert, end - begin);
+        area.columns = last - first;
         if (g_.row_tiling.size == 1) {
             const float* scales = weight_.scale_at(expert, begin, 0);
-            decode(weight_.codes_at(expert, begin, 0), area, scales, weight_.scale_at(expert, begin + 1, 0) - scales,
-                   to);
+            decode(weight_.codes_at(expert, begin, first), area, scales,
+                   weight_.scale_at(expert, begin + 1, 0) - scales, to);
             return;
         }
         for (int64_t r = begin; r < end; r += area.rows, to += area.rows * area.element_pitch) {
             const int64_t i = g_.row_tiling.index_of(r);
             area.rows = minimum(end, g_.row_tiling.end(i)) - r;
-            decode(weight_.codes_at(expert, r, 0), area, weight_.scale_at(expert, i, 0), 0, to);
+            decode(weight_.codes_at(expert, r, first), area, weight_.scale_at(expert, i, 0), 0, to);
         }
     }
 
@@ -97,25 +134,25 @@ private:
         return gathered;
     }
 
-    // Rows [begin, end) whose columns have a scale each.
-    void decode_column_rows(int64_t expert, int64_t begin, int64_t end, char* to)
+    // Columns [first, last) of rows [begin, end) whose columns have a scale each.
+    void decode_column_rows(int64_t expert, int64_t begin, int64_t end, int64_t first, int64_t last, char* to)
     {
         const cpu::DecodeColumns decode = kernels_.decode_columns[stores_][g_.scale_kind()][type_];
         cpu::Rectangle area = rectangle(expert, end - begin);
         float gathered[kStatistics];
-        for (int64_t c = 0; c < g_.columns; c += area.columns) {
-            area.columns = g_.columns - c;
+        for (int64_t c = first; c < last; c += area.columns) {
+            area.columns = last - c;
             const float* scales = side_by_side(expert, 0, c, &area.columns, gathered);
-            decode(weight_.codes_at(expert, begin, c), area, scales, to + c * destination_.itemsize);
+            decode(weight_.codes_at(expert, begin, c), area, scales, to + (c - first) * destination_.itemsize);
         }
     }
 
-    // Rows [begin, end) of several tiles each.
-    void decode_tile_rows(int64_t expert, int64_t begin, int64_t end, char* to)
+    // Columns [first, last) of rows [begin, end) of several tiles each, one of which begins at `first`.
+    void decode_tile_rows(int64_t expert, int64_t begin, int64_t end, int64_t first, int64_t last, char* to)
     {
         const cpu::DecodeTiles decode = kernels_.decode_tiles[stores_][g_.scale_kind()][type_];
         const int64_t tile = g_.column_tiling.size;
-        const int64_t tiles = g_.column_tiling.count();
+        const int64_t tiles = ceil_divide(last, tile);
         float gathered[kStatistics];
         int64_t rows;
         for (int64_t r = begin; r < end; r += rows) {
@@ -123,12 +160,12 @@ private:
             rows = minimum(end, g_.row_tiling.end(i)) - r;
             cpu::Rectangle area = rectangle(expert, rows);
             int64_t count;
-            for (int64_t j = 0; j < tiles; j += count) {
+            for (int64_t j = first / tile; j < tiles; j += count) {
                 count = tiles - j;
                 const float* scales = side_by_side(expert, i, j, &count, gathered);
-                area.columns = minimum(count * tile, g_.columns - j * tile);
+                area.columns = minimum(count * tile, last - j * tile);
                 decode(weight_.codes_at(expert, r, j * tile), area, tile, scales,
-                       to + (r - begin) * area.element_pitch + j * tile * destination_.itemsize);
+                       to + (r - begin) * area.element_pitch + (j * tile - first) * destination_.itemsize);
             }
         }
     }
@@ -225,6 +262,38 @@ private:
     const cpu::FormatKernels& kernels_;
 };
 
+moeq_status decode_bands(const Engine& engine, const EncodedWeight& weight, const ExpertList& experts,
+                         int64_t row_begin, int64_t row_end, const StackView& destination, cpu::Stores stores,
+                         Report& report)
+{
+    const Geometry& g = weight.geometry;
+    const RowBands bands(destination, row_end - row_begin);
+    const int64_t elements = experts.count * bands.rows * g.columns;
+    const int64_t total = experts.count * bands.count;
+    const int64_t per_task = maximum(1, task_elements(elements) / (kBandRows * g.columns));
+    const auto expert_of = [&](int64_t band) { return experts[band / bands.count]; };
+    auto body = [&](int64_t task) {
+        BandDecoder<RowDecoder> decoder(engine, weight, destination, stores);
+        const int64_t last = minimum((task + 1) * per_task, total);
+        for (int64_t at = task * per_task; at < last; ++at) {
+            const int64_t expert = expert_of(at);
+            if (expert < 0 || expert >= g.experts) // the caller changed the list during the call
+                continue;
+            const int64_t begin = bands.begin(at % bands.count);
+            const int64_t end = bands.end(at % bands.count);
+            BandSource next;
+            const int64_t then = at + 1 < last ? expert_of(at + 1) : -1;
+            if (then >= 0 && then < g.experts)
+                next = {weight, then, row_begin + bands.begin((at + 1) % bands.count),
+                        row_begin + bands.end((at + 1) % bands.count)};
+            decoder.run(expert, row_begin + begin, row_begin + end, at / bands.count, begin, next);
+        }
+        decoder.finish();
+        cpu::stream_fence(stores);
+    };
+    return engine.executor.for_each(ceil_divide(total, per_task), elements, body, report);
+}
+
 } // namespace
 
 moeq_status decode_rows(const Engine& engine, const EncodedWeight& weight, const ExpertList& experts, int64_t row_begin,
@@ -237,10 +306,13 @@ moeq_status decode_rows(const Engine& engine, const EncodedWeight& weight, const
     const int64_t total = experts.count * rows; // rows
     const int64_t band = maximum(1, task_elements(total * g.columns) / g.columns);
     const int64_t bytes = total * g.columns * destination.itemsize;
+    const cpu::Stores wanted = stores == MOEQ_STORES_CACHED     ? cpu::kCached
+                               : stores == MOEQ_STORES_STREAMED ? cpu::kStreamed
+                                                                : cpu::stores_for(bytes);
+    if (by_row_bands(destination, rows, g.columns))
+        return decode_bands(engine, weight, experts, row_begin, row_end, destination, wanted, report);
     // Elements that are scattered come from a buffer.
-    const cpu::Stores kind = stores == MOEQ_STORES_CACHED || destination.column_stride != 1 ? cpu::kCached
-                             : stores == MOEQ_STORES_STREAMED                               ? cpu::kStreamed
-                                                                                            : cpu::stores_for(bytes);
+    const cpu::Stores kind = destination.column_stride != 1 ? cpu::kCached : wanted;
     auto body = [&](int64_t task) {
         RowDecoder decoder(engine, weight, destination, kind);
         const int64_t last = minimum((task + 1) * band, total);

@@ -334,7 +334,7 @@ moeq_status encode_weight(const Engine& engine, const EncodedWeight& weight, con
 void find_nonfinite(const Engine& engine, const Geometry& geometry, const Patch& patch, const Box& box,
                     Findings& findings)
 {
-    SegmentReader reader(patch, geometry.spec.profile == MOEQ_PROFILE_BNB_CPU_FP16);
+    SegmentReader reader(engine, patch, geometry.spec.profile == MOEQ_PROFILE_BNB_CPU_FP16);
     const bool refuse = geometry.spec.nonfinite == MOEQ_NONFINITE_REFUSE;
     for (int64_t e = box.expert_begin; e < box.expert_end; ++e)
         for (int64_t r = box.row_begin; r < box.row_end; ++r)

@@ -9,7 +9,7 @@ class RunEncoder {
 public:
     RunEncoder(const Engine& engine, const EncodedWeight& weight, const Patch& patch, Findings& findings,
                cpu::Stores stores)
-        : g_(weight.geometry), weight_(weight), patch_(patch), findings_(findings), reader_(patch, false),
+        : g_(weight.geometry), weight_(weight), patch_(patch), findings_(findings), reader_(engine, patch, false),
           type_(reader_.type()), amax_run_(engine.kernels.amax[type_]), amax_blocks_(engine.kernels.amax_blocks[type_]),
           encode_blocks_(engine.kernels.formats[g_.format->index()].encode_blocks[stores][type_])
     {
@@ -22,7 +22,11 @@ public:
         for (int64_t f = begin; f < end;) {
             float* statistics = absmax + (f - begin) / g_.block;
             const int64_t count = direct_count(f, end);
-            if (count > 0) {
+            const int64_t rows = count > 0 ? 0 : band_rows(end - f);
+            if (rows > 0) {
+                encode_band(f, rows, statistics, codes);
+                f += rows * g_.columns;
+            } else if (count > 0) {
                 const void* elements = patch_.at(at_.expert, at_.row, at_.column);
                 const uint32_t bits = encode_blocks_(elements, count, g_.block, statistics, codes + f / 2);
                 if (bits >= codec::kNonfiniteBits)
@@ -83,6 +87,9 @@ public:
     }
 
 private:
+    // Kernels want many blocks at a time. With more, bands would have less than a cache line of each column of fp32.
+    static constexpr int64_t kFold = 4;
+
     bool refuses() const { return g_.spec.nonfinite == MOEQ_NONFINITE_REFUSE; }
     bool follows_bnb() const { return g_.spec.profile != MOEQ_PROFILE_MOEQ; }
 
@@ -122,6 +129,35 @@ private:
         if (follows_bnb() && contiguous > 0)
             return 0;
         return contiguous >= end - f ? end - f : round_down(contiguous, g_.block);
+    }
+
+    // How many whole rows of the next `count` elements, from `at_` on, are better read in bands: rows of whole blocks, which lie
+    // closer together than columns.
+    int64_t band_rows(int64_t count) const
+    {
+        if (!reader_.banded() || follows_bnb() || g_.spec.blocking == MOEQ_BLOCKING_ROW || at_.column != 0 ||
+            patch_.box.columns() != g_.columns || g_.columns % g_.block != 0 || g_.block > reader_.band_columns(kFold))
+            return 0;
+        const int64_t rows = minimum(count / g_.columns, patch_.box.row_end - at_.row);
+        return rows > 1 ? rows : 0;
+    }
+
+    // So many rows from element f of the run on, which is at `at_`.
+    void encode_band(int64_t f, int64_t rows, float* absmax, uint8_t* codes)
+    {
+        const Place at = at_;
+        const Box part{at.expert, at.expert + 1, at.row, at.row + rows, 0, g_.columns};
+        const int64_t columns = round_down(reader_.band_columns(kFold), g_.block);
+        reader_.for_each_band(part, columns, kFold, [&](int64_t row, int64_t some, int64_t c, int64_t count) {
+            for (int64_t r = row; r < row + some; ++r) {
+                const int64_t first = (r - at.row) * g_.columns + c; // from f on
+                const void* elements = reader_.read(at.expert, r, c, count);
+                float* statistics = absmax + first / g_.block;
+                const uint32_t bits = encode_blocks_(elements, count, g_.block, statistics, codes + (f + first) / 2);
+                if (bits >= codec::kNonfiniteBits)
+                    encode_one_by_one(f + first, f + first + count, statistics, codes);
+            }
+        });
     }
 
     // Up to one block, row by row, into the reader's buffer.

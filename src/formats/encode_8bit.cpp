@@ -13,8 +13,9 @@ public:
     BoxEncoder(const Engine& engine, const EncodedWeight& weight, const Patch& patch, const TensorView* amax,
                Findings& findings, cpu::Stores stores)
         : geometry_(weight.geometry), weight_(weight), patch_(patch), amax_(amax), findings_(findings),
-          reader_(patch, weight.geometry.spec.profile == MOEQ_PROFILE_BNB_CPU_FP16), type_(reader_.type()),
+          reader_(engine, patch, weight.geometry.spec.profile == MOEQ_PROFILE_BNB_CPU_FP16), type_(reader_.type()),
           amax_run_(engine.kernels.amax[type_]), amax_rectangle_(engine.kernels.amax_rectangle[type_]),
+          amax_columns_(engine.kernels.amax_columns[type_]),
           encode_(engine.kernels.formats[geometry_.format->index()].encode[stores][type_]),
           encode_tiles_(engine.kernels.formats[geometry_.format->index()].encode_tiles[stores][type_])
     {
@@ -23,8 +24,10 @@ public:
     void run(const Box& box)
     {
         for (int64_t e = box.expert_begin; e < box.expert_end; ++e) {
-            if (has_whole_rows(box))
+            if (has_whole_rows(box) && reader_.direct())
                 encode_rows(e, box);
+            else if (has_whole_rows(box) && reader_.banded())
+                encode_row_bands(e, box);
             else
                 encode_tiles(e, box);
         }
@@ -55,13 +58,12 @@ public:
     }
 
 private:
-    // Rows that are scale units of their own, or need not wait for others because their amax is given; and that kernels
-    // can take from the source's own memory.
+    // Rows that are scale units of their own, or need not wait for others because their amax is given.
     bool has_whole_rows(const Box& box) const
     {
         return (geometry_.row_tiling.size == 1 || amax_ != nullptr) && box.columns() == geometry_.columns &&
                geometry_.column_tiling.size >= geometry_.columns && geometry_.column_tiling.border == 0 &&
-               reader_.direct() && geometry_.columns > 0;
+               geometry_.columns > 0;
     }
 
     // While a row is encoded the next one is fetched and its amax found.
@@ -80,6 +82,38 @@ private:
                 bits = encode_(row, count, multiplier(amax), next, weight_.codes_at(e, r, 0));
             }
             row = next;
+        }
+    }
+
+    // The same from memory where rows lie closer together than columns. A band of rows is read twice, the second time from a
+    // cache; its magnitudes are those of columns of what lies in memory.
+    void encode_row_bands(int64_t e, const Box& box)
+    {
+        constexpr int64_t kMostRows = 128;
+        int64_t rows;
+        for (int64_t begin = box.row_begin; begin < box.row_end; begin += rows) {
+            rows = minimum(kMostRows, box.row_end - begin);
+            const Box band{e, e + 1, begin, begin + rows, 0, box.columns()};
+            uint32_t bits[kMostRows] = {};
+            amax_columns_(patch_.at(e, begin, 0),
+                          {.rows = box.columns(),
+                           .columns = rows,
+                           .element_pitch = patch_.view.column_stride * patch_.view.itemsize,
+                           .code_pitch = 0},
+                          bits);
+            codec::Multiplier multipliers[kMostRows];
+            for (int64_t i = 0; i < rows; ++i)
+                if (bits[i] < codec::kNonfiniteBits)
+                    multipliers[i] = multiplier(settle(e, begin + i, codec::float_from_bits(bits[i])));
+            for_each_segment(band, [&](int64_t r, int64_t c, int64_t count) {
+                if (bits[r - begin] < codec::kNonfiniteBits)
+                    encode_(reader_.read(e, r, c, count), count, multipliers[r - begin], nullptr,
+                            weight_.codes_at(e, r, c));
+            });
+            for (int64_t i = 0; i < rows; ++i)
+                if (bits[i] >= codec::kNonfiniteBits)
+                    encode_tile({e, e + 1, begin + i, begin + i + 1, 0, box.columns()},
+                                weight_.scale_at(e, geometry_.row_tiling.index_of(begin + i), 0));
         }
     }
 
@@ -211,6 +245,14 @@ private:
     template <class Visit>
     void for_each_segment(const Box& tile, Visit visit)
     {
+        if (reader_.banded() && tile.rows() > 1) {
+            reader_.for_each_band(tile, reader_.band_columns(), 1,
+                                  [&](int64_t row, int64_t rows, int64_t c, int64_t count) {
+                                      for (int64_t r = row; r < row + rows; ++r)
+                                          visit(r, c, count);
+                                  });
+            return;
+        }
         for (int64_t r = tile.row_begin; r < tile.row_end; ++r)
             for (int64_t c = tile.column_begin; c < tile.column_end;) {
                 const int64_t count = minimum(tile.column_end - c, reader_.limit());
@@ -291,6 +333,7 @@ private:
     FloatType type_;
     cpu::AmaxRun amax_run_;
     cpu::AmaxRectangle amax_rectangle_;
+    cpu::AmaxColumns amax_columns_;
     cpu::EncodeRun encode_;
     cpu::EncodeTiles encode_tiles_;
     bool fetched_ = false; // the band to come

@@ -12,7 +12,7 @@ public:
     ColumnEncoder(const Engine& engine, const EncodedWeight& weight, const Patch& patch, Findings& findings,
                   cpu::Stores stores)
         : geometry_(weight.geometry), weight_(weight), patch_(patch), findings_(findings),
-          reader_(patch, weight.geometry.spec.profile == MOEQ_PROFILE_BNB_CPU_FP16), type_(reader_.type()),
+          reader_(engine, patch, weight.geometry.spec.profile == MOEQ_PROFILE_BNB_CPU_FP16), type_(reader_.type()),
           amax_columns_(engine.kernels.amax_columns[type_]),
           encode_columns_(engine.kernels.formats[geometry_.format->index()].encode_columns[stores][type_])
     {
@@ -20,7 +20,7 @@ public:
 
     void run(const Box& box)
     {
-        const int64_t strip = minimum(kColumnBand, reader_.limit());
+        const int64_t strip = reader_.banded() ? reader_.band_columns() : minimum(kColumnBand, reader_.limit());
         for (int64_t e = box.expert_begin; e < box.expert_end; ++e)
             for (int64_t c = box.column_begin; c < box.column_end; c += strip)
                 encode_strip(e, c, minimum(strip, box.column_end - c));
@@ -76,6 +76,18 @@ private:
                                       .element_pitch = patch_.view.row_stride * patch_.view.itemsize,
                                       .code_pitch = weight_.codes_at(e, 1, 0) - weight_.codes_at(e, 0, 0)};
             visit(patch_.at(e, 0, column), area, weight_.codes_at(e, 0, column));
+            return;
+        }
+        if (reader_.banded()) {
+            const Box strip{e, e + 1, 0, geometry_.rows, column, column + count};
+            reader_.for_each_band(strip, count, 1, [&](int64_t row, int64_t rows, int64_t, int64_t) {
+                const void* elements = reader_.read(e, row, column, count);
+                const cpu::Rectangle area{.rows = rows,
+                                          .columns = count,
+                                          .element_pitch = reader_.band_pitch(),
+                                          .code_pitch = weight_.codes_at(e, 1, 0) - weight_.codes_at(e, 0, 0)};
+                visit(elements, area, weight_.codes_at(e, row, column));
+            });
             return;
         }
         for (int64_t r = 0; r < geometry_.rows; ++r) {

@@ -1,11 +1,13 @@
 // Gives the kernels contiguous elements of a row: the source's own memory where it is contiguous, else a copy of a few thousand
-// elements on the stack. So strided and transposed sources need no hidden full copy.
+// elements on the stack, or of a band of rows where those lie closer together than columns. So strided and transposed sources
+// need no hidden full copy.
 #pragma once
 
 #include <cstring>
 
 #include "formats/elements.h"
 #include "formats/encode.h"
+#include "formats/row_bands.h"
 
 namespace moeq {
 
@@ -14,9 +16,11 @@ constexpr int64_t kSegment = 4096; // elements of the copy; the largest block of
 class SegmentReader {
 public:
     // to_fp16: elements are rounded to fp16 first (MOEQ_PROFILE_BNB_CPU_FP16).
-    SegmentReader(const Patch& patch, bool to_fp16)
-        : patch_(patch), source_type_(float_type(patch.view.dtype)), to_fp16_(to_fp16 && source_type_ != kFp16),
-          direct_(patch.view.column_stride == 1 && !to_fp16_)
+    SegmentReader(const Engine& engine, const Patch& patch, bool to_fp16)
+        : patch_(patch), kernels_(engine.kernels), source_type_(float_type(patch.view.dtype)),
+          to_fp16_(to_fp16 && source_type_ != kFp16), direct_(patch.view.column_stride == 1 && !to_fp16_),
+          banded_(!direct_ && !to_fp16_ && patch.view.row_stride == 1 &&
+                  by_row_bands(patch.view, patch.box.rows(), patch.box.columns()))
     {
     }
 
@@ -26,11 +30,48 @@ public:
     // How many elements a read may have.
     int64_t limit() const { return direct_ ? INT64_MAX : kSegment; }
 
-    // Elements [column, column + count) of a row; valid until the next read.
+    // Elements [column, column + count) of a row; valid until the next read. Those of the last band lie there already.
     const void* read(int64_t expert, int64_t row, int64_t column, int64_t count)
     {
-        return direct_ ? patch_.at(expert, row, column) : copy(expert, row, column, count, 0);
+        if (direct_)
+            return patch_.at(expert, row, column);
+        if (row >= band_begin_ && row < band_end_ && expert == band_expert_ && column == band_column_ &&
+            count == band_columns_)
+            return band_.data + (row - band_begin_) * band_pitch();
+        return copy(expert, row, column, count, 0);
     }
+
+    // Whether rows are better read a band at a time, as they lie closer together than columns.
+    bool banded() const { return banded_; }
+    // How many columns a band has at most: a few of many rows, or `fold` times as many of fewer rows, fold being 1, 2 or 4.
+    int64_t band_columns(int64_t fold = 1) const { return fold * kSegmentBytes / patch_.view.itemsize; }
+
+    // visit(row, rows, column, count) for bands of at most so many columns that make up a part of an expert's rows; read gives
+    // their elements meanwhile. Where columns are many, bands below each other come before those beside, so that memory
+    // is read in longer stretches.
+    template <class Visit>
+    void for_each_band(const Box& part, int64_t columns, int64_t fold, Visit visit)
+    {
+        const int64_t band = kBandRows / fold;
+        const auto below = [&](int64_t row, int64_t size, int64_t end) {
+            return minimum(end, row + size - (row - patch_.box.row_begin) % size);
+        };
+        for (int64_t top = part.row_begin; top < part.row_end;) {
+            const int64_t bottom = below(top, kAreaRows, part.row_end);
+            for (int64_t c = part.column_begin; c < part.column_end; c += columns) {
+                const int64_t count = minimum(columns, part.column_end - c);
+                for (int64_t row = top; row < bottom;) {
+                    const int64_t end = below(row, band, bottom);
+                    read_band(part.expert_begin, row, end - row, c, count);
+                    visit(row, end - row, c, count);
+                    row = end;
+                }
+            }
+            top = bottom;
+        }
+    }
+    // Bytes from row to row of the band.
+    int64_t band_pitch() const { return buffer_pitch(band_columns_ * patch_.view.itemsize); }
 
     // The same, always copied to position `at` of the buffer, so that it may be changed.
     void* copy(int64_t expert, int64_t row, int64_t column, int64_t count, int64_t at)
@@ -48,6 +89,24 @@ public:
     void* buffer() { return buffer_; }
 
 private:
+    static constexpr int64_t kAreaRows = 128; // that are read one soon after the other
+
+    void read_band(int64_t expert, int64_t row, int64_t rows, int64_t column, int64_t count)
+    {
+        const int64_t size = patch_.view.itemsize;
+        band_expert_ = expert;
+        band_begin_ = row;
+        band_end_ = row + rows;
+        band_column_ = column;
+        band_columns_ = count;
+        const cpu::Transposition area{.rows = count,
+                                      .columns = rows,
+                                      .source_pitch = patch_.view.column_stride * size,
+                                      .destination_pitch = band_pitch()};
+        kernels_.transpose[cpu::kCached][size == 4 ? cpu::kFourBytes : cpu::kTwoBytes](patch_.at(expert, row, column),
+                                                                                       area, band_.data);
+    }
+
     template <class Word>
     void gather(const char* from, int64_t stride, int64_t count, int64_t at)
     {
@@ -67,10 +126,16 @@ private:
     }
 
     const Patch& patch_;
+    const cpu::Kernels& kernels_;
     int32_t source_type_;
     bool to_fp16_;
     bool direct_;
+    bool banded_;
+    int64_t band_expert_ = 0; // what the band holds; no rows at first
+    int64_t band_begin_ = 0, band_end_ = 0;
+    int64_t band_column_ = 0, band_columns_ = 0;
     alignas(64) char buffer_[kSegment * 4];
+    BandBuffer band_;
 };
 
 // Replaces NaN by 0 and Inf by the given magnitude, in a buffer of elements (MOEQ_NONFINITE_SATURATE).

@@ -34,6 +34,17 @@ void amax_columns(const void* source, int64_t count, uint32_t* bits)
         bits[i] = bits[i] > Element<type>::magnitude(elements[i]) ? bits[i] : Element<type>::magnitude(elements[i]);
 }
 
+template <class Word>
+void transpose(const void* source, const cpu::Transposition& area, void* destination)
+{
+    for (int64_t c = 0; c < area.columns; ++c)
+        for (int64_t r = 0; r < area.rows; ++r) {
+            const void* from = static_cast<const char*>(source) + r * area.source_pitch;
+            void* to = static_cast<char*>(destination) + c * area.destination_pitch;
+            static_cast<Word*>(to)[r] = static_cast<const Word*>(from)[c];
+        }
+}
+
 } // namespace
 
 const Format& format_at(int32_t index) { return *kTable[index]; }
@@ -67,6 +78,7 @@ void fill_reference_kernels(cpu::Kernels* kernels)
         .encode_nested = encode_nested_block,
         .decode_nested = decode_nested_block,
         .digest = cpu::digest_plain,
+        .transpose = {{transpose<uint16_t>, transpose<uint32_t>}, {transpose<uint16_t>, transpose<uint32_t>}},
         .formats = {}};
     for (int32_t i = 0; i < kFormatCount; ++i)
         kernels->formats[i] = *kTable[i]->reference;

@@ -94,7 +94,8 @@ public:
                 bits = (random >> 16 & 0x8000u) | (2 + (random >> 4) % 15) << 10 | (random >> 20 & 0x3FFu);
             else if (type.code == kDLBfloat)
                 bits >>= 16;
-            std::memcpy(memory_.data() + at, &bits, size);
+            const uint64_t wide = uint64_t{random} << 32 | bits; // of types of 8 bytes, both halves
+            std::memcpy(memory_.data() + at, &wide, size);
         }
         return *this;
     }

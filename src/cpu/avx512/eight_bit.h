@@ -194,7 +194,7 @@ MOEQ_TIER_INLINE void decode_by_table(const uint8_t* codes, int64_t count, const
 }
 
 // Below this the table of a row costs more than it saves.
-constexpr int64_t kTableCount = 512;
+constexpr int64_t kTableCount = 256;
 
 // The table of the next row is made before a row is looked up: so nothing waits for it, though each of its few instructions
 // waits for the one before.

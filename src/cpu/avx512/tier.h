@@ -12,6 +12,7 @@ void overlay(Kernels* kernels);
 void overlay_amax(Kernels* kernels);
 void overlay_nested(Kernels* kernels);
 void overlay_digest(Kernels* kernels);
+void overlay_transpose(Kernels* kernels);
 void overlay_int8(FormatKernels* kernels);
 void overlay_e4m3(FormatKernels* kernels);
 void overlay_e5m2(FormatKernels* kernels);

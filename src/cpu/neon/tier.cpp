@@ -8,6 +8,7 @@ void overlay(Kernels* kernels)
     overlay_amax(kernels);
     overlay_nested(kernels);
     overlay_digest(kernels);
+    overlay_transpose(kernels);
     overlay_int8(&kernels->formats[kInt8]);
     overlay_nf4(&kernels->formats[kNf4]);
     overlay_fp4(&kernels->formats[kFp4]);
