@@ -221,11 +221,15 @@ public:
         }
         if (request.op == "quantize")
             make_destinations();
-        if (dequantizes())
+        if (dequantizes()) {
             make_qtensor();
+            results_ = Memory(result_bytes(), true);
+        }
     }
     ~Work()
     {
+        if (codes_ != nullptr)
+            codes_->deleter(codes_);
         moeq_qtensor_release(qtensor_);
         moeq_context_destroy(context_);
     }
@@ -233,8 +237,10 @@ public:
     Work& operator=(const Work&) = delete;
 
     bool dequantizes() const { return request_.op.rfind("dequantize", 0) == 0; }
-    const char* source() const { return source_; }
-    const moeq_context* context() const { return context_; }
+    // What is read and what is written, apart from statistics. The movers take the same memory, because how fast a cache is
+    // depends on which pages one has.
+    const char* read() const { return dequantizes() ? static_cast<const char*>(codes_->dl_tensor.data) : source_; }
+    char* written() { return dequantizes() ? results_.data() : request_.op == "amax" ? nullptr : codes_memory(); }
 
     // Bits of one element: weights on the one side, codes on the other. Scales come on top.
     int64_t weight_bits() const { return bytes_of(request_.dtype()) * 8; }
@@ -274,6 +280,20 @@ private:
         Tensor source(request_.dtype(), request_.shape(), source_);
         moeq_error error{};
         check(moeq_qtensor_quantize(context_, source, &spec_, nullptr, nullptr, &qtensor_, &error), error);
+        check(moeq_qtensor_export(qtensor_, MOEQ_COMPONENT_CODES, &codes_, &error), error);
+    }
+
+    char* codes_memory()
+    {
+        for (Destination& destination : destinations_)
+            if (destination.info.component == MOEQ_COMPONENT_CODES)
+                return destination.memory.data();
+        fail("no codes");
+    }
+
+    int64_t result_bytes() const
+    {
+        return request_.span(request_.moved_experts(), request_.moved_rows()) * bytes_of(request_.dtype());
     }
 
     Times measure_amax(const std::function<void()>& between)
@@ -323,21 +343,21 @@ private:
         const moeq_region* which = request_.op == "dequantize" ? nullptr : &region;
         const std::vector<int64_t> shape{request_.moved_experts(), request_.moved_rows(), request_.columns};
         const std::vector<int64_t> strides = request_.strides(request_.moved_rows());
-        const int64_t bytes = request_.span(shape[0], shape[1]) * bytes_of(request_.dtype());
         const auto call = [&](void* data) {
             Tensor destination(request_.dtype(), shape, data, strides);
             moeq_error error;
             check(moeq_qtensor_dequantize(qtensor_, which, nullptr, destination, &error), error);
         };
         if (request_.warmth == "cold")
-            return measure_cold(bytes, call, between);
-        Memory destination(bytes, true);
-        return measure([&] { call(destination.data()); }, between);
+            return measure_cold(result_bytes(), call, between);
+        return measure([&] { call(results_.data()); }, between);
     }
 
     const Case& request_;
     moeq_context* context_ = nullptr;
     moeq_qtensor* qtensor_ = nullptr;
+    DLManagedTensorVersioned* codes_ = nullptr; // of the qtensor
+    Memory results_;                            // where it is dequantized to
     moeq_spec spec_{};
     char* source_;
     std::vector<Destination> destinations_;
@@ -359,11 +379,9 @@ void answer_case(const Case& request)
 {
     Work work(request);
     const Mix mix = mix_of(work.bits_in(), work.bits_out());
-    Memory from(work.bytes_in(), true);
-    Memory to(work.bytes_out(), true);
     std::vector<MovingRuns> movers;
     for (const Mover& mover : movers_of(mix))
-        movers.emplace_back(mover, mix, work.bytes_in(), request.threads, from.data(), to.data());
+        movers.emplace_back(mover, mix, work.bytes_in(), request.threads, work.read(), work.written());
     if (movers.empty())
         fail("no mover of this mix");
     const Times times = work.measure_moeq([&] {
