@@ -79,15 +79,23 @@ private:
 
 } // namespace
 
+uint64_t Pool::bytes(int32_t threads)
+{
+    return sizeof(Pool) + static_cast<uint64_t>(threads) * (sizeof(Share) + sizeof(pthread_t));
+}
+
 Pool* Pool::create(Allocator& allocator, int32_t threads)
 {
     const int32_t most = threads < 1 ? 1 : threads > kMaxThreads ? kMaxThreads : threads;
-    const uint64_t workers = static_cast<uint64_t>(most - 1) * sizeof(pthread_t);
-    void* memory = allocator.allocate(sizeof(Pool) + workers);
+    void* memory = allocator.allocate(bytes(most));
     if (memory == nullptr)
         return nullptr;
     void* behind = static_cast<unsigned char*>(memory) + sizeof(Pool);
-    return ::new (memory) Pool(allocator, most, getpid(), static_cast<pthread_t*>(behind));
+    Share* shares = static_cast<Share*>(behind);
+    for (int32_t i = 0; i < most; ++i)
+        ::new (shares + i) Share;
+    void* last = shares + most;
+    return ::new (memory) Pool(allocator, most, getpid(), shares, static_cast<pthread_t*>(last));
 }
 
 void Pool::destroy(Pool* pool)
@@ -103,9 +111,9 @@ void Pool::destroy(Pool* pool)
             pthread_join(pool->workers_[i], nullptr);
     }
     Allocator& allocator = pool->allocator_;
-    const uint64_t workers = static_cast<uint64_t>(pool->threads_ - 1) * sizeof(pthread_t);
+    const uint64_t size = bytes(pool->threads_);
     pool->~Pool();
-    allocator.free(pool, sizeof(Pool) + workers);
+    allocator.free(pool, size);
 }
 
 void Pool::run(int64_t count, moeq_task_fn body, void* task)
@@ -132,12 +140,16 @@ void Pool::run_round(int64_t base, uint32_t count)
 {
     base_ = base;
     count_ = count;
+    used_ = count < static_cast<uint32_t>(threads_) ? count : static_cast<uint32_t>(threads_);
     const uint32_t round = round_.load(std::memory_order_relaxed) + 1;
     unreported_.store(count, std::memory_order_relaxed);
-    ticket_.store(static_cast<uint64_t>(round) << 32 | count, std::memory_order_release);
+    for (uint32_t share = 0; share < used_; ++share) {
+        const uint32_t tasks = share_begin(share + 1) - share_begin(share);
+        shares_[share].ticket.store(static_cast<uint64_t>(round) << 32 | tasks, std::memory_order_release);
+    }
     round_.store(round, std::memory_order_seq_cst);
     wake_workers(count - 1);
-    take_tasks();
+    take_tasks(0);
     wait_for_workers();
 }
 
@@ -168,20 +180,34 @@ void Pool::start_workers(int32_t wanted)
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
-void Pool::take_tasks()
+// The index, in the round, of a share's first task.
+uint32_t Pool::share_begin(uint32_t share) const { return static_cast<uint32_t>(uint64_t{count_} * share / used_); }
+
+// Returns how many there were.
+uint32_t Pool::take_share(uint32_t share)
 {
+    std::atomic<uint64_t>& shared = shares_[share].ticket;
     uint32_t done = 0;
-    uint64_t ticket = ticket_.load(std::memory_order_acquire);
+    uint64_t ticket = shared.load(std::memory_order_acquire);
     for (;;) {
         const uint32_t left = static_cast<uint32_t>(ticket);
         if (left == 0)
-            break;
-        if (!ticket_.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel, std::memory_order_acquire))
+            return done;
+        if (!shared.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel, std::memory_order_acquire))
             continue;
-        body_(base_ + (count_ - left), task_);
+        body_(base_ + (share_begin(share + 1) - left), task_);
         ++done;
-        ticket = ticket_.load(std::memory_order_acquire);
+        ticket = shared.load(std::memory_order_acquire);
     }
+}
+
+// One's own share first, then what is left of the others. A worker that comes in between two rounds may see shares of both;
+// what it misses the caller finds.
+void Pool::take_tasks(uint32_t first_share)
+{
+    uint32_t done = 0;
+    for (uint32_t i = 0; i < static_cast<uint32_t>(threads_); ++i)
+        done += take_share((first_share + i) % static_cast<uint32_t>(threads_));
     if (done == 0)
         return;
     if (unreported_.fetch_sub(done, std::memory_order_seq_cst) == done &&
@@ -217,9 +243,10 @@ uint32_t Pool::wait_for_round(uint32_t seen)
 void* Pool::work(void* self)
 {
     Pool& pool = *static_cast<Pool*>(self);
+    const uint32_t own = 1 + pool.arrived_.fetch_add(1, std::memory_order_relaxed);
     uint32_t seen = 0;
     while (!pool.stop_.load(std::memory_order_relaxed)) {
-        pool.take_tasks();
+        pool.take_tasks(own);
         seen = pool.wait_for_round(seen);
     }
     return nullptr;
