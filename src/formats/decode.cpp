@@ -12,6 +12,7 @@ namespace {
 
 constexpr int64_t kSegment = 2048;   // elements decoded to the stack when the destination's columns are not contiguous
 constexpr int64_t kStatistics = 256; // block statistics decoded at a time
+constexpr int64_t kLongTask = 4;     // times as many elements as other tasks: of bands, each of which fetches the next
 
 // Decodes rows of one weight into one destination; one per task.
 class RowDecoder {
@@ -270,7 +271,7 @@ moeq_status decode_bands(const Engine& engine, const EncodedWeight& weight, cons
     const RowBands bands(destination, row_end - row_begin);
     const int64_t elements = experts.count * bands.rows * g.columns;
     const int64_t total = experts.count * bands.count;
-    const int64_t per_task = maximum(1, task_elements(elements) / (kBandRows * g.columns));
+    const int64_t per_task = maximum(1, kLongTask * task_elements(elements) / (kBandRows * g.columns));
     const auto expert_of = [&](int64_t band) { return experts[band / bands.count]; };
     auto body = [&](int64_t task) {
         BandDecoder<RowDecoder> decoder(engine, weight, destination, stores);
