@@ -10,7 +10,7 @@ namespace {
 template <FloatType type>
 uint32_t amax(const void* source, int64_t count)
 {
-    return amax_run<type>(source, count);
+    return amax_run<type, true>(source, count);
 }
 
 template <FloatType type>

@@ -65,7 +65,11 @@ MOEQ_TIER_INLINE uint32_t widened(uint32_t stored, const void* source, int64_t c
         return codec::fp16_to_float_bits(static_cast<uint16_t>(stored));
 }
 
-template <FloatType type>
+// So far ahead elements that are only looked at are asked for, in bytes; the processor itself keeps closer.
+constexpr int64_t kLookAhead = 4096;
+
+// kFetch: what follows in memory is asked for.
+template <FloatType type, bool kFetch = false>
 MOEQ_TIER_INLINE uint32_t amax_run(const void* source, int64_t count)
 {
     constexpr int64_t kStep = kLanes<type>;
@@ -77,6 +81,9 @@ MOEQ_TIER_INLINE uint32_t amax_run(const void* source, int64_t count)
         __m512i most3 = most;
         for (; i + 4 * kStep <= count; i += 4 * kStep) {
             const char* at = static_cast<const char*>(element_at<type>(source, i));
+            if constexpr (kFetch)
+                for (int64_t line = 0; line < 256; line += 64)
+                    _mm_prefetch(at + kLookAhead + line, _MM_HINT_T0);
             most = larger<type>(most, magnitudes<type>(_mm512_loadu_si512(at)));
             most1 = larger<type>(most1, magnitudes<type>(_mm512_loadu_si512(at + 64)));
             most2 = larger<type>(most2, magnitudes<type>(_mm512_loadu_si512(at + 128)));
