@@ -157,19 +157,12 @@ public:
     void run()
     {
         Team team(threads_, [this](int thread) { move_part(thread); });
+        const auto move = [&] { team.run(); };
         if (repeats_ == 0) {
-            team.run();
-            const double begin = now_ns();
-            team.run();
-            repeats_ = repeats_for(now_ns() - begin);
+            repeats_ = repeats_of(move);
             return;
         }
-        if (repeats_ > 1)
-            team.run();
-        const double begin = now_ns();
-        for (int64_t i = 0; i < repeats_; ++i)
-            team.run();
-        const double once = (now_ns() - begin) / static_cast<double>(repeats_);
+        const double once = run_ns(move, repeats_);
         const double moved = static_cast<double>(std::max<int64_t>(steps_, 1) * step_in_);
         times_.push_back(once * static_cast<double>(bytes_in_) / moved);
     }

@@ -37,40 +37,34 @@ inline int64_t repeats_for(double once_ns)
     return std::clamp(static_cast<int64_t>(kRunNs / std::max(once_ns, 1.0)), int64_t{1}, kMaxRepeats);
 }
 
-// A call that is timed again and again, as part of a round with others.
-class Timed {
-public:
-    explicit Timed(std::function<void()> call) : call_(std::move(call))
-    {
-        call_();
-        const double begin = now_ns();
-        call_();
-        repeats_ = repeats_for(now_ns() - begin);
-    }
-    // Nanoseconds of one call. What the others left in the caches is put right first, where it would count.
-    double run() const
-    {
-        if (repeats_ > 1)
-            call_();
-        const double start = now_ns();
-        for (int64_t i = 0; i < repeats_; ++i)
-            call_();
-        return (now_ns() - start) / static_cast<double>(repeats_);
-    }
+// How often a run repeats a call.
+inline int64_t repeats_of(const std::function<void()>& call)
+{
+    call();
+    const double begin = now_ns();
+    call();
+    return repeats_for(now_ns() - begin);
+}
 
-private:
-    std::function<void()> call_;
-    int64_t repeats_;
-};
+// A run: nanoseconds of one call. What others left in the caches is put right first, where it would count.
+inline double run_ns(const std::function<void()>& call, int64_t repeats)
+{
+    if (repeats > 1)
+        call();
+    const double start = now_ns();
+    for (int64_t i = 0; i < repeats; ++i)
+        call();
+    return (now_ns() - start) / static_cast<double>(repeats);
+}
 
 // Nanoseconds of one call, one entry a run; `between` runs before, between and after the runs.
 inline Times measure(const std::function<void()>& call, const std::function<void()>& between)
 {
-    const Timed timed(call);
+    const int64_t repeats = repeats_of(call);
     Times times;
     for (int run = 0; run < kRuns; ++run) {
         between();
-        times.push_back(timed.run());
+        times.push_back(run_ns(call, repeats));
     }
     between();
     return times;

@@ -47,14 +47,14 @@ private:
     Pool* pool_;
 };
 
-// How many elements a task should have, of so many in all: enough of them for any number of threads to share evenly, each
+// How many elements a task should have, of so many in all: enough of them for some dozens of threads to share evenly, each
 // with enough work that handing it out costs nothing, and with memory in long stretches; the end of one that stores around
 // the cache is waited for. Independent of the threads.
 constexpr int64_t task_elements(int64_t total)
 {
     constexpr int64_t kLeast = int64_t{1} << 16;
     constexpr int64_t kMost = int64_t{1} << 20;
-    const int64_t share = total / 128;
+    const int64_t share = total / 256;
     return share < kLeast ? kLeast : share > kMost ? kMost : share;
 }
 

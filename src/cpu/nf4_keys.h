@@ -1,6 +1,6 @@
 // NF4 codes of bf16 numbers from their bits alone. fl(x * fl(1 / a)) grows with x, so the code of x changes at 15 numbers, and
 // these depend on the mantissa of the block's largest magnitude a only, while neither a nor its reciprocal leaves the normal
-// numbers. Everything here is made at compile time.
+// numbers. Everything here is made at compile time, where every operation on floats rounds once, as IEEE has it.
 #pragma once
 
 #include <bit>

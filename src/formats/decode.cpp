@@ -12,7 +12,8 @@ namespace {
 
 constexpr int64_t kSegment = 2048;   // elements decoded to the stack when the destination's columns are not contiguous
 constexpr int64_t kStatistics = 256; // block statistics decoded at a time
-constexpr int64_t kLongTask = 4;     // times as many elements as other tasks: of bands, each of which fetches the next
+constexpr int64_t kLongTask = 4; // times as many elements as other tasks: of bands, each of which fetches the next ...
+constexpr int64_t kLongTasks = 128; // ... where so many tasks remain
 
 // Decodes rows of one weight into one destination; one per task.
 class RowDecoder {
@@ -34,14 +35,8 @@ public:
                          destination_.at(slot, to, 0));
             return;
         }
-        if (!g_.packed() && !g_.scale_per_column() && g_.column_tiling.size >= g_.columns &&
-            g_.column_tiling.border == 0 && destination_.column_stride == 1) {
-            decode_whole_rows(expert, begin, end, 0, g_.columns, destination_.at(slot, to, 0));
-            return;
-        }
-        if (!g_.packed() && destination_.column_stride == 1 && g_.column_tiling.border == 0) {
-            g_.scale_per_column() ? decode_column_rows(expert, begin, end, 0, g_.columns, destination_.at(slot, to, 0))
-                                  : decode_tile_rows(expert, begin, end, 0, g_.columns, destination_.at(slot, to, 0));
+        if (destination_.column_stride == 1) {
+            decode_band(expert, begin, end, 0, g_.columns, destination_.at(slot, to, 0));
             return;
         }
         for (int64_t r = begin; r < end; ++r)
@@ -171,12 +166,9 @@ private:
         }
     }
 
+    // To columns that lie apart.
     void decode_row(int64_t expert, int64_t row, int64_t slot, int64_t to)
     {
-        if (destination_.column_stride == 1) {
-            decode_segment(expert, row, 0, g_.columns, destination_.at(slot, to, 0));
-            return;
-        }
         alignas(64) char buffer[kSegment * 4];
         for (int64_t c = 0; c < g_.columns; c += kSegment) {
             const int64_t count = minimum(kSegment, g_.columns - c);
@@ -271,7 +263,8 @@ moeq_status decode_bands(const Engine& engine, const EncodedWeight& weight, cons
     const RowBands bands(destination, row_end - row_begin);
     const int64_t elements = experts.count * bands.rows * g.columns;
     const int64_t total = experts.count * bands.count;
-    const int64_t per_task = maximum(1, kLongTask * task_elements(elements) / (kBandRows * g.columns));
+    const int64_t long_task = kLongTask * task_elements(elements) / (kBandRows * g.columns);
+    const int64_t per_task = maximum(1, minimum(long_task, total / kLongTasks));
     const auto expert_of = [&](int64_t band) { return experts[band / bands.count]; };
     auto body = [&](int64_t task) {
         BandDecoder<RowDecoder> decoder(engine, weight, destination, stores);

@@ -143,7 +143,11 @@ struct SegmentParts {
     SegmentParts(const Geometry& g, const RunSegments& segments)
     {
         const int64_t wanted = task_elements(segments.count * segments.length);
-        part = round_down(maximum(wanted, g.block), g.block);
+        // Whole rows where blocks end with them, some at a time: what is not row-major is read in bands of these.
+        constexpr int64_t kSomeRows = 16;
+        const int64_t rows = kSomeRows * g.columns <= wanted ? kSomeRows * g.columns : g.columns;
+        const int64_t unit = g.columns % g.block == 0 && rows <= wanted ? rows : g.block;
+        part = round_down(maximum(wanted, unit), unit);
         parts = maximum(1, ceil_divide(segments.length, part));
         segments_per_task = parts > 1 ? 1 : maximum(1, wanted / maximum(segments.length, 1));
         tasks = parts > 1 ? segments.count * parts : ceil_divide(segments.count, segments_per_task);

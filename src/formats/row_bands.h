@@ -3,6 +3,9 @@
 // every cache line is touched once.
 #pragma once
 
+#include <cstdint>
+#include <cstring>
+
 #include "core/checked.h"
 #include "core/stack_view.h"
 #include "cpu/kernels.h"

@@ -37,7 +37,7 @@ class Driver:
 
 
 def case(**more):
-    return {"op": "dequantize", "spec": "int8", "dtype": "bf16", **more}
+    return {"op": "dequantize", "spec": "int8", "dtype": "bf16", "layout": "plain", **more}
 
 
 def test_runs_are_compared_with_their_neighbours(bench):
@@ -57,6 +57,7 @@ def test_goal_in_memory(bench, share, reached):
     assert bench.goal_of({**row, "tier": "avx2"}, 2)[1] == 60
     assert bench.goal_of({**row, "dtype": "fp32"}, 2)[1] is None
     assert bench.goal_of({**row, "warmth": "cold"}, 2)[1] is None
+    assert bench.goal_of({**row, "layout": "transposed"}, 2)[1] is None
 
 
 @pytest.mark.parametrize(("share", "reached"), [(1 / 1.3, True), (1 / 1.31, False)])

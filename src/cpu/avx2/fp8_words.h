@@ -68,7 +68,8 @@ private:
     // From the smallest normal number to what is larger than the largest one: bf16 exponents that are told apart.
     static constexpr int32_t kOctaves = 2 * Rules::kBias + 2;
     static constexpr int kStep = 7 - Rules::kMantissaBits; // an octave of words to one of codes
-    static_assert((kOctaves << Rules::kMantissaBits) + (3 << Rules::kMantissaBits) < 256, "a sum is a byte");
+    static_assert((kOctaves << Rules::kMantissaBits) + (3 << Rules::kMantissaBits) < 256, "a code is a byte");
+    static_assert(8 * (3 << Rules::kMantissaBits) < 256, "and a sum of 8 codes of the first octave");
 
     MOEQ_TIER_INLINE static int32_t exponent_of(float scale)
     {
