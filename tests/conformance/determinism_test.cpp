@@ -70,6 +70,12 @@ TEST_P(Determinism, N06_strides_and_pieces_give_the_same_bytes)
     strided.plain().strides = strides;
     strided.plain().byte_offset = static_cast<uint64_t>((R - 1) * E * C * 2);
     EXPECT_TRUE(stored_bytes(quantize(context, strided, GetParam())) == bytes);
+    HostTensor transposed(MOEQ_DTYPE_BF16, {E, C, R});
+    for (int64_t e = 0; e < E; ++e)
+        for (int64_t r = 0; r < R; ++r)
+            for (int64_t c = 0; c < C; ++c)
+                transposed.as<uint16_t>()[(e * C + c) * R + r] = source.as<uint16_t>()[(e * R + r) * C + c];
+
     // Random pieces, several per task and several tasks per piece.
     const moeq_spec spec = parse(GetParam());
     const int64_t shape[3] = {E, R, C};
@@ -96,13 +102,17 @@ TEST_P(Determinism, N06_strides_and_pieces_give_the_same_bytes)
         moeq_builder* builder = nullptr;
         MOEQ_EXPECT_OK(moeq_builder_create(context.get(), &spec, 3, shape, nullptr, nullptr, &builder, &ok));
         for (const Corner& p : corners) {
-            // The source's own memory, by strides.
+            // The source's own memory, or the transposed one's, by strides.
+            const bool by_columns = random() % 2 == 0;
+            const int64_t row_stride = by_columns ? 1 : C;
+            const int64_t column_stride = by_columns ? R : 1;
             int64_t piece_shape[3] = {all_experts ? E : 1, p.rows, p.columns};
-            int64_t piece_strides[3] = {R * C, C, 1};
-            DLManagedTensorVersioned piece = *source.operator->();
+            int64_t piece_strides[3] = {R * C, row_stride, column_stride};
+            DLManagedTensorVersioned piece = by_columns ? *transposed.operator->() : *source.operator->();
             piece.dl_tensor.shape = piece_shape;
             piece.dl_tensor.strides = piece_strides;
-            piece.dl_tensor.byte_offset = static_cast<uint64_t>(((p.e * R + p.row) * C + p.column) * 2);
+            piece.dl_tensor.byte_offset =
+                static_cast<uint64_t>((p.e * R * C + p.row * row_stride + p.column * column_stride) * 2);
             MOEQ_EXPECT_OK(moeq_builder_write(builder, p.e, p.row, p.column, &piece, nullptr, &ok));
         }
         moeq_qtensor* built = nullptr;

@@ -188,6 +188,41 @@ TEST_P(LayoutsOf, sources_give_the_codes_of_a_plain_one)
     }
 }
 
+// Scales that are given, some too small and one 0.
+TEST(Layouts, sources_with_given_amax)
+{
+    for (const char* text : {"int8:expert", "fp8_e4m3:expert"}) {
+        const moeq_spec spec = parse(text);
+        const Shape shape{3, 150, 301};
+        HostTensor amax(MOEQ_DTYPE_FP32, {3});
+        amax.as<float>()[0] = 100.0f;
+        amax.as<float>()[1] = 0.25f;
+        amax.as<float>()[2] = 0.0f;
+        uint32_t seen = 0;
+        auto options = sized<moeq_quantize_options>();
+        options.amax = amax;
+        options.status_word = &seen;
+        for (const int32_t dtype : kDtypes) {
+            HostTensor source(dtype, shape);
+            source.fill(24);
+            for (const Way& way : kWays) {
+                const Context context = context_of(way);
+                if (context == nullptr)
+                    continue;
+                const Bytes wanted = stored_bytes(quantize(context, source, spec, &options));
+                for (const Layout& layout : layouts_of(shape[0], shape[1], shape[2])) {
+                    Memory memory(dtype, shape, layout);
+                    memory.fill(source.memory());
+                    seen = 0;
+                    ASSERT_TRUE(stored_bytes(quantize(context, memory.tensor(), spec, &options)) == wanted)
+                        << text << ", " << layout.name << ", " << way.name << ", dtype " << dtype;
+                    ASSERT_EQ(seen, uint32_t{MOEQ_SEEN_SATURATED}) << layout.name;
+                }
+            }
+        }
+    }
+}
+
 // NaN and Inf among elements that are not row-major: the same place is named, the same codes are made.
 TEST_P(LayoutsOf, sources_with_nan_and_inf)
 {
