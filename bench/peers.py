@@ -37,7 +37,8 @@ TORCHAO = ("MappingType", "choose_qparams_affine", "quantize_affine", "dequantiz
 
 def find():
     """The modules by name, and for those that are missing why."""
-    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)  # torchao's own affair with torch's deprecations
+    for name in ("torch.utils._pytree", "bitsandbytes"):  # torchao's use of torch; a kernel for another operation
+        logging.getLogger(name).setLevel(logging.ERROR)
     modules, missing = {}, {}
     for name in ("torch", "bitsandbytes", "torchao"):
         try:

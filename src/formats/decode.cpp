@@ -13,7 +13,7 @@ namespace {
 constexpr int64_t kSegment = 2048;   // elements decoded to the stack when the destination's columns are not contiguous
 constexpr int64_t kStatistics = 256; // block statistics decoded at a time
 constexpr int64_t kLongTask = 4; // times as many elements as other tasks: of bands, each of which fetches the next ...
-constexpr int64_t kLongTasks = 128; // ... where so many tasks remain
+constexpr int64_t kLongTasks = 64; // ... where so many tasks remain
 
 // Decodes rows of one weight into one destination; one per task.
 class RowDecoder {
