@@ -1,4 +1,4 @@
-// How much of its thread's stack a call takes: hosts' threads may have little (musl gives them 128 KiB).
+// How much of its thread's stack quantizing, dequantizing and reductions take: hosts' threads may have little (musl gives them 128 KiB).
 #include <pthread.h>
 #include <sys/mman.h>
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "cpu/avx2/elements.h"
+#include "cpu/fp8_octaves.h"
 
 namespace moeq::cpu::avx2 {
 
@@ -15,12 +16,7 @@ namespace {
 template <class Rules>
 class WordCodes {
 public:
-    // Whether a positive scale is such that the octaves are those of ordinary bf16 numbers.
-    MOEQ_TIER_INLINE static bool fits(float scale)
-    {
-        const int32_t first = first_octave(scale);
-        return exponent_of(scale) > 0 && exponent_of(scale) < 255 && first >= 1 && first + kOctaves < 255;
-    }
+    MOEQ_TIER_INLINE static bool fits(float scale) { return has_fp8_octaves<Rules::kBias>(scale); }
 
     MOEQ_TIER_INLINE explicit WordCodes(float scale)
     {
@@ -65,18 +61,12 @@ public:
     }
 
 private:
-    // From the smallest normal number to what is larger than the largest one: bf16 exponents that are told apart.
-    static constexpr int32_t kOctaves = 2 * Rules::kBias + 2;
+    static constexpr int32_t kOctaves = kFp8Octaves<Rules::kBias>;
     static constexpr int kStep = 7 - Rules::kMantissaBits; // an octave of words to one of codes
     static_assert((kOctaves << Rules::kMantissaBits) + (3 << Rules::kMantissaBits) < 256, "a code is a byte");
     static_assert(8 * (3 << Rules::kMantissaBits) < 256, "and a sum of 8 codes of the first octave");
 
-    MOEQ_TIER_INLINE static int32_t exponent_of(float scale)
-    {
-        return static_cast<int32_t>(codec::float_bits(scale) >> 23 & 0xFF);
-    }
-    // The exponent of the least power of two whose product with the scale is normal in the format.
-    MOEQ_TIER_INLINE static int32_t first_octave(float scale) { return 255 - Rules::kBias - exponent_of(scale); }
+    MOEQ_TIER_INLINE static int32_t first_octave(float scale) { return first_fp8_octave<Rules::kBias>(scale); }
 
     // 8 times the upper bits of the mantissas of each cell.
     MOEQ_TIER_INLINE static __m128i upper_bits()

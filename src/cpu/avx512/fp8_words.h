@@ -5,6 +5,7 @@
 #pragma once
 
 #include "cpu/avx512/elements.h"
+#include "cpu/fp8_octaves.h"
 
 namespace moeq::cpu::avx512 {
 
@@ -26,12 +27,7 @@ constexpr Bytes64 kWordOffsets[2] = {make_word_offsets<Rules>(0), make_word_offs
 template <class Rules>
 class WordCodes {
 public:
-    // Whether a positive scale is such that the octaves are those of ordinary bf16 numbers.
-    MOEQ_TIER_INLINE static bool fits(float scale)
-    {
-        const int32_t first = first_octave(scale);
-        return exponent_of(scale) > 0 && exponent_of(scale) < 255 && first >= 1 && first + kOctaves < 255;
-    }
+    MOEQ_TIER_INLINE static bool fits(float scale) { return has_fp8_octaves<Rules::kBias>(scale); }
 
     WordCodes() = default; // not to be used before it is assigned to
     MOEQ_TIER_INLINE explicit WordCodes(float scale)
@@ -76,16 +72,10 @@ public:
     }
 
 private:
-    // From the smallest normal number to what is larger than the largest one: bf16 exponents that are told apart.
-    static constexpr int32_t kOctaves = 2 * Rules::kBias + 2;
+    static constexpr int32_t kOctaves = kFp8Octaves<Rules::kBias>;
     static_assert((kOctaves << Rules::kMantissaBits) + (3 << Rules::kMantissaBits) < 256, "a sum is a byte");
 
-    MOEQ_TIER_INLINE static int32_t exponent_of(float scale)
-    {
-        return static_cast<int32_t>(codec::float_bits(scale) >> 23 & 0xFF);
-    }
-    // The exponent of the least power of two whose product with the scale is normal in the format.
-    MOEQ_TIER_INLINE static int32_t first_octave(float scale) { return 255 - Rules::kBias - exponent_of(scale); }
+    MOEQ_TIER_INLINE static int32_t first_octave(float scale) { return first_fp8_octave<Rules::kBias>(scale); }
 
     __m512i codes_[2];
     __m512i first_;

@@ -127,7 +127,7 @@ void decode_nested(const uint8_t* codes, int64_t count, const float* map, float 
     const __m512 offsets = _mm512_set1_ps(offset);
     const BytePlanes planes = planes_of(map);
     for (int64_t i = 0; i < count; i += 64) {
-        const __mmask64 mask = count - i >= 64 ? ~__mmask64{0} : (__mmask64{1} << (count - i)) - 1;
+        const __mmask64 mask = low_bits(count - i);
         __m512 values[4];
         map_values(planes, _mm512_maskz_loadu_epi8(mask, codes + i), values);
         for (int k = 0; k < 4; ++k) {
