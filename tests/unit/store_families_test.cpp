@@ -208,6 +208,75 @@ TEST(Families, EveryNameGoesWhereItBelongs)
     }
 }
 
+// ---- names for linears that are made of a stack
+
+struct NameRow {
+    const char* model_type;
+    const char* stack;
+    Part part;
+    moeq::Linears linears;
+    const char* name; // of expert 7
+};
+
+constexpr moeq::Linears kLoaded = moeq::Linears::kLoaded;
+constexpr moeq::Linears kNoLinears = moeq::Linears::kNone;
+constexpr moeq::Linears kUnknownLinears = moeq::Linears::kUnknown;
+
+// What the converters of transformers look for, and what released files have.
+const NameRow kNameRows[] = {
+    {"mixtral", "model.layers.0.mlp.experts.gate_up_proj", Part::kGate, kLoaded,
+     "model.layers.0.block_sparse_moe.experts.7.w1.weight"},
+    {"mixtral", "model.layers.0.mlp.experts.gate_up_proj", Part::kUp, kLoaded,
+     "model.layers.0.block_sparse_moe.experts.7.w3.weight"},
+    {"mixtral", "model.layers.0.block_sparse_moe.experts.down_proj", kWhole, kLoaded,
+     "model.layers.0.block_sparse_moe.experts.7.w2.weight"},
+    {"phimoe", "model.layers.0.block_sparse_moe.experts.gate_proj", kWhole, kLoaded,
+     "model.layers.0.block_sparse_moe.experts.7.w1.weight"},
+    {"kimi_linear", "model.layers.1.mlp.experts.up_proj", kWhole, kLoaded,
+     "model.layers.1.block_sparse_moe.experts.7.w3.weight"},
+    {"lfm2_moe", "model.layers.2.feed_forward.experts.gate_up_proj", Part::kUp, kLoaded,
+     "model.layers.2.feed_forward.experts.7.w3.weight"},
+    {"deepseek_v4", "model.layers.3.mlp.experts.down_proj", kWhole, kLoaded, "model.layers.3.ffn.experts.7.w2.weight"},
+    {"deepseek_v4", "layers.3.ffn.experts.gate_up_proj", Part::kGate, kLoaded, "layers.3.ffn.experts.7.w1.weight"},
+    {"qwen3_moe", "model.layers.0.mlp.experts.gate_up_proj", Part::kGate, kLoaded,
+     "model.layers.0.mlp.experts.7.gate_proj.weight"},
+    {"jamba", "model.layers.1.feed_forward.experts.down_proj", kWhole, kLoaded,
+     "model.layers.1.feed_forward.experts.7.down_proj.weight"},
+    {"nemotron_h", "backbone.layers.1.mixer.experts.up_proj", kWhole, kLoaded,
+     "backbone.layers.1.mixer.experts.7.up_proj.weight"},
+    {"llama4", "language_model.model.layers.1.feed_forward.experts.gate_up_proj", Part::kUp, moeq::Linears::kReplaced,
+     "language_model.model.layers.1.feed_forward.experts.7.up_proj.weight"},
+    {"gpt_oss", "model.layers.0.mlp.experts.gate_up_proj", Part::kGate, kNoLinears,
+     "model.layers.0.mlp.experts.7.gate_proj.weight"},
+    {"granitemoe", "model.layers.0.block_sparse_moe.experts.down_proj", kWhole, kNoLinears,
+     "model.layers.0.block_sparse_moe.experts.7.down_proj.weight"},
+    {"step3p7", "model.layers.0.moe.gate_up_proj", Part::kUp, kNoLinears, "model.layers.0.moe.7.up_proj.weight"},
+    // Nothing is known: the type, the holder, the leaf.
+    {"some_new_moe", "model.layers.0.mlp.experts.gate_up_proj", Part::kUp, kUnknownLinears,
+     "model.layers.0.mlp.experts.7.up_proj.weight"},
+    {"mixtral", "model.layers.0.other.gate_up_proj", Part::kGate, kUnknownLinears,
+     "model.layers.0.other.7.gate_proj.weight"},
+    {"mixtral", "model.layers.0.mlp.experts.w_in", kWhole, kUnknownLinears, "model.layers.0.mlp.experts.7.w_in.weight"},
+    {"", "w", kWhole, kUnknownLinears, "7.w.weight"},
+};
+
+TEST(Families, LinearsAreNamedAsTheirLoaderWantsThem)
+{
+    for (const NameRow& row : kNameRows) {
+        SCOPED_TRACE(std::string(row.model_type) + ": " + row.stack);
+        CountedMemory memory;
+        moeq::Rules rules(memory.allocator);
+        Outcome outcome;
+        const char* types[] = {row.model_type, ""};
+        ASSERT_EQ(rules.collect(types, 2, nullptr, 3, outcome.report), MOEQ_OK);
+        const int64_t length = static_cast<int64_t>(std::strlen(row.stack));
+        EXPECT_EQ(moeq::linears_of(rules.family(), row.stack, length), row.linears);
+        moeq::Array<char> name(memory.allocator);
+        ASSERT_TRUE(moeq::append_linear_name(rules.family(), row.stack, length, 7, row.part, &name));
+        EXPECT_EQ(std::string(name.data(), static_cast<size_t>(name.size())), row.name);
+    }
+}
+
 // ---- patterns of the caller's
 
 moeq_status collect(const char* patterns, Outcome& outcome)

@@ -34,6 +34,7 @@ moeq_status Weights::recognise(const Checkpoint& checkpoint, const char* pattern
     Rules rules(allocator_);
     MOEQ_TRY(rules.collect(types, 2, patterns, argument, report));
     MOEQ_TRY(StackBuilder(allocator_, checkpoint, rules, *this, report).run());
+    family_ = rules.family();
     return index_stacks(report);
 }
 

@@ -7,13 +7,6 @@ namespace {
 constexpr int64_t kPatternsLimit = 1 << 20; // bytes
 constexpr int64_t kMostExperts = 1'000'000; // that config.json is believed about; models have some hundreds
 
-struct Family {
-    const char* types; // model types, separated by spaces
-    const Rule* rules;
-    int32_t count;
-    bool only; // nothing else is known to be right for these
-};
-
 constexpr Rule linear(const char* match, const char* stack, Part part, Cut cut)
 {
     return {match, stack, part, 2, -1, part == Part::kWhole ? MOEQ_LAYOUT_PLAIN : MOEQ_LAYOUT_GATE_UP, cut, false};
@@ -88,31 +81,58 @@ constexpr Rule kFusedParts[] = {
     kHalves[1],
 };
 
-template <size_t kCount>
-constexpr Family family(const char* types, const Rule (&rules)[kCount])
+// What linears of one expert each are called where the released files have such.
+constexpr LinearNames kUsual[] = {{"**.experts", "**.experts.{expert}", "gate_proj", "up_proj", "down_proj"}};
+// Transformers renames the holder and finds w1 under either; released files have the second one.
+constexpr LinearNames kMixtralNames[] = {
+    {"**.mlp.experts", "**.block_sparse_moe.experts.{expert}", "w1", "w3", "w2"},
+    {"**.block_sparse_moe.experts", "**.block_sparse_moe.experts.{expert}", "w1", "w3", "w2"},
+};
+constexpr LinearNames kNumbered[] = {{"**.experts", "**.experts.{expert}", "w1", "w3", "w2"}};
+constexpr LinearNames kDeepseek4Names[] = {
+    {"**.mlp.experts", "**.ffn.experts.{expert}", "w1", "w3", "w2"},
+    {"**.ffn.experts", "**.ffn.experts.{expert}", "w1", "w3", "w2"},
+};
+
+// Released as linears, which the loader takes.
+template <size_t kRules, size_t kNames>
+constexpr Family per_expert(const char* types, const Rule (&rules)[kRules], const LinearNames (&names)[kNames])
 {
-    return {types, rules, static_cast<int32_t>(kCount), false};
+    return {types, rules, static_cast<int32_t>(kRules), false, Linears::kLoaded, names, static_cast<int32_t>(kNames)};
+}
+
+// Released as fused weights, which are all that the loader takes.
+template <size_t kRules>
+constexpr Family fused_only(const char* types, const Rule (&rules)[kRules])
+{
+    return {types, rules, static_cast<int32_t>(kRules), false, Linears::kNone, nullptr, 0};
 }
 
 // Names on disk and shapes are those of transformers 5: modeling_*.py says how a fused weight lies, conversion_mapping.py which
-// names the files have. Per-expert names are the same for nearly all and are kLinears.
+// names the files have, and whether there is a way from linears. Per-expert names are the same for nearly all and are kLinears.
 constexpr Family kFamilies[] = {
-    family("mixtral minimax minimax_m2 minimax_m3_vl minimax_m3_vl_text phimoe", kHalves),
-    family("qwen2_moe qwen3_moe qwen3_next qwen3_5_moe qwen3_5_moe_text qwen3_omni_moe qwen3_omni_moe_thinker "
-           "qwen3_omni_moe_text qwen3_omni_moe_talker_text",
-           kHalves),
-    family("qwen3_vl_moe qwen3_vl_moe_text", kEitherHalves),
-    family("olmoe flex_olmo jamba lfm2_moe afmoe cohere2_moe exaone_moe solar_open longcat_flash", kHalves),
-    family("deepseek_v2 deepseek_v3 deepseek_v32 deepseek_v4 kimi_k2 kimi_k25 kimi_linear", kHalves),
-    family("glm4_moe glm4_moe_lite glm4v_moe glm4v_moe_text glm_moe_dsa glm5_next glm5_next_text", kHalves),
-    family("dots1 ernie4_5_moe hunyuan_v1_moe mimo_v2_flash gemma4 gemma4_text", kHalves),
-    family("gpt_oss", kTransposedInterleaved),
-    family("llama4 llama4_text aria aria_text openai_privacy_filter", kTransposedHalves),
-    family("granitemoe granitemoeshared granitemoehybrid granitemoe_swa", kGranite),
-    family("nemotron_h", kUngated),
-    family("step3p5 step3p7", kFusedParts),
+    per_expert("mixtral minimax minimax_m2 minimax_m3_vl phimoe kimi_linear", kHalves, kMixtralNames),
+    per_expert("qwen2_moe qwen3_moe qwen3_next qwen3_5_moe qwen3_5_moe_text qwen3_omni_moe qwen3_omni_moe_thinker "
+               "qwen3_omni_moe_text",
+               kHalves, kUsual),
+    per_expert("olmoe flex_olmo jamba afmoe cohere2_moe exaone_moe solar_open longcat_flash", kHalves, kUsual),
+    per_expert("deepseek_v2 deepseek_v3 deepseek_v32 kimi_k2 kimi_k25", kHalves, kUsual),
+    per_expert("glm4_moe glm4_moe_lite glm4v_moe glm_moe_dsa glm5_next glm5_next_text", kHalves, kUsual),
+    per_expert("dots1 ernie4_5_moe hunyuan_v1_moe mimo_v2_flash", kHalves, kUsual),
+    per_expert("lfm2_moe", kHalves, kNumbered),
+    per_expert("deepseek_v4", kHalves, kDeepseek4Names),
+    per_expert("nemotron_h", kUngated, kUsual),
+    // Parts of larger models, as models of their own: nothing converts their linears.
+    fused_only("minimax_m3_vl_text glm4v_moe_text qwen3_omni_moe_talker_text", kHalves),
+    fused_only("gemma4 gemma4_text", kHalves),
+    fused_only("qwen3_vl_moe qwen3_vl_moe_text", kEitherHalves),
+    fused_only("gpt_oss", kTransposedInterleaved),
+    {"llama4 llama4_text", kTransposedHalves, 4, false, Linears::kReplaced, kUsual, 1},
+    fused_only("aria aria_text openai_privacy_filter", kTransposedHalves),
+    fused_only("granitemoe granitemoeshared granitemoehybrid granitemoe_swa", kGranite),
+    fused_only("step3p5 step3p7", kFusedParts),
     // Text experts and, from some index on, smaller vision experts under one name.
-    {"ernie4_5_vl_moe ernie4_5_vl_moe_text", nullptr, 0, true},
+    {"ernie4_5_vl_moe ernie4_5_vl_moe_text", nullptr, 0, true, Linears::kLoaded, kUsual, 1},
 };
 
 bool lists(const char* types, const char* type)
@@ -302,9 +322,9 @@ moeq_status Rules::collect(const char* const* model_types, int32_t count, const 
 {
     if (patterns != nullptr)
         MOEQ_TRY(parse(patterns, argument, report));
-    const Family* family = find_family(model_types, count);
-    bool fits = family == nullptr || append_rules(family->rules, family->count, &rules_);
-    if (family == nullptr || !family->only)
+    family_ = find_family(model_types, count);
+    bool fits = family_ == nullptr || append_rules(family_->rules, family_->count, &rules_);
+    if (family_ == nullptr || !family_->only)
         fits = fits && append_rules(kLinears, static_cast<int32_t>(sizeof kLinears / sizeof kLinears[0]), &rules_);
     return fits ? MOEQ_OK : report.out_of_memory(sizeof(Rule));
 }

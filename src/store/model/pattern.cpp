@@ -1,6 +1,7 @@
 #include "store/model/pattern.h"
 
 #include "core/checked.h"
+#include "core/text.h"
 
 namespace moeq {
 
@@ -147,7 +148,10 @@ bool match_pattern(const char* pattern, const char* name, int64_t length, Patter
 
 bool append_filled(const char* text, const PatternMatch& match, Array<char>* out)
 {
-    int64_t length = static_cast<int64_t>(std::strlen(text));
+    char buffer[32];
+    Text number(buffer, sizeof buffer);
+    number.add(match.expert);
+    int64_t length = static_cast<int64_t>(std::strlen(text)) + static_cast<int64_t>(number.size());
     for (int32_t i = 0; i < match.count; ++i)
         length += match.wildcards[i].length;
     if (!out->reserve(out->size() + length))
@@ -160,6 +164,8 @@ bool append_filled(const char* text, const PatternMatch& match, Array<char>* out
         Segment segment{at, end - at};
         if (is_wildcard(segment) && next < match.count)
             segment = match.wildcards[next++];
+        else if (is_expert(segment))
+            segment = {number.c_str(), static_cast<int64_t>(number.size())};
         out->append_reserved(segment.begin, segment.length);
         if (*end == '.')
             out->append_reserved(end, 1);

@@ -27,7 +27,7 @@ const char* template_fault(const char* text, const char* pattern);
 
 bool match_pattern(const char* pattern, const char* name, int64_t length, PatternMatch* out);
 
-// Appends a text with its wildcards filled. False: out of memory.
+// Appends a text with its wildcards, and {expert} where it has one, filled. False: out of memory.
 [[nodiscard]] bool append_filled(const char* text, const PatternMatch& match, Array<char>* out);
 
 } // namespace moeq

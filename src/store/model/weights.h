@@ -93,6 +93,14 @@ public:
     Weight& piece(const Stack& stack, int64_t i) { return weights[pieces[stack.first_piece + i]]; }
     int64_t find_stack(const char* name, int64_t length) const; // -1: none
 
+    // Whether the family's loader takes linears in place of this stack, and what it wants one to be called; part: kGate or kUp of
+    // "...gate_up_proj", kWhole of others. False: out of memory.
+    Linears linears_of(const Stack& stack) const { return moeq::linears_of(family_, stack.name, stack.name_length); }
+    [[nodiscard]] bool linear_name(const Stack& stack, int64_t expert, Part part, Array<char>* out) const
+    {
+        return append_linear_name(family_, stack.name, stack.name_length, expert, part, out);
+    }
+
 private:
     friend class StackBuilder;
 
@@ -108,6 +116,7 @@ private:
     [[nodiscard]] moeq_status index_stacks(Report& report);
 
     Allocator& allocator_;
+    const Family* family_ = nullptr; // of the model type; NULL: an unknown one
     Array<Block> names_;
     NameOrder stack_order_;
 };
