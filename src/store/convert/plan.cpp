@@ -126,6 +126,8 @@ private:
     // spec NULL: its own, but for the kind of its statistics.
     moeq_status add_stack(int64_t index, const moeq_spec* spec, int32_t scale_kind = MOEQ_SCALE_DEFAULT)
     {
+        if (stays_in_fused_parts(weights_.stacks[index]))
+            return add_fused_parts(index, spec);
         PlanItem item;
         item.scale_kind = scale_kind;
         item.kind = spec == nullptr ? ItemKind::kKeep : ItemKind::kEncode;
@@ -136,13 +138,44 @@ private:
                             report_));
         if (item.form == ItemForm::kEach)
             MOEQ_TRY(add_lone_stacks(&item));
-        fate_[index] = Fate::kPlanned;
+        MOEQ_TRY(set_fate(index, Fate::kPlanned));
         plan_.has_new_weights = true;
         if (!weights_.stacks[index].expert)
             return add_to_group(item);
         const PlanUnit unit = unit_of(item);
         MOEQ_TRY(append(plan_.items, item));
         return append_unit(unit, plan_.items.size() - 1);
+    }
+
+    moeq_status set_fate(int64_t stack, Fate fate)
+    {
+        while (fate_.size() <= stack)
+            MOEQ_TRY(append(fate_, Fate::kUnknown));
+        fate_[stack] = fate;
+        return MOEQ_OK;
+    }
+
+    // Gate and up of all experts in a tensor each, where the dialect leaves what is fused as it is: one item for each tensor.
+    bool stays_in_fused_parts(const Stack& stack) const
+    {
+        return stack.expert && !stack.fused && weights_.piece(stack, 0).ndim > 2 &&
+               request_.dialect->id != MOEQ_DIALECT_NATIVE && !request_.dialect->per_expert;
+    }
+
+    // Such parts are dense: quantized ones are two stacks from the beginning.
+    moeq_status add_fused_parts(int64_t index, const moeq_spec* spec)
+    {
+        const Stack whole = weights_.stacks[index];
+        MOEQ_TRY(set_fate(index, Fate::kPlanned));
+        for (int64_t i = 0; i < whole.piece_count; ++i) {
+            const int64_t part = weights_.stacks.size();
+            MOEQ_TRY(add_lone_stack(weights_.pieces[whole.first_piece + i], true));
+            Stack& stack = weights_.stacks[part];
+            stack.expert = stack.fused = true;
+            stack.scale_axis = whole.scale_axis;
+            MOEQ_TRY(add_stack(part, spec));
+        }
+        return MOEQ_OK;
     }
 
     // Each piece as a stack of its own.
@@ -229,8 +262,6 @@ private:
         }
         const int64_t stack = weights_.stacks.size();
         MOEQ_TRY(add_lone_stack(index, false));
-        while (fate_.size() <= stack)
-            MOEQ_TRY(append(fate_, Fate::kUnknown));
         return add_stack(stack, &spec);
     }
 

@@ -11,6 +11,8 @@ namespace moeq {
 
 namespace {
 
+constexpr char kWeightEnding[] = ".weight";
+
 bool blocks_of_tiles(const moeq_spec& spec)
 {
     return !find_format(spec.format)->packed() && spec.granularity == MOEQ_GRANULARITY_BLOCK;
@@ -107,7 +109,18 @@ private:
             plain.nested = 0;
             MOEQ_TRY(geometry(plain, ndim, shape, &item_.work));
         }
-        return add_name(stack_.name, stack_.name_length, "", "");
+        return add_name(stack_.name, stack_.name_length, "", keeps_ending() ? kWeightEnding : "");
+    }
+
+    // Whether the stack is one tensor "NAME.weight" whose loader wants it by that name: it looks for "NAME.weight_scale_inv".
+    bool keeps_ending() const
+    {
+        const Weight& only = piece(0);
+        const int64_t length = stack_.name_length;
+        return dialect_.id != MOEQ_DIALECT_NATIVE && stack_.fused &&
+               only.name_length == length + static_cast<int64_t>(sizeof kWeightEnding) - 1 &&
+               std::memcmp(only.name, stack_.name, static_cast<uint64_t>(length)) == 0 &&
+               std::strcmp(only.name + length, kWeightEnding) == 0;
     }
 
     void find_parts()
@@ -118,7 +131,7 @@ private:
         parts.swapped = stack_.layout == MOEQ_LAYOUT_UP_GATE;
         parts.transposed = stack_.scale_axis == -2;
         const int64_t per_expert = stack_.piece_count / maximum(stack_.shape[0], 1);
-        own_pieces_ = !stack_.fused && (!dialect_.per_expert || per_expert == parts.count);
+        own_pieces_ = piece(0).ndim == 2 && (!dialect_.per_expert || per_expert == parts.count);
         if (own_pieces_) {
             parts.count = static_cast<int32_t>(per_expert);
             parts.swapped = false;

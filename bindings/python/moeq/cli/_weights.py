@@ -99,7 +99,7 @@ class Experts:
         self._parts: dict[int, list[TensorInfo]] = {}
         if not stack.quantized:
             for tensor in tensors_of(reader).get(stack.index, []):
-                self._parts.setdefault(-1 if stack.fused else tensor.expert, []).append(tensor)
+                self._parts.setdefault(tensor.expert if len(tensor.shape) == 2 else -1, []).append(tensor)
 
     def raw(self, expert: int) -> Raw:
         """[outputs, inputs]: as stored where the stack is dense, else decoded to fp32."""
@@ -117,8 +117,8 @@ class Experts:
         _, rows, columns = self.stack.shape
         size = dtype_bytes(dtype_code(self.stack.dtype))
         dense = np.empty((rows, columns), RAW[size])
-        parts = self._parts.get(-1 if self.stack.fused else expert, [])
-        if not self.stack.fused and sum(math.prod(part.shape) for part in parts) != rows * columns:
+        parts = self._parts.get(expert, []) + self._parts.get(-1, [])  # -1: of all experts
+        if sum(math.prod(part.shape[-2:]) for part in parts) != rows * columns:
             raise CommandError(
                 f"{self.stack.name} lacks parts of expert {expert}", "moeq verify lists them", Status.INPUT
             )
@@ -127,14 +127,12 @@ class Experts:
         return dense
 
     def _read_part(self, part: TensorInfo, expert: int, dense: np.ndarray) -> None:
-        if self.stack.fused:
-            flat = dense.reshape(-1).view(np.uint8)
-            self._reader.read(part, begin=expert * flat.nbytes, out=flat)
-            return
         rows, columns = part.shape[-2:]
-        block = np.empty((rows, columns), dense.dtype)
-        self._reader.read(part, out=block.reshape(-1).view(np.uint8))
-        dense[part.row : part.row + rows, part.column : part.column + columns] = block
+        block = dense if self.stack.fused else np.empty((rows, columns), dense.dtype)
+        begin = expert * block.nbytes if len(part.shape) > 2 else 0
+        self._reader.read(part, begin=begin, out=block.reshape(-1).view(np.uint8))
+        if block is not dense:
+            dense[part.row : part.row + rows, part.column : part.column + columns] = block
 
 
 # ---- which weight of one checkpoint is which of another
