@@ -698,11 +698,16 @@ MOEQ_API void        moeq_writer_destroy(moeq_writer *writer); /* not committed:
 #define MOEQ_CONVERT_UNITS 1  /* do units [unit_begin, unit_end); finished ones are verified and skipped */
 #define MOEQ_CONVERT_FINISH 2 /* INCOMPLETE names the units still missing */
 
+/* Flags. Codes of schemes that moeq does not read are refused where config.json would no longer say what they are
+ * (UNSUPPORTED), and so are codes without scales (FORMAT); with KEEP_FOREIGN they are copied, and the report says so. */
+#define MOEQ_CONVERT_KEEP_FOREIGN 2
+#define MOEQ_CONVERT_WEIGHTS_ONLY 4 /* COMPRESSED_TENSORS: new weights ask for no quantized activations */
+
 typedef struct moeq_convert_options {
     uint32_t struct_size;
     int32_t  dialect;
     int32_t  steps; /* 0: all units, then finish */
-    int32_t  flags; /* MOEQ_WRITER_NOT_DURABLE */
+    int32_t  flags; /* MOEQ_WRITER_NOT_DURABLE, MOEQ_CONVERT_ flags */
     const moeq_spec *spec; /* for every expert stack; NULL: dense ones stay dense, quantized ones keep theirs ... */
     const char *rules;     /* ... except JSON [{"match": glob, "spec": text or null}, ...] on names of stacks and of
                               2-D tensors; first match wins */

@@ -9,6 +9,7 @@ using namespace moeq;
 namespace {
 
 constexpr int32_t kAllSteps = MOEQ_CONVERT_UNITS | MOEQ_CONVERT_FINISH;
+constexpr int32_t kAllFlags = MOEQ_WRITER_NOT_DURABLE | MOEQ_CONVERT_KEEP_FOREIGN | MOEQ_CONVERT_WEIGHTS_ONLY;
 
 // Source and plan of a call.
 struct Opened {
@@ -38,14 +39,18 @@ moeq_status read_options(const moeq_convert_options* given, Opened* out, Report&
         return refuse_option(report, "dialect", options.dialect, "a MOEQ_DIALECT_ constant that is 0 or more");
     if ((options.steps & ~kAllSteps) != 0)
         return refuse_option(report, "steps", options.steps, "0 or an OR of MOEQ_CONVERT_ constants");
-    if ((options.flags & ~MOEQ_WRITER_NOT_DURABLE) != 0)
-        return refuse_option(report, "flags", options.flags, "0 or MOEQ_WRITER_NOT_DURABLE");
+    if ((options.flags & ~kAllFlags) != 0)
+        return refuse_option(report, "flags", options.flags,
+                             "0 or an OR of MOEQ_WRITER_NOT_DURABLE, MOEQ_CONVERT_KEEP_FOREIGN and "
+                             "MOEQ_CONVERT_WEIGHTS_ONLY");
     if (options.unit_begin < 0)
         return refuse_option(report, "unit_begin", options.unit_begin, "0 or more");
     if (options.unit_end != 0 && options.unit_end < options.unit_begin)
         return refuse_option(report, "unit_end", options.unit_end, "0, or unit_begin or more");
     out->request.rules = options.rules;
     out->request.patterns = options.patterns;
+    out->request.keep_foreign = (options.flags & MOEQ_CONVERT_KEEP_FOREIGN) != 0;
+    out->request.weights_only = (options.flags & MOEQ_CONVERT_WEIGHTS_ONLY) != 0;
     out->request.has_spec = options.spec != nullptr;
     if (options.spec == nullptr)
         return MOEQ_OK;

@@ -34,7 +34,11 @@ inline int64_t product(const Shape& shape)
 
 inline int64_t size_of(const std::string& dtype)
 {
-    return dtype == "F32" ? 4 : dtype == "F16" || dtype == "BF16" ? 2 : 1;
+    return dtype == "F32"                      ? 4
+           : dtype == "F16" || dtype == "BF16" ? 2
+           : dtype == "I32" || dtype == "U32"  ? 4
+           : dtype == "I64"                    ? 8
+                                               : 1;
 }
 
 inline std::string join(const Shape& shape)

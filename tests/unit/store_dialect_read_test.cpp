@@ -2,6 +2,7 @@
 // refuses. The files are written byte by byte in store_dialect_files.h.
 #include "codec/fp4.h"
 #include "codec/nf4.h"
+#include "store/dialects/foreign.h"
 #include "store_dialect_files.h"
 
 namespace {
@@ -110,7 +111,9 @@ TEST(DetectDialect, leaves_methods_that_it_does_not_know_alone)
     Recognised got;
     ASSERT_EQ(got.open(files), MOEQ_OK) << got.error.message;
     EXPECT_EQ(got.weights.dialect, MOEQ_DIALECT_NONE);
-    EXPECT_STREQ(moeq::foreign_format(got.checkpoint), "gptq");
+    const moeq::ForeignCodes foreign = moeq::find_foreign_codes(got.checkpoint, got.weights);
+    EXPECT_STREQ(foreign.scheme, "gptq");
+    EXPECT_TRUE(foreign.stated);
 }
 
 // ---- native
@@ -558,7 +561,9 @@ TEST(ReadCompressedTensors, leaves_other_formats_as_plain_tensors)
     ASSERT_EQ(got.open(files), MOEQ_OK) << got.error.message;
     for (const Weight& weight : got.weights.weights)
         EXPECT_FALSE(weight.quantized) << weight.name;
-    EXPECT_STREQ(moeq::foreign_format(got.checkpoint), "pack-quantized");
+    const moeq::ForeignCodes foreign = moeq::find_foreign_codes(got.checkpoint, got.weights);
+    EXPECT_STREQ(foreign.scheme, "compressed-tensors");
+    EXPECT_STREQ(foreign.detail, "pack-quantized");
 }
 
 // ---- HF fp8

@@ -4,6 +4,7 @@
 
 #include "formats/spec_text.h"
 #include "store/container/folder.h"
+#include "store/dialects/parts.h"
 
 namespace moeq {
 
@@ -61,7 +62,14 @@ moeq_status write_report(const Conversion& c, const Array<UnitFacts>& facts, con
     json.key("kept").begin_array();
     for (const PlanKept& kept : c.plan.kept)
         write_kept_entry(kept, json);
-    json.end_array().end_object();
+    json.end_array();
+    json.key("foreign");
+    write_foreign_codes(c.checkpoint, c.plan.foreign, json);
+    if (c.plan.foreign.count != 0 && !quantization_config(c.checkpoint).missing())
+        json.key("source_quantization_config").copy(quantization_config(c.checkpoint)); // nothing else says it now
+    json.key("notes");
+    c.plan.write_notes(json);
+    json.end_object();
     if (!json.ok())
         return report.out_of_memory(static_cast<uint64_t>(text.size()));
     return write_file(c.allocator, c.folder(), kReportFile, text.data(), text.size(), c.durable, report);

@@ -103,8 +103,8 @@ private:
         MOEQ_TRY(keep(stack.name, "quantized already, kept", text));
         // What says nothing in names of its own can be copied; native files say it in their headers.
         const int32_t scale_kind = kept_scale_kind(stack, *request_.dialect, spec);
-        const bool form_stays =
-            !(request_.dialect->per_expert && stack.expert && stack.fused) && scale_kind == stack.spec.scale_kind;
+        const bool form_stays = !(request_.dialect->experts == ExpertForm::kLinears && stack.expert && stack.fused) &&
+                                scale_kind == stack.spec.scale_kind;
         if (weights_.dialect == request_.dialect->id && weights_.dialect != MOEQ_DIALECT_NATIVE && form_stays) {
             fate_[index] = Fate::kCopied;
             return MOEQ_OK;
@@ -159,7 +159,7 @@ private:
     bool stays_in_fused_parts(const Stack& stack) const
     {
         return stack.expert && !stack.fused && weights_.piece(stack, 0).ndim > 2 &&
-               request_.dialect->id != MOEQ_DIALECT_NATIVE && !request_.dialect->per_expert;
+               request_.dialect->experts != ExpertForm::kFused && !becomes_linears(*request_.dialect, weights_, stack);
     }
 
     // Such parts are dense: quantized ones are two stacks from the beginning.
@@ -247,7 +247,8 @@ private:
         }
         MOEQ_TRY(keep(entry.name, rule != nullptr ? "kept dense by rule" : reason_of(checkpoint_, weights_, tensor),
                       rule != nullptr ? rule->glob : nullptr));
-        if (matrix)
+        const bool statistic = plan_.foreign.count != 0 && is_companion_name(entry.name, entry.name_length);
+        if (matrix && !statistic) // which is no module
             MOEQ_TRY(append(plan_.dense, entry.name));
         return add_copy(tensor);
     }
@@ -325,16 +326,7 @@ private:
     {
         char text[MOEQ_SPEC_TEXT];
         MOEQ_TRY(print_spec(spec, text, report_));
-        const uint64_t bytes = std::strlen(text) + 1;
-        char* copy = static_cast<char*>(plan_.allocator_.allocate(bytes));
-        if (copy == nullptr)
-            return report_.out_of_memory(bytes);
-        std::memcpy(copy, text, bytes);
-        *out = copy;
-        const moeq_status status = append(plan_.texts_, copy);
-        if (status != MOEQ_OK)
-            plan_.allocator_.free(copy, bytes);
-        return status;
+        return plan_.keep_text(text, out, report_);
     }
 
     // Two outputs of one name would be told apart by nobody.
@@ -368,7 +360,7 @@ private:
 
 Plan::Plan(Allocator& allocator)
     : rules(allocator), units(allocator), items(allocator), kept(allocator), dense(allocator), names(allocator),
-      names_text(allocator), identity(allocator), allocator_(allocator), texts_(allocator)
+      names_text(allocator), identity(allocator), notes(allocator), allocator_(allocator), texts_(allocator)
 {
 }
 
@@ -381,14 +373,19 @@ Plan::~Plan()
 moeq_status Plan::make(const Checkpoint& checkpoint, Weights& weights, const ConvertRequest& request, Report& report)
 {
     dialect = request.dialect;
+    weights_only = request.weights_only;
     MOEQ_TRY(identify(checkpoint, request, report));
+    foreign = find_foreign_codes(checkpoint, weights);
     MOEQ_TRY(Planner(*this, checkpoint, weights, request, report).run());
+    MOEQ_TRY(check_foreign(checkpoint, weights, request, report));
+    MOEQ_TRY(check_loadable(weights, report));
+    MOEQ_TRY(collect_notes(checkpoint, weights, request, report));
     if (!has_new_weights || checkpoint.config().missing())
         return MOEQ_OK;
     // What config.json cannot say is refused before anything is written.
     Array<char> text(allocator_);
     JsonWriter json(text);
-    MOEQ_TRY(write_config(weights, json, report));
+    MOEQ_TRY(write_config(checkpoint, weights, json, report));
     return json.ok() ? MOEQ_OK : report.out_of_memory(static_cast<uint64_t>(text.size()));
 }
 

@@ -4,11 +4,11 @@
 
 #include "store/container/digest.h"
 #include "store/convert/rules.h"
-#include "store/dialects/dialect.h"
+#include "store/dialects/foreign.h"
 
 namespace moeq {
 
-constexpr int64_t kPlanVersion = 1;
+constexpr int64_t kPlanVersion = 2;
 constexpr int64_t kLibraryVersion = MOEQ_VERSION_MAJOR * 10000 + MOEQ_VERSION_MINOR * 100 + MOEQ_VERSION_PATCH;
 constexpr int32_t kUnitDigits = 5;         // of numbers of units in names of files; more where that is not enough
 constexpr int64_t kGroupBytes = 256 << 20; // of tensors that share a unit; a larger one is alone
@@ -23,6 +23,10 @@ struct ConvertRequest {
     moeq_spec spec{};
     const char* rules = nullptr;
     const char* patterns = nullptr;
+    bool keep_foreign =
+        false; // codes that moeq does not read are copied, though the target no longer says what they are
+    bool weights_only =
+        false; // config.json asks for no quantized activations, where the dialect says something of them
 };
 
 // Where the 2-D weights of a stack come from: parts of each expert, in the order in which files have them.
@@ -92,7 +96,10 @@ public:
 
     // quantization_config of the target's config.json, as one value. UNSUPPORTED where it cannot name all weights, which make
     // finds.
-    [[nodiscard]] moeq_status write_config(const Weights& weights, JsonWriter& json, Report& report) const;
+    [[nodiscard]] moeq_status write_config(const Checkpoint& checkpoint, const Weights& weights, JsonWriter& json,
+                                           Report& report) const;
+    // What somebody should know before it is carried out: an array of texts.
+    void write_notes(JsonWriter& json) const;
 
     const char* file_name(int64_t unit, char* out) const; // kFileNameLimit bytes
     static constexpr int64_t kFileNameLimit = 64;
@@ -110,14 +117,28 @@ public:
     Digest hash;
     char hash_text[kDigestText] = {};
     bool has_new_weights = false; // else what quantization_config says stays true
+    bool weights_only = false;
+    ForeignCodes foreign;
+    Array<const char*> notes; // for who has it carried out
 
 private:
     friend class Planner;
     [[nodiscard]] moeq_status identify(const Checkpoint& checkpoint, const ConvertRequest& request, Report& report);
     [[nodiscard]] moeq_status list_weights(const Weights& weights, Array<WrittenWeight>* out, Report& report) const;
+    [[nodiscard]] moeq_status check_foreign(const Checkpoint& checkpoint, const Weights& weights,
+                                            const ConvertRequest& request, Report& report);
+    [[nodiscard]] moeq_status collect_notes(const Checkpoint& checkpoint, const Weights& weights,
+                                            const ConvertRequest& request, Report& report);
+    // What no loader of the dialect's project could read.
+    [[nodiscard]] moeq_status check_loadable(const Weights& weights, Report& report);
+    [[nodiscard]] moeq_status note(const char* text, Report& report);
+    [[nodiscard]] moeq_status note_of(int64_t count, const char* first, const char* text, Report& report);
+    [[nodiscard]] moeq_status note_loaders(const Weights& weights, Report& report);
+    [[nodiscard]] moeq_status keep_text(const char* text, const char** out, Report& report);
+    bool describes_foreign(const Weights& weights) const;
 
     Allocator& allocator_;
-    Array<char*> texts_; // of specs in reasons
+    Array<char*> texts_; // of reasons and notes
 };
 
 // The spec of a quantized stack as its file has it: nested where its pieces are.
@@ -131,6 +152,8 @@ void write_kept_entry(const PlanKept& kept, JsonWriter& json);
 [[nodiscard]] moeq_status shape_item(Allocator& allocator, const Weights& weights, const Dialect& dialect,
                                      const moeq_spec* spec, PlanItem* item, Array<int64_t>* names,
                                      Array<char>* names_text, Report& report);
+// Whether experts of a stack get 2-D weights of their own, whatever the source has.
+bool becomes_linears(const Dialect& dialect, const Weights& weights, const Stack& stack);
 // Bytes of memory that a stack takes at most while it is read, encoded and written: buffers, codes and statistics.
 int64_t item_peak(const Checkpoint& checkpoint, const Weights& weights, const PlanItem& item);
 // How many experts of a stack are in memory together, where it is done as kWhole or kParts: a few, if each can be written

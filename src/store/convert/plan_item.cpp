@@ -48,8 +48,12 @@ public:
                        .quoted(piece(stack_.odd_piece).name)
                    << " quantized otherwise than the first of its experts; want all alike";
         item_.first_name = names_.size();
-        const bool experts = stack_.expert && dialect_.id != MOEQ_DIALECT_NATIVE;
-        const bool apart = experts && (dialect_.per_expert || !stack_.fused);
+        // What is encoded anew has a layout whatever the statistics that it had could tell of it.
+        layout_ = spec == nullptr ? stack_.layout : stack_.cut_layout;
+        axis_ = spec == nullptr ? stack_.scale_axis : stack_.cut_axis;
+        per_expert_ = becomes_linears(dialect_, weights_, stack_);
+        const bool experts = stack_.expert && dialect_.experts != ExpertForm::kFused;
+        const bool apart = experts && (per_expert_ || !stack_.fused);
         MOEQ_TRY(apart ? shape_parts(spec) : shape_whole(spec));
         item_.name_count = names_.size() - item_.first_name;
         return list();
@@ -61,8 +65,8 @@ private:
     // What the stack is by nature is no matter of choice.
     moeq_spec by_nature(moeq_spec spec) const
     {
-        spec.layout = stack_.layout;
-        spec.scale_axis = stack_.scale_axis;
+        spec.layout = layout_;
+        spec.scale_axis = axis_;
         if (spec.logical_dtype == MOEQ_DTYPE_DEFAULT)
             spec.logical_dtype = stack_.dtype;
         return spec;
@@ -117,7 +121,7 @@ private:
     {
         const Weight& only = piece(0);
         const int64_t length = stack_.name_length;
-        return dialect_.id != MOEQ_DIALECT_NATIVE && stack_.fused &&
+        return dialect_.experts != ExpertForm::kFused && stack_.fused &&
                only.name_length == length + static_cast<int64_t>(sizeof kWeightEnding) - 1 &&
                std::memcmp(only.name, stack_.name, static_cast<uint64_t>(length)) == 0 &&
                std::strcmp(only.name + length, kWeightEnding) == 0;
@@ -126,12 +130,12 @@ private:
     void find_parts()
     {
         ExpertParts parts;
-        parts.count = stack_.layout == MOEQ_LAYOUT_PLAIN ? 1 : 2;
-        parts.interleaved = stack_.layout == MOEQ_LAYOUT_GATE_UP_INTERLEAVED;
-        parts.swapped = stack_.layout == MOEQ_LAYOUT_UP_GATE;
-        parts.transposed = stack_.scale_axis == -2;
+        parts.count = layout_ == MOEQ_LAYOUT_PLAIN ? 1 : 2;
+        parts.interleaved = layout_ == MOEQ_LAYOUT_GATE_UP_INTERLEAVED;
+        parts.swapped = layout_ == MOEQ_LAYOUT_UP_GATE;
+        parts.transposed = axis_ == -2;
         const int64_t per_expert = stack_.piece_count / maximum(stack_.shape[0], 1);
-        own_pieces_ = piece(0).ndim == 2 && (!dialect_.per_expert || per_expert == parts.count);
+        own_pieces_ = piece(0).ndim == 2 && (!per_expert_ || per_expert == parts.count);
         if (own_pieces_) {
             parts.count = static_cast<int32_t>(per_expert);
             parts.swapped = false;
@@ -144,10 +148,10 @@ private:
         find_parts();
         const ExpertParts& parts = item_.parts;
         moeq_spec spec = given == nullptr ? kept_spec() : by_nature(*given);
-        const bool turned = parts.transposed && (dialect_.per_expert || given == nullptr);
+        const bool turned = parts.transposed && (per_expert_ || given == nullptr);
         if (parts.transposed && !turned)
             return shape_each(spec);
-        if (parts.count > 1 || stack_.layout == MOEQ_LAYOUT_PLAIN)
+        if (parts.count > 1 || layout_ == MOEQ_LAYOUT_PLAIN)
             spec.layout = MOEQ_LAYOUT_PLAIN;
         spec.scale_axis = -1;
         if (turned)
@@ -168,8 +172,8 @@ private:
     moeq_status shape_work()
     {
         moeq_spec spec = item_.out.spec;
-        spec.layout = stack_.layout;
-        spec.scale_axis = stack_.scale_axis;
+        spec.layout = layout_;
+        spec.scale_axis = axis_;
         spec.nested = 0;
         if (spec.blocking == MOEQ_BLOCKING_FLAT)
             spec.blocking = MOEQ_BLOCKING_EXPERT;
@@ -189,7 +193,9 @@ private:
                               out.expert_elements() % out.block != 0;
         if (crossing)
             item_.form = ItemForm::kEach;
-        const bool impossible = (out.packed() && (parts.interleaved || parts.transposed)) ||
+        // Gate and up share a unit: cut as one linear it would have a name that nobody loads.
+        const bool shared = !own_pieces_ && layout_ == MOEQ_LAYOUT_PLAIN && stack_.cut_layout != MOEQ_LAYOUT_PLAIN;
+        const bool impossible = shared || (out.packed() && (parts.interleaved || parts.transposed)) ||
                                 (keep && item_.form != ItemForm::kParts) || (crossing && !own_pieces_);
         if (!impossible)
             return MOEQ_OK;
@@ -225,25 +231,18 @@ private:
         return MOEQ_OK;
     }
 
-    // "a.experts.gate_up_proj" becomes "a.experts.7.up_proj.weight".
-    moeq_status add_derived_name(int64_t expert, int64_t part)
+    // "a.experts.gate_up_proj" becomes "a.experts.7.up_proj.weight", or what the family's loader looks for.
+    moeq_status add_derived_name(int64_t expert, int64_t index)
     {
-        int64_t stem = stack_.name_length;
-        int64_t end = stack_.name_length;
-        while (stem != 0 && stack_.name[stem - 1] != '.')
-            --stem;
-        char buffer[32];
-        Text number(buffer, sizeof buffer);
-        number.add(expert).add('.');
-        if (item_.parts.count == 2)
-            return add_name(stack_.name, stem, number.c_str(),
-                            (part == 1) != item_.parts.swapped ? "up_proj.weight" : "gate_proj.weight");
-        Array<char> tail(allocator_);
-        if (!tail.reserve(end - stem + 8))
-            return report_.out_of_memory(static_cast<uint64_t>(end - stem + 8));
-        tail.append_reserved(stack_.name + stem, end - stem);
-        tail.append_reserved(".weight", 8);
-        return add_name(stack_.name, stem, number.c_str(), tail.data());
+        const Part part = item_.parts.count < 2                 ? Part::kWhole
+                          : (index == 1) != item_.parts.swapped ? Part::kUp
+                                                                : Part::kGate;
+        const int64_t start = text_.size();
+        if (!names_.reserve(names_.size() + 1) || !weights_.linear_name(stack_, expert, part, &text_) ||
+            !text_.append('\0'))
+            return report_.out_of_memory(static_cast<uint64_t>(start) + static_cast<uint64_t>(stack_.name_length));
+        names_.append_reserved(&start, 1);
+        return MOEQ_OK;
     }
 
     moeq_status add_name(const char* stem, int64_t length, const char* middle, const char* tail)
@@ -281,6 +280,9 @@ private:
     Array<int64_t>& names_;
     Array<char>& text_;
     Report& report_;
+    int32_t layout_ = MOEQ_LAYOUT_PLAIN;
+    int32_t axis_ = -1;
+    bool per_expert_ = false; // experts become 2-D weights of their own
     bool own_pieces_ = false; // names are those of the stack's pieces
 };
 
@@ -347,6 +349,18 @@ int64_t item_peak(const Checkpoint& checkpoint, const Weights& weights, const Pl
     TensorView statistics;
     component_layout(work, MOEQ_COMPONENT_SCALE, &statistics);
     return peak + 2 * codes + statistics.count * statistics.itemsize();
+}
+
+bool becomes_linears(const Dialect& dialect, const Weights& weights, const Stack& stack)
+{
+    switch (dialect.experts) {
+    case ExpertForm::kLinears:
+        return true;
+    case ExpertForm::kLinearsWhereLoaded:
+        return stack.fused && weights.linears_of(stack) == Linears::kLoaded;
+    default:
+        return false;
+    }
 }
 
 moeq_spec own_spec(const Weights& weights, const Stack& stack)

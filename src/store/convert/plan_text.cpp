@@ -38,6 +38,8 @@ moeq_status Plan::identify(const Checkpoint& checkpoint, const ConvertRequest& r
     write_text("spec", request.has_spec ? spec : nullptr, json);
     write_text("rules", request.rules, json);
     write_text("patterns", request.patterns, json);
+    json.key("keep_foreign").boolean(request.keep_foreign);
+    json.key("weights_only").boolean(request.weights_only);
     json.key("config");
     write_digest(digest_of(config.data(), config.size()), json);
     json.key("files").begin_array();
@@ -56,39 +58,6 @@ moeq_status Plan::identify(const Checkpoint& checkpoint, const ConvertRequest& r
     hash = digest_of(identity.data(), identity.size());
     print_digest(hash, hash_text);
     return MOEQ_OK;
-}
-
-// All quantized weights of the target, those that are copied too.
-moeq_status Plan::list_weights(const Weights& weights, Array<WrittenWeight>* out, Report& report) const
-{
-    const auto add = [&](const char* name, const Geometry& geometry) {
-        const WrittenWeight weight{name, geometry};
-        return out->append(weight) ? moeq_status{MOEQ_OK}
-                                   : report.out_of_memory(static_cast<uint64_t>(out->size()) * sizeof weight);
-    };
-    for (const PlanItem& item : items) {
-        if (item.kind != ItemKind::kCopy) {
-            for (int64_t n = 0; n < item.name_count; ++n)
-                MOEQ_TRY(add(name(item.first_name + n), item.out));
-            continue;
-        }
-        // Codes that are copied stand for their weight.
-        const int64_t index = weights.weight_of[item.source];
-        if (index < 0 || weights.component_of[item.source] != MOEQ_COMPONENT_CODES)
-            continue;
-        const Weight& weight = weights.weights[index];
-        Geometry geometry;
-        MOEQ_TRY(make_geometry(weight.spec, 4, weight.ndim, weight.shape, 2, "source", &geometry, report));
-        MOEQ_TRY(add(weight.name, geometry));
-    }
-    return MOEQ_OK;
-}
-
-moeq_status Plan::write_config(const Weights& weights, JsonWriter& json, Report& report) const
-{
-    Array<WrittenWeight> written(allocator_);
-    MOEQ_TRY(list_weights(weights, &written, report));
-    return dialect->write_config(written.data(), written.size(), dense.data(), dense.size(), json, report);
 }
 
 namespace {
@@ -118,7 +87,10 @@ public:
             if (!plan_.rules[i].used)
                 json_.string(plan_.rules[i].glob);
         json_.end_array();
-        write_notes();
+        json_.key("foreign");
+        write_foreign_codes(checkpoint_, plan_.foreign, json_);
+        json_.key("notes");
+        plan_.write_notes(json_);
         json_.end_object();
         return json_.ok() ? MOEQ_OK : report_.out_of_memory(static_cast<uint64_t>(out_.size()));
     }
@@ -216,16 +188,6 @@ private:
         json_.key("kept").begin_array();
         for (const PlanKept& kept : plan_.kept)
             write_kept_entry(kept, json_);
-        json_.end_array();
-    }
-
-    void write_notes()
-    {
-        json_.key("notes").begin_array();
-        if (checkpoint_.config().missing())
-            json_.string(
-                "no config.json beside the source: none is written, so readers of other projects are not told "
-                "how the weights are quantized");
         json_.end_array();
     }
 

@@ -154,7 +154,7 @@ moeq_status SideFiles::write_config()
     if (c_.plan.has_new_weights) {
         copy_config(c_.checkpoint.config(), true, json);
         json.key("quantization_config");
-        MOEQ_TRY(c_.plan.write_config(c_.weights, json, report_));
+        MOEQ_TRY(c_.plan.write_config(c_.checkpoint, c_.weights, json, report_));
         json.end_object();
     } else {
         json.copy(c_.checkpoint.config());

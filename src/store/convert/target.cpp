@@ -28,6 +28,8 @@ constexpr Ingredient kIngredients[] = {
     {"spec", "spec"},
     {"rules", "rules"},
     {"patterns", "patterns"},
+    {"keep_foreign", "leave to keep foreign codes"},
+    {"weights_only", "choice of weights only"},
     {"config", kConfigFile},
     {"files", "source files"},
 };

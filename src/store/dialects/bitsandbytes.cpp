@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "store/dialects/module_names.h"
 #include "store/dialects/parts.h"
 #include "store/dialects/quant_state.h"
 
@@ -111,14 +112,13 @@ moeq_status fill(const EncodedWeight& weight, const char* name, DialectEntries* 
     return entries->bytes.resize(end) ? MOEQ_OK : report.internal("an array that cannot shrink");
 }
 
-moeq_status write_config(const WrittenWeight* weights, int64_t weight_count, const char* const* dense,
-                         int64_t dense_count, JsonWriter& out, Report& report)
+moeq_status write_config(const WrittenModel& model, JsonWriter& out, Report& report)
 {
-    const Geometry* first = weight_count == 0 ? nullptr : &weights[0].geometry;
-    for (int64_t i = 1; i < weight_count; ++i) {
-        const moeq_spec& spec = weights[i].geometry.spec;
+    const Geometry* first = model.weight_count == 0 ? nullptr : &model.weights[0].geometry;
+    for (int64_t i = 1; i < model.weight_count; ++i) {
+        const moeq_spec& spec = model.weights[i].geometry.spec;
         if (spec.format != first->spec.format || spec.nested != first->spec.nested)
-            return refuse_mixed(kBitsandbytesDialect, "format", weights[0], weights[i], report);
+            return refuse_mixed(kBitsandbytesDialect, "format", model.weights[0], model.weights[i], report);
     }
     const bool packed = first != nullptr && first->packed();
     const int32_t dtype =
@@ -138,7 +138,7 @@ moeq_status write_config(const WrittenWeight* weights, int64_t weight_count, con
     out.key("llm_int8_has_fp16_weight").boolean(false);
     out.key("llm_int8_threshold").raw("6.0", 3); // transformers takes no integer here
     out.key("llm_int8_skip_modules");
-    write_module_names(dense, dense_count, weights, weight_count, ModuleNames::kPlain, out);
+    write_dense_modules(model, out);
     out.end_object();
     return MOEQ_OK;
 }
@@ -400,7 +400,7 @@ moeq_status recognise(Allocator& allocator, const Checkpoint& checkpoint, Weight
 constinit const Dialect kBitsandbytesDialect = {
     .id = MOEQ_DIALECT_BITSANDBYTES,
     .name = "bitsandbytes",
-    .per_expert = false,
+    .experts = ExpertForm::kAsTheyAre,
     .scale_kind = MOEQ_SCALE_ABSMAX,
     .adjust = adjust,
     .list = list,

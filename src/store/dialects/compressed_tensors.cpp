@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "store/container/name_order.h"
+#include "store/dialects/compressed_tensors_config.h"
 #include "store/dialects/parts.h"
 
 namespace moeq {
@@ -11,31 +12,6 @@ namespace moeq {
 namespace {
 
 constexpr char kScale[] = "_scale"; // after "X.weight"
-
-// What a group of config.json says about weights, as far as it decides what codes and scales mean.
-struct Scheme {
-    int32_t format = 0; // MOEQ_FORMAT_
-    int32_t granularity = 0;
-    int32_t block_rows = 0;
-    int32_t block_columns = 0;
-
-    bool operator==(const Scheme& other) const
-    {
-        return format == other.format && granularity == other.granularity && block_rows == other.block_rows &&
-               block_columns == other.block_columns;
-    }
-    bool is_int() const { return format == MOEQ_FORMAT_INT8; }
-    bool is_block() const { return granularity == MOEQ_GRANULARITY_BLOCK; }
-    const char* storage() const { return is_int() ? "int-quantized" : "float-quantized"; }
-};
-
-Scheme scheme_of(const moeq_spec& spec)
-{
-    return {.format = spec.format,
-            .granularity = spec.granularity,
-            .block_rows = spec.block_rows,
-            .block_columns = spec.block_columns};
-}
 
 // ---- writing
 
@@ -76,126 +52,6 @@ moeq_status list(const Geometry& g, const char* name, DialectEntries* out, Repor
     return MOEQ_OK;
 }
 
-// The weights' scheme, and the activations' that goes with it in the project's own presets: engines have kernels for these.
-void write_scheme(const Scheme& scheme, JsonWriter& out)
-{
-    const char* type = scheme.is_int() ? "int" : "float";
-    out.key("format").string(scheme.storage());
-    out.key("weights").begin_object();
-    out.key("num_bits")
-        .integer(8)
-        .key("type")
-        .string(type)
-        .key("symmetric")
-        .boolean(true)
-        .key("dynamic")
-        .boolean(false);
-    out.key("strategy");
-    out.string(scheme.is_block() ? "block" : scheme.granularity == MOEQ_GRANULARITY_ROW ? "channel" : "tensor");
-    out.key("group_size").null();
-    if (scheme.is_block())
-        out.key("block_structure").begin_array().integer(scheme.block_rows).integer(scheme.block_columns).end_array();
-    out.end_object();
-    out.key("input_activations").begin_object();
-    out.key("num_bits").integer(8).key("type").string(type).key("symmetric").boolean(true).key("dynamic").boolean(true);
-    out.key("strategy").string(scheme.is_block() ? "group" : "token");
-    out.key("group_size");
-    if (scheme.is_block())
-        out.integer(scheme.block_columns);
-    else
-        out.null();
-    out.end_object();
-    out.key("output_activations").null();
-}
-
-class ConfigWriter {
-public:
-    static constexpr int32_t kSchemeLimit = 16;
-
-    ConfigWriter(const WrittenWeight* weights, int64_t count) : weights_(weights), count_(count) {}
-
-    moeq_status run(const char* const* dense, int64_t dense_count, JsonWriter& out, Report& report)
-    {
-        MOEQ_TRY(collect(report));
-        bool one_storage = true;
-        for (int32_t i = 1; i < scheme_count_; ++i)
-            one_storage = one_storage && schemes_[i].is_int() == schemes_[0].is_int();
-        out.begin_object();
-        out.key("quant_method").string("compressed-tensors");
-        out.key("format").string(scheme_count_ == 0 ? "dense"
-                                 : one_storage      ? schemes_[0].storage()
-                                                    : "mixed-precision");
-        out.key("quantization_status").string("compressed");
-        out.key("config_groups").begin_object();
-        for (int32_t i = 0; i < scheme_count_; ++i)
-            write_group(i, out);
-        out.end_object();
-        out.key("ignore");
-        write_module_names(dense, dense_count, weights_, count_, ModuleNames::kRegular, out);
-        out.key("kv_cache_scheme").null();
-        out.key("global_compression_ratio").null();
-        out.end_object();
-        return MOEQ_OK;
-    }
-
-private:
-    int32_t index_of(const Scheme& scheme) const
-    {
-        int32_t i = 0;
-        while (i < scheme_count_ && !(schemes_[i] == scheme))
-            ++i;
-        return i;
-    }
-
-    moeq_status collect(Report& report)
-    {
-        for (int64_t i = 0; i < count_; ++i) {
-            const Scheme scheme = scheme_of(weights_[i].geometry.spec);
-            const int32_t index = index_of(scheme);
-            if (index == kSchemeLimit)
-                return report.fail(MOEQ_ERROR_LIMIT)
-                       << "got more than " << kSchemeLimit << " kinds of weights for config.json";
-            if (index == scheme_count_)
-                schemes_[scheme_count_++] = scheme;
-            ++used_[index];
-        }
-        for (int32_t i = 1; i < scheme_count_; ++i)
-            most_used_ = used_[i] > used_[most_used_] ? i : most_used_;
-        return MOEQ_OK;
-    }
-
-    // Readers match names before classes of modules, and some look for the class Linear to find out about experts: the
-    // commonest scheme is that of the class, the others name their weights.
-    void write_group(int32_t index, JsonWriter& out) const
-    {
-        char key[24];
-        out.key(Text(key, sizeof key).add("group_").add(index).c_str()).begin_object();
-        out.key("targets").begin_array();
-        if (index == most_used_)
-            out.string("Linear");
-        else
-            for (int64_t i = 0; i < count_; ++i)
-                if (scheme_of(weights_[i].geometry.spec) == schemes_[index])
-                    out.string(weights_[i].name, module_name_length(weights_[i].name));
-        out.end_array();
-        write_scheme(schemes_[index], out);
-        out.end_object();
-    }
-
-    const WrittenWeight* weights_;
-    int64_t count_;
-    Scheme schemes_[kSchemeLimit];
-    int64_t used_[kSchemeLimit] = {};
-    int32_t scheme_count_ = 0;
-    int32_t most_used_ = 0;
-};
-
-moeq_status write_config(const WrittenWeight* weights, int64_t weight_count, const char* const* dense,
-                         int64_t dense_count, JsonWriter& out, Report& report)
-{
-    return ConfigWriter(weights, weight_count).run(dense, dense_count, out, report);
-}
-
 // ---- reading
 
 bool is_understood(const JsonValue& format)
@@ -209,7 +65,7 @@ bool is_understood(const JsonValue& format)
 }
 
 // False: weights that moeq has no format for.
-bool read_scheme(const JsonValue& group, const JsonValue& checkpoint_format, Scheme* out)
+bool read_scheme(const JsonValue& group, const JsonValue& checkpoint_format, CompressedScheme* out)
 {
     const JsonValue weights = group.find("weights");
     const JsonValue format = group.find("format");
@@ -279,7 +135,7 @@ private:
         if (!groups_.reserve(count) || !schemes_.reserve(kMostSchemes))
             return report_.out_of_memory(static_cast<uint64_t>(count) * sizeof(int64_t));
         for (JsonMember member = groups.first(); count != 0 && !member.done(); member = member.next()) {
-            Scheme scheme;
+            CompressedScheme scheme;
             int64_t index = kNoScheme;
             if (read_scheme(member.value(), config_.find("format"), &scheme))
                 MOEQ_TRY(find_scheme(scheme, &index));
@@ -290,7 +146,7 @@ private:
         return MOEQ_OK;
     }
 
-    moeq_status find_scheme(const Scheme& scheme, int64_t* out)
+    moeq_status find_scheme(const CompressedScheme& scheme, int64_t* out)
     {
         *out = std::find(schemes_.begin(), schemes_.end(), scheme) - schemes_.begin();
         if (*out < schemes_.size())
@@ -316,7 +172,7 @@ private:
     }
 
     // The geometry of codes under a scheme, and whether the scales have the size that it asks for.
-    moeq_status try_scheme(int64_t codes, int64_t scale, const Scheme& scheme, Geometry* out, Report& report)
+    moeq_status try_scheme(int64_t codes, int64_t scale, const CompressedScheme& scheme, Geometry* out, Report& report)
     {
         const FileEntry& entry = checkpoint_.tensor(codes).entry;
         moeq_spec spec{};
@@ -339,7 +195,7 @@ private:
     struct Choice {
         int64_t codes, scale; // tensors
         int32_t tried = 0, fitting = 0;
-        Scheme chosen{}, unfit{};
+        CompressedScheme chosen{}, unfit{};
         Geometry geometry{};
     };
 
@@ -347,7 +203,7 @@ private:
     {
         if (index == kNoScheme)
             return;
-        const Scheme& scheme = schemes_[index];
+        const CompressedScheme& scheme = schemes_[index];
         if (find_format(scheme.format)->code_dtype != checkpoint_.tensor(choice->codes).entry.dtype ||
             (choice->fitting != 0 && scheme == choice->chosen))
             return;
@@ -422,9 +278,9 @@ private:
     Report& report_;
     JsonValue config_;
     int32_t logical_;
-    Array<Scheme> schemes_; // those that differ
-    Array<int64_t> groups_; // indices of schemes, kNoScheme
-    Array<Target> targets_; // of all groups, sorted
+    Array<CompressedScheme> schemes_; // those that differ
+    Array<int64_t> groups_;           // indices of schemes, kNoScheme
+    Array<Target> targets_;           // of all groups, sorted
 };
 
 bool lacks_scales(const Checkpoint& checkpoint, int64_t tensor)
@@ -444,13 +300,13 @@ moeq_status recognise(Allocator& allocator, const Checkpoint& checkpoint, Weight
 constinit const Dialect kCompressedTensorsDialect = {
     .id = MOEQ_DIALECT_COMPRESSED_TENSORS,
     .name = "compressed-tensors",
-    .per_expert = true,
+    .experts = ExpertForm::kLinears,
     .scale_kind = MOEQ_SCALE_FACTOR,
     .adjust = adjust,
     .list = list,
     .fill = nullptr,
     .write_metadata = write_torch_metadata,
-    .write_config = write_config,
+    .write_config = write_compressed_tensors_config,
     .recognise = recognise,
     .lacks_scales = lacks_scales,
 };

@@ -1,6 +1,6 @@
 #include "store/dialects/describe.h"
 
-#include "store/dialects/dialect.h"
+#include "store/dialects/foreign.h"
 
 namespace moeq {
 
@@ -31,7 +31,10 @@ moeq_status describe_checkpoint(const Checkpoint& checkpoint, const Weights& wei
         file.header.has_metadata ? json.copy(file.header.metadata()) : json.null();
         json.end_object();
     }
-    json.end_array().end_object();
+    json.end_array();
+    json.key("foreign");
+    write_foreign_codes(checkpoint, find_foreign_codes(checkpoint, weights), json);
+    json.end_object();
     return json.ok() ? MOEQ_OK : report.out_of_memory(static_cast<uint64_t>(out->size()));
 }
 

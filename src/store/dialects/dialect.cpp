@@ -101,20 +101,6 @@ bool lacks_scales(const Checkpoint& checkpoint, const Weights& weights, int64_t 
            dialect->lacks_scales(checkpoint, tensor);
 }
 
-const char* foreign_format(const Checkpoint& checkpoint)
-{
-    const JsonValue config = quantization_config(checkpoint);
-    const JsonValue method = config.find("quant_method");
-    if (dialect_of_config(config) == MOEQ_DIALECT_NONE)
-        return method.is_string() ? method.text() : nullptr;
-    const JsonValue format = config.find("format");
-    for (const char* understood :
-         {"", "dense", "int-quantized", "float-quantized", "naive-quantized", "mixed-precision"})
-        if (std::strcmp(format.text(), understood) == 0)
-            return nullptr;
-    return format.text();
-}
-
 bool append_entry_name(const char* weight, const DialectEntry& entry, Array<char>* out)
 {
     int64_t stem = static_cast<int64_t>(std::strlen(weight));

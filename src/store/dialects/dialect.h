@@ -31,6 +31,28 @@ struct DialectEntries {
 struct WrittenWeight {
     const char* name;
     Geometry geometry;
+    bool expert = false;
+    bool kept = false; // its codes are the source's, in the source's dialect: what the source says of it stays true
+};
+
+// What config.json has to tell of.
+struct WrittenModel {
+    Allocator& allocator;
+    const WrittenWeight* weights;
+    int64_t weight_count;
+    const char* const* dense; // names of weights (2-D ones, and those of experts) that stayed dense
+    int64_t dense_count;
+    JsonValue source{};   // quantization_config of the source, where something that it describes is kept; else missing
+    bool foreign = false; // codes that moeq does not read are among what is kept
+    bool weights_only = false; // activations are not to be quantized
+};
+
+// How the experts of a stack lie in the target.
+enum class ExpertForm : int32_t {
+    kFused,              // one weight for all
+    kAsTheyAre,          // as the source has them
+    kLinears,            // a 2-D weight for each expert and projection
+    kLinearsWhereLoaded, // the same where the family's loader takes such; else as they are
 };
 
 struct Dialect {
@@ -38,8 +60,7 @@ struct Dialect {
     const char* name; // "bitsandbytes"
 
     // ---- writing
-    // Whether experts have to be 2-D weights of their own; else they stay as the source has them (native: always fused).
-    bool per_expert;
+    ExpertForm experts;
     // The statistic that it has for 8-bit formats; MOEQ_SCALE_DEFAULT: either.
     int32_t scale_kind;
     // Fills what the caller left at its default with what the dialect needs (scale_kind, granularity, blocking), for a shape.
@@ -52,10 +73,8 @@ struct Dialect {
     // Appends members (a key and a string each) to the object __metadata__ of a file: once with weight NULL, then for each
     // weight of the file.
     void (*write_metadata)(const WrittenWeight* weight, JsonWriter& out);
-    // The object quantization_config of config.json, as one value. dense: names of weights (2-D ones, and those of experts) that
-    // stayed dense.
-    moeq_status (*write_config)(const WrittenWeight* weights, int64_t weight_count, const char* const* dense,
-                                int64_t dense_count, JsonWriter& out, Report& report);
+    // The object quantization_config of config.json, as one value.
+    moeq_status (*write_config)(const WrittenModel& model, JsonWriter& out, Report& report);
 
     // ---- reading
     // Groups the checkpoint's tensors into quantized weights of this dialect: Weights::add for each, in the order of their
@@ -79,10 +98,6 @@ int32_t detect_dialect(const Checkpoint& checkpoint);
 
 // Whether a tensor is codes of a quantized weight that are worth nothing, as their scales are missing.
 bool lacks_scales(const Checkpoint& checkpoint, const Weights& weights, int64_t tensor);
-
-// How config.json says that weights are quantized, where no dialect understands it: "gptq", "pack-quantized". Such tensors are
-// plain ones here, and no expert weights: what looks for some can tell why there are none. NULL: nothing of that kind.
-const char* foreign_format(const Checkpoint& checkpoint);
 
 // The full name of an entry: at most kNameLimit bytes, ended by NUL, appended to `out`.
 [[nodiscard]] bool append_entry_name(const char* weight, const DialectEntry& entry, Array<char>* out);

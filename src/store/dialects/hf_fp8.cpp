@@ -2,6 +2,7 @@
 // despite its name, is what codes are multiplied by. 2-D weights "....weight" with "....weight_scale_inv", or one tensor
 // [E, rows, columns] for all experts. The tile stands in config.json (weight_block_size) and is never taken from sizes; null:
 // one scale for each projection of each expert.
+#include "store/dialects/module_names.h"
 #include "store/dialects/parts.h"
 
 namespace moeq {
@@ -53,31 +54,39 @@ moeq_status list(const Geometry& g, const char* name, DialectEntries* out, Repor
     return MOEQ_OK;
 }
 
-moeq_status write_config(const WrittenWeight* weights, int64_t weight_count, const char* const* dense,
-                         int64_t dense_count, JsonWriter& out, Report& report)
+moeq_status write_config(const WrittenModel& model, JsonWriter& out, Report& report)
 {
-    for (int64_t i = 1; i < weight_count; ++i) {
-        const moeq_spec& spec = weights[i].geometry.spec;
-        const moeq_spec& first = weights[0].geometry.spec;
+    for (int64_t i = 1; i < model.weight_count; ++i) {
+        const moeq_spec& spec = model.weights[i].geometry.spec;
+        const moeq_spec& first = model.weights[0].geometry.spec;
         if (spec.granularity != first.granularity || spec.block_rows != first.block_rows ||
             spec.block_columns != first.block_columns)
-            return refuse_mixed(kHfFp8Dialect, "size of tiles", weights[0], weights[i], report);
+            return refuse_mixed(kHfFp8Dialect, "size of tiles", model.weights[0], model.weights[i], report);
     }
+    const JsonValue activations = model.source.find("activation_scheme");
+    for (int64_t i = 0; i < model.weight_count && activations.equals("static"); ++i)
+        if (!model.weights[i].kept)
+            return report.fail(MOEQ_ERROR_UNSUPPORTED).quoted(model.weights[i].name)
+                   << ": got a new weight beside those of a source whose activations have static scales; want none, or "
+                      "a "
+                      "dialect in which weights differ in that";
     out.begin_object();
     out.key("quant_method").string("fp8");
     out.key("fmt").string("e4m3");
-    out.key("activation_scheme").string("dynamic");
+    out.key("activation_scheme").string(activations.is_string() ? activations.text() : "dynamic");
+    if (!model.source.find("scale_fmt").missing())
+        out.key("scale_fmt").copy(model.source.find("scale_fmt"));
     out.key("weight_block_size");
-    if (weight_count != 0 && weights[0].geometry.spec.granularity != MOEQ_GRANULARITY_BLOCK) {
+    if (model.weight_count != 0 && model.weights[0].geometry.spec.granularity != MOEQ_GRANULARITY_BLOCK) {
         out.null();
     } else {
-        const moeq_spec* spec = weight_count == 0 ? nullptr : &weights[0].geometry.spec;
+        const moeq_spec* spec = model.weight_count == 0 ? nullptr : &model.weights[0].geometry.spec;
         out.begin_array();
         out.integer(spec == nullptr ? 128 : spec->block_rows).integer(spec == nullptr ? 128 : spec->block_columns);
         out.end_array();
     }
     out.key("modules_to_not_convert");
-    write_module_names(dense, dense_count, weights, weight_count, ModuleNames::kPlain, out);
+    write_dense_modules(model, out);
     out.end_object();
     return MOEQ_OK;
 }
@@ -195,7 +204,7 @@ moeq_status recognise(Allocator&, const Checkpoint& checkpoint, Weights* out, Re
 constinit const Dialect kHfFp8Dialect = {
     .id = MOEQ_DIALECT_HF_FP8,
     .name = "hf-fp8",
-    .per_expert = false,
+    .experts = ExpertForm::kLinearsWhereLoaded, // transformers reads fused ones on a GPU only
     .scale_kind = MOEQ_SCALE_FACTOR,
     .adjust = adjust,
     .list = list,

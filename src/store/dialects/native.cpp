@@ -5,6 +5,7 @@
 //   NAME.moeq.nested_absmax, .moeq.nested_map, .moeq.nested_offset
 //   __metadata__: "moeq.version": "1", "moeq.weight.NAME": "{\"spec\": \"nf4:64\", \"shape\": [8, 256, 64]}"
 #include "formats/spec_text.h"
+#include "store/dialects/module_names.h"
 #include "store/dialects/parts.h"
 
 namespace moeq {
@@ -62,14 +63,13 @@ void write_metadata(const WrittenWeight* weight, JsonWriter& out)
     out.key(key).string(value);
 }
 
-moeq_status write_config(const WrittenWeight* weights, int64_t weight_count, const char* const* dense,
-                         int64_t dense_count, JsonWriter& out, Report&)
+moeq_status write_config(const WrittenModel& model, JsonWriter& out, Report&)
 {
     out.begin_object();
     out.key("quant_method").string("moeq");
     out.key("version").string(kVersion);
     out.key("modules_to_not_convert");
-    write_module_names(dense, dense_count, weights, weight_count, ModuleNames::kPlain, out);
+    write_dense_modules(model, out);
     out.end_object();
     return MOEQ_OK;
 }
@@ -242,7 +242,7 @@ moeq_status recognise(Allocator& allocator, const Checkpoint& checkpoint, Weight
 constinit const Dialect kNativeDialect = {
     .id = MOEQ_DIALECT_NATIVE,
     .name = "native",
-    .per_expert = false,
+    .experts = ExpertForm::kFused,
     .scale_kind = MOEQ_SCALE_DEFAULT,
     .adjust = adjust,
     .list = list,

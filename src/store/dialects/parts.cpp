@@ -32,44 +32,6 @@ int32_t squeeze(int32_t ndim, const int64_t* shape, int64_t* out)
     return count;
 }
 
-bool begins_with(const char* name, const char* begin, int64_t length)
-{
-    return std::strncmp(name, begin, static_cast<uint64_t>(length)) == 0;
-}
-
-// Length of "a.experts" in "a.experts.3.up_proj.weight"; 0: no weight of experts.
-int64_t holder_length(const char* name)
-{
-    static constexpr char kExperts[] = ".experts.";
-    const char* found = std::strstr(name, kExperts);
-    return found == nullptr ? 0 : found - name + static_cast<int64_t>(sizeof kExperts) - 2;
-}
-
-bool holds_any(const char* name, int64_t holder, const WrittenWeight* weights, int64_t count)
-{
-    for (int64_t i = 0; i < count; ++i)
-        if (begins_with(weights[i].name, name, holder + 1))
-            return true;
-    return false;
-}
-
-// A regular expression that matches a module and all that is in it.
-void write_regular(const char* name, int64_t length, JsonWriter& out)
-{
-    char pattern[2 * kNameLimit + 16];
-    Text text(pattern, sizeof pattern);
-    text.add("re:");
-    for (int64_t i = 0; i < length; ++i) {
-        const char c = name[i];
-        const bool word = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
-        const bool plain = word || static_cast<unsigned char>(c) >= 0x80; // bytes of one character stay together
-        if (!plain)
-            text.add('\\');
-        text.add(c);
-    }
-    out.string(text.add("(\\..*)?$").c_str());
-}
-
 } // namespace
 
 // ---- writing
@@ -162,41 +124,6 @@ void write_torch_metadata(const WrittenWeight* weight, JsonWriter& out)
 {
     if (weight == nullptr)
         out.key("format").string("pt");
-}
-
-int64_t module_name_length(const char* name)
-{
-    const int64_t length = static_cast<int64_t>(std::strlen(name));
-    return ends_with(name, length, ".weight") ? length - static_cast<int64_t>(std::strlen(".weight")) : length;
-}
-
-void write_module_names(const char* const* dense, int64_t dense_count, const WrittenWeight* weights,
-                        int64_t weight_count, ModuleNames how, JsonWriter& out)
-{
-    out.begin_array();
-    const char* last = nullptr; // a name with the experts that were looked at last
-    int64_t last_length = 0;
-    bool last_whole = false;
-    for (int64_t i = 0; i < dense_count; ++i) {
-        const char* name = dense[i];
-        const int64_t holder = holder_length(name);
-        const bool again = holder != 0 && holder == last_length && begins_with(name, last, holder);
-        if (again && last_whole)
-            continue;
-        const bool whole = holder != 0 && !again && !holds_any(name, holder, weights, weight_count);
-        if (holder != 0) {
-            last = name;
-            last_length = holder;
-            last_whole = whole;
-        }
-        if (!whole)
-            out.string(name, module_name_length(name));
-        else if (how == ModuleNames::kPlain)
-            out.string(name, holder);
-        else
-            write_regular(name, holder, out);
-    }
-    out.end_array();
 }
 
 // ---- reading

@@ -26,14 +26,6 @@ moeq_status refuse_mixed(const Dialect& dialect, const char* word, const Written
                          const WrittenWeight& other, Report& report);
 // {"format": "pt"}, without which transformers refuses a file.
 void write_torch_metadata(const WrittenWeight* weight, JsonWriter& out);
-// The name of the module of a parameter: without ".weight".
-int64_t module_name_length(const char* name);
-// An array of the modules of dense weights, as lists of config.json have them. Experts that are dense all together are named by
-// the module that holds them, as most readers have one module for them: "a.experts", or, as a regular expression that also
-// finds each of them, "re:a\.experts(\..*)?$".
-enum class ModuleNames { kPlain, kRegular };
-void write_module_names(const char* const* dense, int64_t dense_count, const WrittenWeight* weights,
-                        int64_t weight_count, ModuleNames how, JsonWriter& out);
 
 // ---- reading
 

@@ -265,6 +265,7 @@ moeq_status StackBuilder::add_stack(const Group& group, const Span& members, int
     stack.layout = joined || parts == bit(Part::kWhole) ? group.rule->layout : MOEQ_LAYOUT_PLAIN;
     stack.scale_axis = axis;
     stack.expert = true;
+    stack.either_axis = group.rule->either_axis;
     stack.cut = group.rule->cut;
     stack.shape[1] = first->rows() * (joined && axis == -1 ? 2 : 1);
     stack.shape[2] = first->columns() * (joined && axis == -2 ? 2 : 1);

@@ -54,9 +54,10 @@ struct Stack {
     int32_t cut_axis;
     bool quantized;
     bool fused;
-    bool expert;    // false: a lone weight that is quantized and belongs to no experts
-    Cut cut;        // which axis a rank of tensor parallelism has a part of
-    moeq_spec spec; // where quantized: of the whole stack; nested pieces have plain statistics here
+    bool either_axis; // files of the family have both orientations, and its loader turns one of them
+    bool expert;      // false: a lone weight that is quantized and belongs to no experts
+    Cut cut;          // which axis a rank of tensor parallelism has a part of
+    moeq_spec spec;   // where quantized: of the whole stack; nested pieces have plain statistics here
     int64_t shape[3];
     int64_t bytes;
     int64_t first_piece, piece_count; // in Weights::pieces, by (expert, row, column)

@@ -438,6 +438,8 @@ MOEQ_API moeq_status moeq_writer_commit(moeq_writer *writer, moeq_error *err);
 MOEQ_API void        moeq_writer_destroy(moeq_writer *writer);
 #define MOEQ_CONVERT_UNITS 1
 #define MOEQ_CONVERT_FINISH 2
+#define MOEQ_CONVERT_KEEP_FOREIGN 2
+#define MOEQ_CONVERT_WEIGHTS_ONLY 4
 typedef struct moeq_convert_options {
     uint32_t struct_size;
     int32_t  dialect;

@@ -20,7 +20,7 @@ from .._spec import Spec
 from ._exit import CommandError, Status
 from ._job import Clock, memory_now, peak_memory, run
 from ._options import unit_range
-from ._plan import coverage, notes, requantized, totals_line
+from ._plan import coverage, foreign_text, notes, requantized, totals_line
 from ._screen import counted, duration, emit, nbytes, rate, remark, say
 from ._selection import Selection
 
@@ -50,6 +50,8 @@ class Conversion:
     dialect: str = "native"
     spec: Spec | None = None
     patterns: str | None = None
+    keep_foreign: bool = False
+    weights_only: bool = False
     selection: Selection = field(default_factory=Selection)
     units: tuple[int, int] | None = None
     finish: bool = True
@@ -71,7 +73,8 @@ class Conversion:
     def arguments(self) -> dict[str, Any]:
         """What plan and convert both take."""
         rules = self.selection.rules or None
-        return {"spec": self.spec, "dialect": self.dialect, "rules": rules, "patterns": self.patterns}
+        flags = {"keep_foreign": self.keep_foreign, "weights_only": self.weights_only}
+        return {"spec": self.spec, "dialect": self.dialect, "rules": rules, "patterns": self.patterns} | flags
 
     def prepare(self, reader: Reader) -> dict[str, Any]:
         """Makes the plan. reader: of the source."""
@@ -111,6 +114,12 @@ class Conversion:
             options = self.selection.leaving(self.plan, self.stacks)
             if options:
                 raise CommandError(f"{self.source}: nothing in it would be quantized", f"because of {options}")
+            if self.plan["foreign"]:
+                raise CommandError(
+                    f"{self.source}: nothing in it would be quantized; it is {foreign_text(self.plan['foreign'])}",
+                    "start from the original in bf16",
+                    Status.INPUT,
+                )
             raise CommandError(
                 f"{self.source}: nothing in it would be quantized",
                 "moeq plan says why; a model type that moeq does not know needs --patterns, a single file its folder",

@@ -84,6 +84,16 @@ Finish = Annotated[
     bool | None,
     typer.Option("--finish/--no-finish", help="Put the target in its place; default: yes, unless --units is given."),
 ]
+KeepForeign = Annotated[
+    bool,
+    typer.Option(
+        "--keep-foreign",
+        help="Copy codes of schemes that moeq does not read; the new config.json does not say what they are.",
+    ),
+]
+WeightsOnly = Annotated[
+    bool, typer.Option("--weights-only", help="With compressed-tensors: ask for no quantized activations.")
+]
 NotDurable = Annotated[bool, typer.Option("--no-sync", help="Do not wait for the disk; faster, not power-cut proof.")]
 
 

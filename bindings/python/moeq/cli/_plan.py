@@ -132,6 +132,14 @@ def requantized(plan: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"from": old, "to": new, "stacks": len(stacks)} for (old, new), stacks in names.items()]
 
 
+def foreign_text(foreign: dict[str, Any]) -> str:
+    """ "quantized by modelopt NVFP4, which moeq does not read". """
+    scheme = f"{foreign['scheme']} {foreign['detail']}".strip()
+    if foreign["lost"]:
+        return f"quantized ({scheme}), but the scales of {counted(foreign['codes'], 'tensor')} are in no file"
+    return f"quantized by {scheme}, which moeq does not read"
+
+
 def notes(plan: dict[str, Any], wanted: bool) -> list[str]:
     """What somebody who looks at numbers only would miss. wanted: whether a format was asked for."""
     found = [
@@ -143,7 +151,8 @@ def notes(plan: dict[str, Any], wanted: bool) -> list[str]:
     if wanted:
         found += [f"quantized already, and kept: {counted(number, 'weight')}, {spec}" for spec, number in kept.items()]
     elif not kept and not plan["totals"]["weights_quantized"]:
-        found.append("nothing is quantized: no format was asked for, and the source has none")
+        lack = "the source has none" if not plan["foreign"] else f"the source is {foreign_text(plan['foreign'])}"
+        found.append(f"nothing is quantized: no format was asked for, and {lack}")
     return found + plan["notes"] + loading_notes(plan)
 
 

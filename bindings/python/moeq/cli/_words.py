@@ -52,6 +52,8 @@ def in_words(error: BaseException, options: Collection[str] = ()) -> str:
     for pattern, words in REWRITES:
         message = re.sub(pattern, words, message)
     lenient = "; --lenient takes what there is" if "lenient" in options else ""
+    if "keep_foreign" in options:
+        message = message.replace("MOEQ_CONVERT_KEEP_FOREIGN to copy", "--keep-foreign to copy")
     return message.replace("; a lenient reader takes what there is", lenient)
 
 

@@ -12,6 +12,7 @@ from ._options import (
     LAYOUTS,
     Finish,
     Json,
+    KeepForeign,
     NoProgress,
     NotDurable,
     Patterns,
@@ -19,6 +20,7 @@ from ._options import (
     Source,
     Target,
     Units,
+    WeightsOnly,
     checked_dialect,
     checked_spec,
     open_reader,
@@ -51,6 +53,8 @@ def convert(
     units: Units = None,
     finish: Finish = None,
     patterns: Patterns = None,
+    keep_foreign: KeepForeign = False,
+    weights_only: WeightsOnly = False,
     no_sync: NotDurable = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -62,7 +66,8 @@ def convert(
 
     Example: [cyan]moeq convert out out-bnb --dialect bitsandbytes[/cyan]
     """
-    job = Conversion(source, target, checked_dialect(dialect), checked_spec(spec), read_patterns(patterns))
+    job = Conversion(source, target, checked_dialect(dialect), checked_spec(spec), read_patterns(patterns), keep_foreign,
+                     weights_only)  # fmt: skip
     job.set_steps(units, finish, no_sync)
     with open_reader(source, patterns=patterns) as reader:
         plan = job.prepare(reader)

@@ -9,6 +9,7 @@ import typer
 
 from .._reader import Reader, StackInfo, TensorInfo
 from ._options import Json, Lenient, Patterns, Source, open_reader, tensors_of
+from ._plan import foreign_text
 from ._screen import (
     counted,
     digits,
@@ -79,7 +80,7 @@ def show(reader: Reader, all_tensors: bool) -> None:
     experts = max((stack.shape[0] for stack in stacks), default=0)
     say(
         f"{reader.path}: {reader.model_type or 'a model of no stated type'}, "
-        + (f"quantized ({reader.dialect})" if reader.dialect else "not quantized"),
+        + state(reader),
         f"{parameters(reader) / 1e6:,.2f} M parameters, {nbytes(reader.nbytes)} in {len(reader.tensors)} tensors and "
         f"{counted(reader.file_count, 'file')}"
         + (f"; {len(layers)} layers with {experts} experts" if stacks else "; no expert weights were recognised"),
@@ -91,6 +92,15 @@ def show(reader: Reader, all_tensors: bool) -> None:
         say(tensor_table(reader.tensors))
     elif others:
         say(kinds_table(others))
+
+
+def state(reader: Reader) -> str:
+    """Whether and how it is quantized."""
+    foreign = reader.metadata()["foreign"]
+    told = f"quantized ({reader.dialect})" if reader.dialect else ""
+    if foreign and (foreign["codes"] or not told):
+        return " and ".join([told] * bool(told) + [foreign_text(foreign)])
+    return told or "not quantized"
 
 
 def stack_table(stacks: tuple[StackInfo, ...]) -> Any:

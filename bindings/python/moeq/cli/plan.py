@@ -13,11 +13,13 @@ from ._options import (
     Dialect,
     Format,
     Json,
+    KeepForeign,
     Only,
     Patterns,
     Rule,
     Skip,
     Source,
+    WeightsOnly,
     checked_dialect,
     checked_spec,
     open_reader,
@@ -42,6 +44,8 @@ def plan(
     ] = None,
     units: Annotated[bool, typer.Option("--units", help="List the units, for sharing them out.")] = False,
     patterns: Patterns = None,
+    keep_foreign: KeepForeign = False,
+    weights_only: WeightsOnly = False,
     json: Json = False,
 ) -> None:
     """Show what quantize would do, and what it takes.
@@ -52,7 +56,8 @@ def plan(
     """
     place = Path(os.path.abspath(source))  # also of "."
     target = target or place.parent / f"{place.name}.moeq"
-    job = Conversion(source, target, checked_dialect(dialect), checked_spec(spec), read_patterns(patterns))
+    job = Conversion(source, target, checked_dialect(dialect), checked_spec(spec), read_patterns(patterns), keep_foreign,
+                     weights_only)  # fmt: skip
     with open_reader(source, patterns=patterns) as reader:
         job.selection = selection(reader, only, skip, rule)
         job.prepare(reader)

@@ -13,6 +13,7 @@ from ._options import (
     Finish,
     Format,
     Json,
+    KeepForeign,
     NoProgress,
     NotDurable,
     Only,
@@ -23,6 +24,7 @@ from ._options import (
     Source,
     Target,
     Units,
+    WeightsOnly,
     checked_dialect,
     checked_spec,
     nearest,
@@ -55,6 +57,8 @@ def quantize(
     engine: Engine = "local",
     address: Address = None,
     patterns: Patterns = None,
+    keep_foreign: KeepForeign = False,
+    weights_only: WeightsOnly = False,
     no_sync: NotDurable = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -71,7 +75,8 @@ def quantize(
         raise CommandError("--spec: got none; wanted the format of the experts", "for example -f nf4")
     if engine not in ENGINES:
         raise CommandError(f"--engine: got {engine!r}; wanted {' or '.join(ENGINES)}", nearest(engine, ENGINES))
-    job = Conversion(source, target, checked_dialect(dialect), checked_spec(spec), read_patterns(patterns))
+    job = Conversion(source, target, checked_dialect(dialect), checked_spec(spec), read_patterns(patterns), keep_foreign,
+                     weights_only)  # fmt: skip
     job.set_steps(units, finish, no_sync)
     with open_reader(source, patterns=patterns) as reader:
         job.selection = selection(reader, only, skip, rule)

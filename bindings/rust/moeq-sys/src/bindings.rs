@@ -139,6 +139,8 @@ pub const MOEQ_READER_LENIENT: i32 = 2;
 pub const MOEQ_WRITER_NOT_DURABLE: i32 = 1;
 pub const MOEQ_CONVERT_UNITS: i32 = 1;
 pub const MOEQ_CONVERT_FINISH: i32 = 2;
+pub const MOEQ_CONVERT_KEEP_FOREIGN: i32 = 2;
+pub const MOEQ_CONVERT_WEIGHTS_ONLY: i32 = 4;
 pub type moeq_status = i32;
 #[repr(C)]
 #[derive(Debug)]
@@ -1181,7 +1183,7 @@ pub struct moeq_convert_options {
     pub dialect: i32,
     /// 0: all units, then finish
     pub steps: i32,
-    /// MOEQ_WRITER_NOT_DURABLE
+    /// MOEQ_WRITER_NOT_DURABLE, MOEQ_CONVERT_ flags
     pub flags: i32,
     /// for every expert stack; NULL: dense ones stay dense, quantized ones keep theirs ...
     pub spec: *const moeq_spec,

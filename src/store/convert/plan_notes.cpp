@@ -1,0 +1,147 @@
+// What somebody should know of a plan before it is carried out: what loaders of other projects make of the target, and what of the
+// source cannot be read. What no loader could make anything of is refused.
+#include "store/convert/plan.h"
+
+namespace moeq {
+
+namespace {
+
+// How many stacks something is the case of, and the first one.
+struct Count {
+    int64_t stacks = 0;
+    const char* first = nullptr;
+
+    void add(const Stack& stack)
+    {
+        if (stacks++ == 0)
+            first = stack.name;
+    }
+};
+
+bool is_fused_expert(const PlanItem& item, const Stack& stack)
+{
+    return item.kind != ItemKind::kCopy && stack.expert && item.out.ndim > 2;
+}
+
+} // namespace
+
+moeq_status Plan::check_loadable(const Weights& weights, Report& report)
+{
+    if (dialect->id != MOEQ_DIALECT_HF_FP8)
+        return MOEQ_OK;
+    for (const PlanItem& item : items) {
+        if (item.kind == ItemKind::kCopy)
+            continue;
+        const Stack& stack = weights.stacks[item.source];
+        // Loaders of some families turn weights and scales around; all others would take inputs for outputs.
+        if (is_fused_expert(item, stack) && stack.cut_axis == -2 && !stack.either_axis)
+            return (report.fail(MOEQ_ERROR_UNSUPPORTED, 4, "options") << "got ").quoted(stack.name)
+                   << ", experts of [in, out] in one weight; no loader of the dialect hf-fp8 takes those; want the "
+                      "dialect "
+                      "compressed-tensors, where they become linears, or native";
+    }
+    return MOEQ_OK;
+}
+
+moeq_status Plan::note(const char* text, Report& report)
+{
+    return notes.append(text) ? MOEQ_OK : report.out_of_memory(static_cast<uint64_t>(notes.size() + 1) * sizeof(char*));
+}
+
+// A text of the plan's own: how many weights, which is the first, and what is the case of them.
+moeq_status Plan::note_of(int64_t count, const char* first, const char* text, Report& report)
+{
+    Array<char> made(allocator_);
+    char number[32];
+    Text counted(number, sizeof number);
+    counted.add(count).add(count == 1 ? " weight such as " : " weights such as ");
+    const char* const parts[] = {number, first, ": ", text};
+    for (const char* part : parts) {
+        const int64_t length = static_cast<int64_t>(std::strlen(part));
+        if (!made.reserve(made.size() + length + 1))
+            return report.out_of_memory(static_cast<uint64_t>(made.size() + length + 1));
+        made.append_reserved(part, length);
+    }
+    made.append_reserved("", 1);
+    const char* text_kept = nullptr;
+    MOEQ_TRY(keep_text(made.data(), &text_kept, report));
+    return note(text_kept, report);
+}
+
+moeq_status Plan::keep_text(const char* text, const char** out, Report& report)
+{
+    const uint64_t bytes = std::strlen(text) + 1;
+    char* copy = static_cast<char*>(allocator_.allocate(bytes));
+    if (copy == nullptr)
+        return report.out_of_memory(bytes);
+    std::memcpy(copy, text, bytes);
+    *out = copy;
+    if (texts_.append(copy))
+        return MOEQ_OK;
+    allocator_.free(copy, bytes);
+    return report.out_of_memory(static_cast<uint64_t>(texts_.size() + 1) * sizeof(char*));
+}
+
+moeq_status Plan::note_loaders(const Weights& weights, Report& report)
+{
+    Count on_gpu, random, unknown;
+    for (const PlanItem& item : items) {
+        if (item.kind == ItemKind::kCopy)
+            continue;
+        const Stack& stack = weights.stacks[item.source];
+        if (dialect->id == MOEQ_DIALECT_HF_FP8 && is_fused_expert(item, stack))
+            on_gpu.add(stack);
+        if (dialect->id != MOEQ_DIALECT_COMPRESSED_TENSORS || !stack.expert || !stack.fused)
+            continue;
+        const Linears linears = weights.linears_of(stack);
+        if (linears == Linears::kNone)
+            random.add(stack);
+        else if (linears == Linears::kUnknown)
+            unknown.add(stack);
+    }
+    if (on_gpu.stacks != 0)
+        MOEQ_TRY(note_of(on_gpu.stacks, on_gpu.first,
+                         "transformers reads fused FP8 experts on a GPU only; on a CPU it takes their codes for values",
+                         report));
+    if (random.stacks != 0)
+        MOEQ_TRY(
+            note_of(random.stacks, random.first,
+                    "the loader of this model type in transformers takes no linears of single experts, which is what "
+                    "compressed-tensors has: there the experts would stay random. native holds them",
+                    report));
+    if (unknown.stacks != 0)
+        MOEQ_TRY(
+            note_of(unknown.stacks, unknown.first,
+                    "what the loader of this model type calls linears of single experts is not known; they get the "
+                    "usual names",
+                    report));
+    return MOEQ_OK;
+}
+
+moeq_status Plan::collect_notes(const Checkpoint& checkpoint, const Weights& weights, const ConvertRequest& request,
+                                Report& report)
+{
+    if (checkpoint.config().missing())
+        MOEQ_TRY(
+            note("no config.json beside the source: none is written, so readers of other projects are not told "
+                 "how the weights are quantized",
+                 report));
+    if (foreign.stated && foreign.count == 0 && has_new_weights)
+        MOEQ_TRY(note("config.json of the source tells of a quantization that no tensor has: it is replaced", report));
+    if (foreign.count != 0 && has_new_weights && !describes_foreign(weights))
+        MOEQ_TRY(note(request.keep_foreign ? "codes that moeq does not read are copied; config.json of the target does "
+                                             "not say what they are, moeq_report.json does"
+                                           : "codes that moeq does not read are copied as they are",
+                      report));
+    return note_loaders(weights, report);
+}
+
+void Plan::write_notes(JsonWriter& json) const
+{
+    json.begin_array();
+    for (const char* text : notes)
+        json.string(text);
+    json.end_array();
+}
+
+} // namespace moeq
