@@ -11,7 +11,8 @@ import numpy as np
 from .._names import dtype_bytes, dtype_code
 from .._reader import Reader, TensorInfo
 from ._options import tensors_of
-from ._weights import FLOATS, RAW, Experts, Pair, Raw, pairs
+from ._pairs import Pair, pairs
+from ._weights import FLOATS, RAW, Raw, Weight
 
 CHUNK = 1 << 26  # bytes of a tensor that are compared at a time
 
@@ -19,10 +20,10 @@ Tell = Callable[[str, str, int, int], Any]
 
 
 def compare_all(left: Reader, right: Reader, tell: Tell) -> dict[str, Any]:
-    """Every line of the comparison: expert weights by expert, all others by tensor."""
+    """Every line of the comparison: weights that one side has quantized by expert, all others by tensor."""
     both, only_left, only_right = pairs(left, right)
-    mine = {tensor.name: tensor for tensor in tensors_of(left).get(-1, []) if not tensor.component}
-    other = {tensor.name: tensor for tensor in tensors_of(right).get(-1, []) if not tensor.component}
+    mine = tensors_by_name(left, [pair.ours for pair in both])
+    other = tensors_by_name(right, [piece.weight for pair in both for piece in pair.theirs])
     only_left += [name for name in mine if name not in other]
     only_right += [name for name in other if name not in mine]
     shared = [name for name in mine if name in other]
@@ -30,9 +31,9 @@ def compare_all(left: Reader, right: Reader, tell: Tell) -> dict[str, Any]:
     lines: list[dict[str, Any]] = []
     done = 0
     for pair in both:
-        for expert, line in enumerate(compare_experts(pair, left, right)):
-            lines.append({"name": pair.name, "expert": expert, **line})
-            tell("compare", pair.name, done + pair.ours.stack.bytes * (expert + 1) // pair.experts, total)
+        for count, line in enumerate(compare_weights(pair), 1):
+            lines.append({"name": pair.name, **line})
+            tell("compare", pair.name, done + pair.ours.stack.bytes * count // pair.ours.experts, total)
         done += pair.ours.stack.bytes
     for name in shared:
         lines.append({"name": name, "expert": None, **compare_tensors(left, right, mine[name], other[name])})
@@ -42,12 +43,23 @@ def compare_all(left: Reader, right: Reader, tell: Tell) -> dict[str, Any]:
     return {"same": same, "compared": lines, "only_in_a": only_left, "only_in_b": only_right}
 
 
-def compare_experts(pair: Pair, left: Reader, right: Reader) -> Iterator[dict[str, Any]]:
-    mine, other = Experts(left, pair.ours.stack), Experts(right, pair.theirs.stack)
-    for expert in range(pair.experts):
-        a, b = mine.raw(expert), other.raw(expert)
-        a.array, b.array = a.array[pair.ours.begin : pair.ours.end], b.array[pair.theirs.begin : pair.theirs.end]
-        yield difference([(a, b)])
+def tensors_by_name(reader: Reader, paired: list[Weight]) -> dict[str, TensorInfo]:
+    """Dense tensors outside of stacks, without those that are compared as weights."""
+    done = {weight.name for weight in paired if weight.tensor}
+    tensors = tensors_of(reader).get(-1, [])
+    return {tensor.name: tensor for tensor in tensors if not tensor.component and tensor.name not in done}
+
+
+def compare_weights(pair: Pair) -> Iterator[dict[str, Any]]:
+    """A line for each expert, or one for a linear by itself, or for what cannot be compared."""
+    weights = pair.ours, *(piece.weight for piece in pair.theirs)
+    odd = next((weight for weight in weights if not weight.readable), None)
+    note = pair.mismatch() or (f"{odd.name} is of {odd.stack.dtype}" if odd else "")
+    if note:
+        yield {"expert": None, "equal": False, "max_abs": None, "rmse": None, "note": note}
+        return
+    for expert in range(pair.ours.experts):
+        yield {"expert": None if pair.ours.lone else expert, **difference(pair.bands(expert))}
 
 
 def compare_tensors(left: Reader, right: Reader, a: TensorInfo, b: TensorInfo) -> dict[str, Any]:

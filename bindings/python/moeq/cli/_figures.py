@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Sequence
 from typing import Any
 
 from ._screen import kind_of, short_kind, short_spec
@@ -38,12 +39,12 @@ def error_lines(weights: list[dict[str, Any]]) -> tuple[Columns, Lines]:
             [
                 *place(weight),
                 f"{100 * error:.3f}",
-                str(worst),
+                str(worst) if weight["of_experts"] else "",
                 f"{100 * errors[worst]:.3f}",
                 f"{max(experts['max_error']):.5f}",
                 f"{-20 * math.log10(error):.2f}" if error else "exact",
-                f"{100 * statistics.fmean(experts['saturated']):.3f}",
-                f"{100 * statistics.fmean(experts['zero']):.3f}",
+                share(experts["saturated"]),
+                share(experts["zero"]),
             ]
         )
     return columns, lines
@@ -59,9 +60,16 @@ def amax_lines(weights: list[dict[str, Any]]) -> tuple[Columns, Lines]:
         experts = ascending(amax)
         least, most = experts[0], experts[-1]
         middle = statistics.median([value for value in amax if not math.isnan(value)] or [math.nan])
-        cells = f"{amax[most]:.5f}", str(most), f"{amax[least]:.5f}", str(least), f"{middle:.5f}"
+        numbers = (str(most), str(least)) if weight["of_experts"] else ("", "")
+        cells = f"{amax[most]:.5f}", numbers[0], f"{amax[least]:.5f}", numbers[1], f"{middle:.5f}"
         lines.append([*place(weight), *cells])
     return columns, lines
+
+
+def share(values: Sequence[float | None]) -> str:
+    """The mean of shares of codes, in %; "" where there are no codes."""
+    known = [value for value in values if value is not None]
+    return f"{100 * statistics.fmean(known):.3f}" if known else ""
 
 
 def ascending(values: list[float]) -> list[int]:

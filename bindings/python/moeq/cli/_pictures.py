@@ -7,7 +7,7 @@ import html
 import io
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -49,40 +49,59 @@ def pyplot() -> Any:
     return plt
 
 
-def maps(facts: dict[str, Any]) -> dict[str, tuple[list[int], np.ndarray]]:
-    """By kind of weight: the layers, and [layers, experts] of what a map shows (relative rms error in %, or amax)."""
+class Map(NamedTuple):
+    """[layers, columns] of what a map shows: relative rms error in %, or amax. A column is an expert, or is named."""
+
+    layers: list[int]
+    names: list[str]
+    grid: np.ndarray
+
+
+OTHERS = "weights that are not of experts"
+
+
+def maps(facts: dict[str, Any]) -> dict[str, Map]:
+    """By kind of expert weight; all linears by themselves share one, in which each kind is a column."""
     column, factor = ("relative_rms", 100.0) if facts["against"] else ("amax", 1.0)
     kinds: dict[str, list[tuple[int, list[float]]]] = {}
+    others: dict[int, dict[str, float]] = {}
     for weight in facts["weights"]:
         kind, layer = kind_of(weight["name"])
-        kinds.setdefault(kind, []).append((layer, weight["experts"][column]))
+        if weight["of_experts"]:
+            kinds.setdefault(kind, []).append((layer, weight["experts"][column]))
+        else:
+            line, name = others.setdefault(layer, {}), short_kind(kind).removesuffix(".weight")
+            line[name] = max(weight["experts"][column][0], line.get(name, 0.0))  # there may be a second number
     made = {}
     for kind, lines in kinds.items():
         lines.sort()
-        width = max(len(values) for _, values in lines)
-        grid = np.full((len(lines), width), np.nan)
+        grid = np.full((len(lines), max(len(values) for _, values in lines)), np.nan)
         for at, (_, values) in enumerate(lines):
             grid[at, : len(values)] = values
-        made[kind] = ([layer for layer, _ in lines], grid * factor)
+        made[kind] = Map([layer for layer, _ in lines], [], grid * factor)
+    if others:
+        names = list(dict.fromkeys(name for line in others.values() for name in line))
+        table = [[others[layer].get(name, np.nan) for name in names] for layer in sorted(others)]
+        made[OTHERS] = Map(sorted(others), names, np.array(table) * factor)
     return made
 
 
 def draw_maps(facts: dict[str, Any]) -> bytes:
     plt = pyplot()
-    grids = maps(facts)
+    drawn = maps(facts)
     what = "Relative rms error, % of the weights' rms" if facts["against"] else "Largest absolute value"
-    across = min(2, len(grids))
-    lines = -(-len(grids) // across)
-    tallest = max(len(layers) for layers, _ in grids.values())
+    across = min(2, len(drawn))
+    lines = -(-len(drawn) // across)
+    tallest = max(len(one.layers) for one in drawn.values())
     height = lines * float(np.clip(0.32 * tallest + 1.3, 2.6, 11)) + 0.7
     figure, axes = plt.subplots(lines, across, figsize=(6.6 * across, height), layout="constrained", squeeze=False)
     figure.suptitle(f"{heading(facts)}\n{what}", x=0.01, ha="left", fontsize=12, fontweight="bold")
-    for spare in axes.flat[len(grids) :]:
+    for spare in axes.flat[len(drawn) :]:
         spare.set_visible(False)
-    common = common_range([grid for _, grid in grids.values()])
-    for one, (kind, (layers, grid)) in zip(axes.flat, grids.items()):
+    common = common_range([one.grid for one in drawn.values()])
+    for place, (kind, one) in zip(axes.flat, drawn.items()):
         own = " (colours on a scale of its own)" if common is None else ""
-        _draw_map(figure, one, short_kind(kind) + own, layers, grid, common or bounds(grid))
+        _draw_map(figure, place, short_kind(kind) + own, one, common or bounds(one.grid))
     return _png(plt, figure)
 
 
@@ -118,18 +137,21 @@ def _ticks(count: int) -> range:
     return range(0, count, -(-count // MAX_TICKS))
 
 
-def _draw_map(
-    figure: Any, axes: Any, title: str, layers: list[int], grid: np.ndarray, scale: tuple[float, float]
-) -> None:
-    low, high = scale
+def _draw_map(figure: Any, axes: Any, title: str, one: Map, scale: tuple[float, float]) -> None:
+    (low, high), grid = scale, one.grid
     image = axes.imshow(grid, cmap=COLOURS, aspect="auto", interpolation="nearest", vmin=low, vmax=high)
     axes.set_facecolor(GRID)  # of cells without a value
     axes.set_title(title, fontsize=9)
-    axes.set_xlabel("expert")
     axes.set_ylabel("layer")
-    axes.set_xticks(_ticks(grid.shape[1]))
-    rows = _ticks(len(layers))
-    axes.set_yticks(rows, [str(layers[row]) for row in rows])
+    if one.names:
+        columns = _ticks(len(one.names))
+        words = [printable(one.names[column]) for column in columns]
+        axes.set_xticks(columns, words, rotation=30, ha="right", fontsize=7)
+    else:
+        axes.set_xlabel("expert")
+        axes.set_xticks(_ticks(grid.shape[1]))
+    rows = _ticks(len(one.layers))
+    axes.set_yticks(rows, ["" if one.layers[row] < 0 else str(one.layers[row]) for row in rows])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(image, cax=axes.inset_axes((1.015, 0, 0.03, 1)))

@@ -1,4 +1,4 @@
-"""Weights of two checkpoints side by side, one expert at a time, whatever shape each of them keeps them in.
+"""Weights of a checkpoint, one expert at a time, whatever form it keeps them in: a linear by itself is one expert.
 
 The common form of an expert is [outputs, inputs], gate rows before up rows: "canonical" below.
 """
@@ -6,9 +6,7 @@ The common form of an expert is [outputs, inputs], gate rows before up rows: "ca
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -21,24 +19,7 @@ from ._options import tensors_of
 
 RAW = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 FLOATS = ("fp32", "fp16", "bf16")
-
-
-class Piece(NamedTuple):
-    """Experts of a stack; of the canonical rows [begin, end)."""
-
-    stack: StackInfo
-    begin: int
-    end: int
-
-
-@dataclass
-class Pair:
-    """The same weight in two checkpoints."""
-
-    name: str
-    experts: int
-    ours: Piece
-    theirs: Piece
+BAND = 1 << 24  # elements of an expert that are looked at together
 
 
 class Raw:
@@ -63,9 +44,13 @@ class Raw:
         return np.ascontiguousarray(self.array).view(np.float32)
 
 
-def canonical_rows(stack: StackInfo) -> int:
-    """Outputs of an expert."""
-    return stack.shape[2] if stack.scale_axis == -2 else stack.shape[1]
+def stacked(parts: Sequence[Raw]) -> Raw:
+    """Rows behind rows; fp32 where they differ in type."""
+    if len(parts) == 1:
+        return parts[0]
+    if len({part.dtype for part in parts}) == 1:
+        return Raw(np.concatenate([part.array for part in parts]), parts[0].dtype)
+    return Raw(np.concatenate([part.fp32() for part in parts]), "fp32")
 
 
 def to_canonical(array: np.ndarray, stack: StackInfo) -> np.ndarray:
@@ -90,131 +75,122 @@ def from_canonical(array: np.ndarray, stack: StackInfo) -> np.ndarray:
     return array.T if stack.scale_axis == -2 else array
 
 
-class Experts:
-    """Experts of one stack of a checkpoint, in canonical form."""
+class Weight:
+    """A weight of one checkpoint: a stack, or a dense tensor that belongs to none.
 
-    def __init__(self, reader: Reader, stack: StackInfo) -> None:
-        self._reader = reader
+    lone: it has two axes, so that it is no weight of experts. placed: names and the model's type say which axis its
+    outputs are on, and where gate and up are; of the others nothing but the name is known.
+    """
+
+    def __init__(self, reader: Reader, stack: StackInfo, parts: Iterable[TensorInfo], *, tensor: bool) -> None:
+        self.reader = reader
         self.stack = stack
-        self._parts: dict[int, list[TensorInfo]] = {}
-        if not stack.quantized:
-            for tensor in tensors_of(reader).get(stack.index, []):
-                self._parts.setdefault(tensor.expert if len(tensor.shape) == 2 else -1, []).append(tensor)
+        self.parts = list(parts)
+        self.tensor = tensor
+        if tensor:
+            self.lone = len(self.parts[0].shape) == 2
+        else:
+            codes = [part.name for part in self.parts if part.component in (None, "codes")]
+            self.lone = not stack.fused and len(codes) == 1 and codes[0].startswith(stack.name)
+        self.placed = not (tensor or self.lone)
+        self._by_expert: dict[int, list[TensorInfo]] = {}
+        for part in self.parts:
+            self._by_expert.setdefault(part.expert if len(part.shape) == 2 else -1, []).append(part)
 
-    def raw(self, expert: int) -> Raw:
-        """[outputs, inputs]: as stored where the stack is dense, else decoded to fp32."""
-        if self.stack.quantized:
-            with self._reader.load(self.stack, experts=(expert, expert + 1)) as weight:
-                values = weight.dequantize(dtype="fp32").numpy()[0]
-            return Raw(to_canonical(values, self.stack), "fp32")
-        return Raw(to_canonical(self._read(expert), self.stack), self.stack.dtype)
+    @property
+    def name(self) -> str:
+        return self.stack.name
 
-    def _read(self, expert: int) -> np.ndarray:
-        if self.stack.dtype not in FLOATS:
-            raise CommandError(
-                f"{self.stack.name} is of {self.stack.dtype}", f"wanted {', '.join(FLOATS)}", Status.INPUT
-            )
+    @property
+    def experts(self) -> int:
+        return self.stack.shape[0]
+
+    @property
+    def outputs(self) -> int:
+        return self.stack.shape[2] if self.stack.scale_axis == -2 else self.stack.shape[1]
+
+    @property
+    def inputs(self) -> int:
+        return self.stack.shape[1] if self.stack.scale_axis == -2 else self.stack.shape[2]
+
+    @property
+    def readable(self) -> bool:
+        """Whether its values can be told: it is quantized in a way that moeq reads, or of a floating-point type."""
+        return self.stack.quantized or all(part.dtype in FLOATS for part in self.parts)
+
+    def bands(self, expert: int) -> Iterator[Raw]:
+        """An expert as it is stored, some rows at a time; fp32 where it is quantized."""
         _, rows, columns = self.stack.shape
-        size = dtype_bytes(dtype_code(self.stack.dtype))
-        dense = np.empty((rows, columns), RAW[size])
-        parts = self._parts.get(expert, []) + self._parts.get(-1, [])  # -1: of all experts
-        if sum(math.prod(part.shape[-2:]) for part in parts) != rows * columns:
-            raise CommandError(
-                f"{self.stack.name} lacks parts of expert {expert}", "moeq verify lists them", Status.INPUT
-            )
-        for part in parts:
-            self._read_part(part, expert, dense)
-        return dense
+        step = max(1, BAND // max(columns, 1))
+        spans = [(begin, min(begin + step, rows)) for begin in range(0, rows, step)]
+        if self.stack.quantized:
+            with self.reader.load(self.stack, experts=(expert, expert + 1)) as weight:
+                for begin, end in spans:
+                    values = weight.dequantize(rows=(begin, end), dtype="fp32").numpy()
+                    yield Raw(values.reshape(end - begin, columns), "fp32")
+        elif self.tensor or self.stack.fused:
+            for begin, end in spans:
+                yield self._read(self.parts[0], expert, begin, end)
+        else:
+            whole = self._joined(expert)
+            for begin, end in spans:
+                yield Raw(whole.array[begin:end], whole.dtype)
 
-    def _read_part(self, part: TensorInfo, expert: int, dense: np.ndarray) -> None:
+    def whole(self, expert: int) -> Raw:
+        """An expert [rows, columns] as it is stored."""
+        parts = list(self.bands(expert))
+        return stacked(parts) if parts else Raw(np.empty(self.stack.shape[1:], np.uint32), "fp32")
+
+    def canonical(self, expert: int) -> Raw:
+        whole = self.whole(expert)
+        return Raw(to_canonical(whole.array, self.stack), whole.dtype)
+
+    def _read(self, part: TensorInfo, expert: int, begin: int, end: int) -> Raw:
+        """Rows of one expert out of a dense tensor, which has it alone or with others."""
+        if part.dtype not in FLOATS:
+            raise CommandError(f"{part.name} is of {part.dtype}", f"wanted {', '.join(FLOATS)}", Status.INPUT)
+        size = dtype_bytes(dtype_code(part.dtype))
         rows, columns = part.shape[-2:]
-        block = dense if self.stack.fused else np.empty((rows, columns), dense.dtype)
-        begin = expert * block.nbytes if len(part.shape) > 2 else 0
-        self._reader.read(part, begin=begin, out=block.reshape(-1).view(np.uint8))
-        if block is not dense:
-            dense[part.row : part.row + rows, part.column : part.column + columns] = block
+        out = np.empty((end - begin, columns), RAW[size])
+        first = (expert - part.expert) * rows + begin
+        self.reader.read(part, begin=first * columns * size, out=out.reshape(-1).view(np.uint8))
+        return Raw(out, part.dtype)
+
+    def _joined(self, expert: int) -> Raw:
+        """A dense expert of several tensors, each of which has it alone, or has all experts."""
+        _, rows, columns = self.stack.shape
+        parts = self._by_expert.get(expert, []) + self._by_expert.get(-1, [])
+        if sum(math.prod(part.shape[-2:]) for part in parts) != rows * columns:
+            raise CommandError(f"{self.name} lacks parts of expert {expert}", "moeq verify lists them", Status.INPUT)
+        dtype = self.stack.dtype  # fp32 where they are of several types
+        dense = np.empty((rows, columns), RAW[dtype_bytes(dtype_code(dtype))])
+        for part in parts:
+            height, width = part.shape[-2:]
+            raw = self._read(part, expert, 0, height)
+            values = raw.array if raw.dtype == dtype else raw.fp32().view(np.uint32)
+            dense[part.row : part.row + height, part.column : part.column + width] = values
+        return Raw(dense, dtype)
 
 
-# ---- which weight of one checkpoint is which of another
+def as_stack(tensor: TensorInfo) -> StackInfo:
+    """A dense tensor of two axes or more, the first ones taken together."""
+    *lead, rows, columns = tensor.shape
+    shape = math.prod(lead), rows, columns
+    return StackInfo(-1, tensor.name, shape, tensor.dtype, "plain", -1, False, False, tensor.bytes, None)
 
 
-def halves(name: str) -> tuple[str, str, str] | None:
-    """Names of the whole, of gate and of up, for the name of any of them."""
-    prefix, dot, last = name.rpartition(".")
-    for whole, gate, up in (("gate_up_proj", "gate_proj", "up_proj"),):
-        if last in (whole, gate, up):
-            return prefix + dot + whole, prefix + dot + gate, prefix + dot + up
-    return None
-
-
-def find(stacks: dict[str, StackInfo], name: str) -> tuple[StackInfo, int, int] | None:
-    """The stack that has the weight, and which canonical rows of it."""
-    if name in stacks:
-        return stacks[name], 0, canonical_rows(stacks[name])
-    family = halves(name)
-    if family and name != family[0] and family[0] in stacks:
-        whole = stacks[family[0]]
-        middle = canonical_rows(whole) // 2
-        return (whole, 0, middle) if name == family[1] else (whole, middle, 2 * middle)
-    return None
-
-
-def pairs(ours: Reader, theirs: Reader) -> tuple[list[Pair], list[str], list[str]]:
-    """Weights that both have, and names of stacks that only one has."""
-    left, right = ({stack.name: stack for stack in reader.stacks} for reader in (ours, theirs))
-    made, only_left, used = [], [], set()
-    for name in [*left, *(name for name in right if name not in left)]:
-        mine, other = find(left, name), find(right, name)
-        family = halves(name)
-        if mine and other:
-            if mine[0].name != name and other[0].name != name:
-                continue
-            made.append(Pair(name, mine[0].shape[0], Piece(*mine), Piece(*other)))
-            used |= {mine[0].name, other[0].name}
-        elif name in left and not (family and name == family[0] and {family[1], family[2]} <= set(right)):
-            only_left.append(name)
-    for pair in made:
-        check(pair)
-    return made, only_left, [name for name in right if name not in used]
-
-
-def check(pair: Pair) -> None:
-    mine, other = pair.ours.stack, pair.theirs.stack
-
-    def extents(stack: StackInfo, piece: Piece) -> tuple[int, int, int]:
-        inputs = stack.shape[1] if stack.scale_axis == -2 else stack.shape[2]
-        return stack.shape[0], piece.end - piece.begin, inputs
-
-    if extents(mine, pair.ours) != extents(other, pair.theirs):
-        raise CommandError(
-            f"{pair.name} has experts, outputs and inputs {extents(mine, pair.ours)} here and "
-            f"{extents(other, pair.theirs)} there",
-            "are they the same model?",
-            Status.INPUT,
-        )
-
-
-class Comparison(NamedTuple):
-    """An expert of a quantized weight against its source, as QTensor.compare has it; and amax of the source's rows."""
-
-    metrics: dict[str, float]
-    row_amax: np.ndarray
-
-
-def compare(pair: Pair, ours: Reader, theirs: Reader) -> Iterator[Comparison]:
-    """Each expert of a quantized weight against the same one of another checkpoint."""
-    source = Experts(theirs, pair.theirs.stack)
-    for expert in range(pair.experts):
-        raw = source.raw(expert)
-        part = raw.array[pair.theirs.begin : pair.theirs.end]
-        dense = Raw(np.ascontiguousarray(from_canonical(part, pair.ours.stack))[None], raw.dtype)
-        with ours.load(pair.ours.stack, experts=(expert, expert + 1)) as weight:
-            columns = weight.compare(dense)
-        yield Comparison({name: float(column[0]) for name, column in columns.items()}, row_amax(Raw(part, raw.dtype)))
+def weights_of(reader: Reader) -> dict[str, Weight]:
+    """All that may be quantized, by name: the stacks, then dense tensors of two axes or more."""
+    members = tensors_of(reader)
+    found = {stack.name: Weight(reader, stack, members.get(stack.index, []), tensor=False) for stack in reader.stacks}
+    for tensor in members.get(-1, []):
+        if tensor.component is None and len(tensor.shape) >= 2 and tensor.name not in found:
+            found[tensor.name] = Weight(reader, as_stack(tensor), [tensor], tensor=True)
+    return found
 
 
 def row_amax(weight: Raw) -> np.ndarray:
-    """max|x| of each output, fp32."""
+    """max|x| of each row, fp32."""
     from .._reduce import reduce_amax
 
     out = empty(weight.array.shape[0], "fp32")

@@ -43,9 +43,9 @@ def report(
     if out is not None and out.exists() and not out.is_dir():
         raise CommandError(f"--out: {out} is no folder", "choose another one, or remove it")
     with open_reader(path, lenient=lenient, patterns=patterns) as reader:
-        if not reader.stacks:
-            raise CommandError(f"{path} has no expert weights", "moeq inspect lists what it has", Status.INPUT)
         if against is None:
+            if not reader.stacks:
+                raise CommandError(f"{path} has no expert weights", "moeq inspect lists what it has", Status.INPUT)
             facts = run(lambda tell: survey(reader, tell), shown=not (quiet or no_progress))
         else:
             with open_reader(against, lenient=lenient, patterns=patterns) as source:

@@ -47,8 +47,6 @@ def verify(
             from ._measure import measure, problems_of
 
             with open_reader(against, lenient=lenient, patterns=patterns) as source:
-                if not reader.stacks:
-                    raise CommandError(f"{path} has no expert weights to compare", "moeq inspect", Status.INPUT)
                 measured = run(lambda tell: measure(reader, source, tell), shown=not (quiet or no_progress))
             found["against"] = str(against)
             found["errors"] = measured["weights"]
