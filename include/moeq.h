@@ -568,6 +568,8 @@ typedef int32_t (*moeq_progress_fn)(const moeq_progress *progress, void *user);
 
 #define MOEQ_READER_MMAP 1    /* map instead of pread: handles are views of the file. It must not shrink: SIGBUS */
 #define MOEQ_READER_LENIENT 2 /* accept NaN, Inf and negative scales (NF4 and FP4 may always have negative ones) */
+#define MOEQ_READER_ALL_FILES 4 /* also .safetensors files of the directory that its index does not name */
+#define MOEQ_READER_STRICT 8  /* refuse a tensor that is in a file and not in the index: FORMAT. Else it is read */
 
 typedef struct moeq_reader_options {
     uint32_t struct_size;
@@ -649,7 +651,8 @@ MOEQ_API moeq_status moeq_reader_read(const moeq_reader *reader, int64_t tensor,
  * negative ones are VALUE unless the reader is lenient. INCOMPLETE names a missing expert. */
 MOEQ_API moeq_status moeq_reader_load(const moeq_reader *reader, int64_t stack, const moeq_load_options *options,
                                       void *stream, moeq_qtensor **out, moeq_error *err);
-/* JSON: model type, dialect, files with sizes and their __metadata__. */
+/* JSON: model type, dialect, files with sizes and their __metadata__; what there is of other schemes ("foreign"), and
+ * what files and index do not agree on ("strays", "unlisted"). */
 MOEQ_API moeq_status moeq_reader_metadata(const moeq_reader *reader, moeq_blob **out, moeq_error *err);
 /* Reads everything. JSON {"checked": {...}, "problems": [...]} of what is wrong: scales missing, non-finite or
  * disagreeing inside a group; experts missing or left dense; digests. Problems are no error. */
@@ -702,6 +705,7 @@ MOEQ_API void        moeq_writer_destroy(moeq_writer *writer); /* not committed:
  * (UNSUPPORTED), and so are codes without scales (FORMAT); with KEEP_FOREIGN they are copied, and the report says so. */
 #define MOEQ_CONVERT_KEEP_FOREIGN 2
 #define MOEQ_CONVERT_WEIGHTS_ONLY 4 /* COMPRESSED_TENSORS: new weights ask for no quantized activations */
+#define MOEQ_CONVERT_ALL_FILES 8    /* as MOEQ_READER_ALL_FILES, of the source */
 
 typedef struct moeq_convert_options {
     uint32_t struct_size;

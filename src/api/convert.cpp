@@ -9,7 +9,8 @@ using namespace moeq;
 namespace {
 
 constexpr int32_t kAllSteps = MOEQ_CONVERT_UNITS | MOEQ_CONVERT_FINISH;
-constexpr int32_t kAllFlags = MOEQ_WRITER_NOT_DURABLE | MOEQ_CONVERT_KEEP_FOREIGN | MOEQ_CONVERT_WEIGHTS_ONLY;
+constexpr int32_t kAllFlags =
+    MOEQ_WRITER_NOT_DURABLE | MOEQ_CONVERT_KEEP_FOREIGN | MOEQ_CONVERT_WEIGHTS_ONLY | MOEQ_CONVERT_ALL_FILES;
 
 // Source and plan of a call.
 struct Opened {
@@ -41,8 +42,7 @@ moeq_status read_options(const moeq_convert_options* given, Opened* out, Report&
         return refuse_option(report, "steps", options.steps, "0 or an OR of MOEQ_CONVERT_ constants");
     if ((options.flags & ~kAllFlags) != 0)
         return refuse_option(report, "flags", options.flags,
-                             "0 or an OR of MOEQ_WRITER_NOT_DURABLE, MOEQ_CONVERT_KEEP_FOREIGN and "
-                             "MOEQ_CONVERT_WEIGHTS_ONLY");
+                             "0 or an OR of MOEQ_WRITER_NOT_DURABLE and the MOEQ_CONVERT_ flags");
     if (options.unit_begin < 0)
         return refuse_option(report, "unit_begin", options.unit_begin, "0 or more");
     if (options.unit_end != 0 && options.unit_end < options.unit_begin)
@@ -65,7 +65,8 @@ moeq_status open_source(const char* source, const char* target, const moeq_conve
     MOEQ_TRY(check_not_null(source, 2, "source", report));
     MOEQ_TRY(check_not_null(target, 3, "target", report));
     MOEQ_TRY(read_options(options, out, report));
-    MOEQ_TRY(out->checkpoint.open(source, kHeaderLimit, false, report));
+    const FileRules rules{.all = (out->options.flags & MOEQ_CONVERT_ALL_FILES) != 0};
+    MOEQ_TRY(out->checkpoint.open(source, kHeaderLimit, false, report, rules));
     MOEQ_TRY(out->weights.recognise(out->checkpoint, out->request.patterns, report, 4));
     return out->plan.make(out->checkpoint, out->weights, out->request, report);
 }

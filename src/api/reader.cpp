@@ -38,7 +38,8 @@ void reader_free(moeq_reader* reader)
 moeq_status read_options(const moeq_reader_options* given, moeq_reader_options* out, Report& report)
 {
     MOEQ_TRY(read_struct(given, out, 3, "options", report));
-    if ((out->flags & ~(MOEQ_READER_MMAP | MOEQ_READER_LENIENT)) != 0)
+    constexpr int32_t kKnown = MOEQ_READER_MMAP | MOEQ_READER_LENIENT | MOEQ_READER_ALL_FILES | MOEQ_READER_STRICT;
+    if ((out->flags & ~kKnown) != 0)
         return (report.fail(MOEQ_ERROR_ARGUMENT, 3, "options.flags") << "got ").hex(static_cast<uint32_t>(out->flags))
                << "; want MOEQ_READER_ flags";
     if (out->header_limit < 0)
@@ -78,7 +79,9 @@ extern "C" moeq_status moeq_reader_open(const moeq_context* context, const char*
         }
         const int64_t limit = known.header_limit == 0 ? kHeaderLimit : known.header_limit;
         const bool map = (known.flags & MOEQ_READER_MMAP) != 0;
-        moeq_status status = files->checkpoint.open(path, limit, map, report);
+        const FileRules rules{.all = (known.flags & MOEQ_READER_ALL_FILES) != 0,
+                              .strict = (known.flags & MOEQ_READER_STRICT) != 0};
+        moeq_status status = files->checkpoint.open(path, limit, map, report, rules);
         if (status == MOEQ_OK)
             status = reader->weights.recognise(files->checkpoint, known.patterns, report, 3);
         if (status != MOEQ_OK) {

@@ -14,7 +14,7 @@ EXPERTS = LAYER + "mlp.experts."
 STACKS = ("gate_up_proj", "down_proj")
 
 
-def write_fused(folder, experts, hidden, width, dtype=BF16):
+def write_fused(folder, experts, hidden, width, dtype=BF16, model_type="qwen3_moe"):
     """A checkpoint with one tensor for all experts, [out, in] each; returns its tensors."""
     folder.mkdir(parents=True)
     tensors = {
@@ -24,7 +24,8 @@ def write_fused(folder, experts, hidden, width, dtype=BF16):
         LAYER + "self_attn.q_proj.weight": normal(4, (64, 64), dtype),
     }
     write_safetensors(folder / "model.safetensors", tensors, {"format": "pt"})
-    (folder / "config.json").write_text(json.dumps(config(1, experts, hidden, width)))
+    text = config(1, experts, hidden, width) | {"model_type": model_type}
+    (folder / "config.json").write_text(json.dumps(text))
     return tensors
 
 

@@ -82,7 +82,8 @@ def experts_module(tile):
 
 @pytest.mark.parametrize("spec", ["fp8_e4m3:block128x128", "fp8_e4m3:block64x32"])
 def test_fused_experts_have_the_parameters_of_their_module(spec, tmp_path):
-    write_fused(tmp_path / "source", **SIZES)
+    """gemma4's loader takes no linears, so fused experts stay fused."""
+    write_fused(tmp_path / "source", **SIZES, model_type="gemma4")
     convert(tmp_path / "source", tmp_path / "target", spec=spec, dialect="hf-fp8")
     files = load_files(tmp_path / "target")
     module = experts_module(tile_of(spec))
@@ -213,9 +214,31 @@ def test_the_modules_of_transformers_are_read(tile, tmp_path):
 # ---- what the dialect cannot mean
 
 
+def test_fused_experts_become_linears_where_the_loader_takes_them(tmp_path):
+    """Fused scales are read on a GPU only; linears everywhere, and gate and up need not end with a tile."""
+    tensors = write_fused(tmp_path / "source", experts=2, hidden=128, width=160)
+    convert(tmp_path / "source", tmp_path / "target", spec="fp8_e4m3:block128x128", dialect="hf-fp8")
+    files = load_files(tmp_path / "target")
+    up = as_torch(tensors[EXPERTS + "gate_up_proj"])[1, 160:].float()
+    codes, scale = (files[f"{EXPERTS}1.up_proj.weight{end}"] for end in ("", "_scale_inv"))
+    assert scale.shape == (2, 1)
+    decoded = codes.float() * scale.repeat_interleave(128, 0)[:160]
+    assert (decoded - up).abs().max() <= up.abs().max() / 16
+    assert not any("gate_up" in name for name in files)
+
+
+@pytest.mark.parametrize("model_type", ["gpt_oss", "llama4"])
+def test_experts_of_inputs_times_outputs_are_refused(model_type, tmp_path):
+    """No loader turns them around; square ones would load without a word."""
+    write_fused(tmp_path / "source", experts=2, hidden=128, width=64, model_type=model_type)
+    with pytest.raises(moeq.UnsupportedError, match="no loader of the dialect hf-fp8"):
+        convert(tmp_path / "source", tmp_path / "target", spec="fp8_e4m3:block64x64", dialect="hf-fp8")
+    assert not list(tmp_path.glob("target*"))
+
+
 def test_gate_and_up_of_broken_tiles_are_refused(tmp_path):
     """Halves of 160 rows under tiles of 128: the two sides would not count the same tiles."""
-    write_fused(tmp_path / "source", experts=2, hidden=128, width=160)
+    write_fused(tmp_path / "source", experts=2, hidden=128, width=160, model_type="gemma4")
     with pytest.raises(moeq.UnsupportedError, match="multiple of 128"):
         convert(tmp_path / "source", tmp_path / "target", spec="fp8_e4m3:block128x128", dialect="hf-fp8")
     with pytest.raises(moeq.UnsupportedError, match="one for up"):

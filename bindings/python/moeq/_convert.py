@@ -70,13 +70,14 @@ class _Options:
         durable: bool = True,
         keep_foreign: bool = False,
         weights_only: bool = False,
+        all_files: bool = False,
     ):
         self.pointer = sized("moeq_convert_options")
         self._spec = None if spec is None else as_spec(spec)
         self._rules, self._patterns = json_text(rules_json(rules), "rules"), json_text(patterns, "patterns")
         self.pointer.dialect = number_of("dialect", dialect)
         asked = {"WRITER_NOT_DURABLE": not durable, "CONVERT_KEEP_FOREIGN": keep_foreign,
-                 "CONVERT_WEIGHTS_ONLY": weights_only}  # fmt: skip
+                 "CONVERT_WEIGHTS_ONLY": weights_only, "CONVERT_ALL_FILES": all_files}  # fmt: skip
         self.pointer.flags = sum(ffi.integer_const(f"MOEQ_{name}") for name, wanted in asked.items() if wanted)
         self.pointer.spec = ffi.NULL if self._spec is None else self._spec._struct
         self.pointer.rules, self.pointer.patterns = self._rules, self._patterns
@@ -117,6 +118,7 @@ def plan(
     patterns: Any = None,
     keep_foreign: bool = False,
     weights_only: bool = False,
+    all_files: bool = False,
     context: Context | None = None,
 ) -> dict[str, Any]:
     """A dry run of `convert`: units with bytes and peak memory, what is quantized to what, what is not and why.
@@ -124,7 +126,8 @@ def plan(
     The same input gives the same plan, wherever source and target lie. Arguments as of `convert`.
     """
     what: dict[str, Any] = {"spec": spec, "dialect": dialect, "rules": rules, "patterns": patterns}
-    made = dry_run(source, target, **what, keep_foreign=keep_foreign, weights_only=weights_only, context=context)
+    what |= {"keep_foreign": keep_foreign, "weights_only": weights_only, "all_files": all_files}
+    made = dry_run(source, target, **what, context=context)
     warn_of_unused(made)
     return made
 
@@ -139,6 +142,7 @@ def convert(
     patterns: Any = None,
     keep_foreign: bool = False,
     weights_only: bool = False,
+    all_files: bool = False,
     units: tuple[int, int] | range | None = None,
     finish: bool = True,
     progress: ProgressFunction | None = None,
@@ -151,14 +155,14 @@ def convert(
     {glob: spec or None} on names of stacks and of 2-D tensors, the first match wins. dialect: how quantized weights lie
     in the target; a rule without effect gives a UserWarning. keep_foreign: codes of schemes that moeq does not read are
     copied, though config.json of the target no longer says what they are; else UnsupportedError. weights_only: new
-    weights of compressed-tensors ask for no quantized activations.
+    weights of compressed-tensors ask for no quantized activations. all_files: as of moeq.open, of the source.
     units: (begin, end) of the plan's units, None for all, an empty range for none; any number of
     processes may share them. finish: adds index, config and report and puts the target in its place; IncompleteError
     names missing units. progress: called with (stage, name, bytes done, bytes in total); what it raises stops the work
     and is raised here, and the next call goes on from there.
     """
     what: dict[str, Any] = {"spec": spec, "dialect": dialect, "rules": rules, "patterns": patterns, "context": context}
-    what |= {"keep_foreign": keep_foreign, "weights_only": weights_only}
+    what |= {"keep_foreign": keep_foreign, "weights_only": weights_only, "all_files": all_files}
     if rules is not None:
         try:
             warn_of_unused(dry_run(source, target, **what))

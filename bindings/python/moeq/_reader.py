@@ -112,6 +112,8 @@ class Reader:
         *,
         mmap: bool = False,
         lenient: bool = False,
+        all_files: bool = False,
+        strict: bool = False,
         patterns: Any = None,
         header_limit: int = 0,
         context: Context | None = None,
@@ -120,10 +122,8 @@ class Reader:
         self._context = context or default_context()
         self._path = os.fspath(path)
         options, patterns = sized("moeq_reader_options"), json_text(patterns, "patterns")
-        if mmap:
-            options.flags |= ffi.integer_const("MOEQ_READER_MMAP")
-        if lenient:
-            options.flags |= ffi.integer_const("MOEQ_READER_LENIENT")
+        asked = {"MMAP": mmap, "LENIENT": lenient, "ALL_FILES": all_files, "STRICT": strict}
+        options.flags = sum(ffi.integer_const(f"MOEQ_READER_{name}") for name, wanted in asked.items() if wanted)
         options.header_limit, options.patterns = header_limit, patterns
         out, err = ffi.new("moeq_reader **"), new_error()
         check(lib.moeq_reader_open(self._context._pointer, path_bytes(path, "path"), options, out, err), err)
@@ -231,7 +231,8 @@ class Reader:
         )
 
     def metadata(self) -> dict[str, Any]:
-        """Model type, dialect, and the files with their sizes and their `__metadata__`."""
+        """Model type, dialect, and the files with their sizes and their `__metadata__`; "foreign": what there is of
+        schemes that moeq does not read; "strays": files that the index does not name; "unlisted": how many tensors."""
         out, err = ffi.new("moeq_blob **"), new_error()
         check(lib.moeq_reader_metadata(self._pointer, out, err), err)
         return json_of(out[0])
@@ -415,6 +416,8 @@ def open(
     *,
     mmap: bool = False,
     lenient: bool = False,
+    all_files: bool = False,
+    strict: bool = False,
     patterns: Any = None,
     header_limit: int = 0,
     context: Context | None = None,
@@ -422,7 +425,9 @@ def open(
     """Opens a checkpoint: reads its headers and nothing else.
 
     mmap: handles are views of the file, which must not shrink; a native stack is then loaded without reading it.
-    lenient: accepts NaN, Inf and negative scales. patterns: for models that moeq does not know, JSON or Python values.
+    lenient: accepts NaN, Inf and negative scales. all_files: also .safetensors files of a folder that its index does
+    not name. strict: refuses tensors that are in a file and not in the index. patterns: for models that moeq does not know, JSON or Python values.
     header_limit: bytes of a header, of the index and of config.json; 0 for the default.
     """
-    return Reader(path, mmap=mmap, lenient=lenient, patterns=patterns, header_limit=header_limit, context=context)
+    return Reader(path, mmap=mmap, lenient=lenient, all_files=all_files, strict=strict, patterns=patterns,
+                  header_limit=header_limit, context=context)  # fmt: skip

@@ -37,6 +37,7 @@ def convert(
     patterns: Any = None,
     keep_foreign: bool = False,
     weights_only: bool = False,
+    all_files: bool = False,
     units: tuple[int, int] | range | None = None,
     finish: bool = True,
     progress: ProgressFunction | None = None,
@@ -52,7 +53,8 @@ def convert(
 
     source, target = os.path.abspath(source), os.path.abspath(target)
     arguments: dict[str, Any] = {"spec": None if spec is None else str(spec), "dialect": dialect, "patterns": patterns}
-    arguments |= {"keep_foreign": keep_foreign, "weights_only": weights_only, "rules": _convert.rule_pairs(rules)}
+    arguments |= {"keep_foreign": keep_foreign, "weights_only": weights_only, "all_files": all_files}
+    arguments["rules"] = _convert.rule_pairs(rules)
     wanted = None if units is None else _convert.unit_bounds(units)
     plan = _convert.dry_run(source, target, **arguments)
     _convert.warn_of_unused(plan)

@@ -18,12 +18,16 @@ Failure refuse(moeq_status status, const char* class_id, Report& report)
     return failure;
 }
 
+// What begins with a dot is hidden, or being written.
+bool is_container(const char* name) { return name[0] != '.' && ends_with(name, kContainerSuffix); }
+
 bool less_text(const char* a, const char* b) { return std::strcmp(a, b) < 0; }
 
 } // namespace
 
 Checkpoint::Checkpoint(Allocator& allocator)
-    : allocator_(allocator), files_(allocator), tensors_(allocator), order_(allocator), config_(allocator)
+    : allocator_(allocator), files_(allocator), tensors_(allocator), order_(allocator), config_(allocator),
+      stray_text_(allocator), strays_(allocator)
 {
 }
 
@@ -33,8 +37,9 @@ Checkpoint::~Checkpoint()
         destroy(allocator_, file);
 }
 
-moeq_status Checkpoint::open(const char* path, int64_t header_limit, bool map, Report& report)
+moeq_status Checkpoint::open(const char* path, int64_t header_limit, bool map, Report& report, const FileRules& rules)
 {
+    rules_ = rules;
     header_limit_ = header_limit == 0 ? kHeaderLimit : header_limit;
     map_ = map;
     bool found = false;
@@ -99,16 +104,13 @@ moeq_status Checkpoint::open_only_file(const char* path, Report& report)
 {
     FolderNames names(allocator_);
     MOEQ_TRY(names.read(directory_.descriptor(), report));
-    const char* only = nullptr;
     int64_t count = 0;
-    for (int64_t i = 0; i < names.size(); ++i) {
-        if (!ends_with(names[i], kContainerSuffix))
-            continue;
-        only = names[i];
-        ++count;
-    }
-    if (count == 1) {
-        MOEQ_TRY(add_file(directory_.descriptor(), path, only, report));
+    for (int64_t i = 0; i < names.size(); ++i)
+        count += is_container(names[i]) ? 1 : 0;
+    if (count == 1 || (count > 1 && rules_.all)) {
+        for (int64_t i = 0; i < names.size(); ++i)
+            if (is_container(names[i]))
+                MOEQ_TRY(add_file(directory_.descriptor(), path, names[i], report));
         return order_names(report);
     }
     return (refuse(count == 0 ? MOEQ_ERROR_NOT_FOUND : MOEQ_ERROR_FORMAT, count == 0 ? "" : "F28", report)
@@ -145,8 +147,29 @@ moeq_status Checkpoint::open_index(const char* path, Report& report)
     for (int64_t i = 0; i < names.size(); ++i)
         if (i == 0 || std::strcmp(names[i - 1], names[i]) != 0)
             MOEQ_TRY(add_shard(path, names[i], report));
+    MOEQ_TRY(add_strays(path, names, report));
     MOEQ_TRY(order_names(report));
     return check_index(weight_map, report);
+}
+
+// Files that the index does not name: part of the checkpoint where all are, else only known by name. named: sorted.
+moeq_status Checkpoint::add_strays(const char* path, const Array<const char*>& named, Report& report)
+{
+    FolderNames names(allocator_);
+    MOEQ_TRY(names.read(directory_.descriptor(), report));
+    for (int64_t i = 0; i < names.size(); ++i) {
+        if (!is_container(names[i]) || std::binary_search(named.begin(), named.end(), names[i], less_text))
+            continue;
+        if (rules_.all) {
+            MOEQ_TRY(add_file(directory_.descriptor(), path, names[i], report));
+            continue;
+        }
+        const int64_t length = static_cast<int64_t>(std::strlen(names[i])) + 1;
+        if (!stray_text_.reserve(stray_text_.size() + length) || !strays_.append(stray_text_.size()))
+            return report.out_of_memory(static_cast<uint64_t>(length));
+        stray_text_.append_reserved(names[i], length);
+    }
+    return MOEQ_OK;
 }
 
 moeq_status Checkpoint::add_shard(const char* folder, const char* name, Report& report)
@@ -164,7 +187,7 @@ moeq_status Checkpoint::add_shard(const char* folder, const char* name, Report& 
     return failure << "; want all files that " << kIndexFile << " names; download it";
 }
 
-moeq_status Checkpoint::check_index(const JsonValue& weight_map, Report& report) const
+moeq_status Checkpoint::check_index(const JsonValue& weight_map, Report& report)
 {
     Array<bool> named(allocator_);
     if (!named.resize(tensor_count(), false))
@@ -183,10 +206,15 @@ moeq_status Checkpoint::check_index(const JsonValue& weight_map, Report& report)
         }
         named[tensor] = true;
     }
-    const int64_t missing = std::find(named.begin(), named.end(), false) - named.begin();
-    if (missing == tensor_count())
+    first_unlisted_ = std::find(named.begin(), named.end(), false) - named.begin();
+    unlisted_ = rules_.all ? 0 : std::count(named.begin(), named.end(), false);
+    if (unlisted_ == 0) {
+        first_unlisted_ = -1;
         return MOEQ_OK;
-    const CheckpointTensor& tensor = tensors_[missing];
+    }
+    if (!rules_.strict)
+        return MOEQ_OK;
+    const CheckpointTensor& tensor = tensors_[first_unlisted_];
     return (((refuse(MOEQ_ERROR_FORMAT, "F28", report) << "file ").quoted(files_[tensor.file]->file.name())
              << ": tensor ")
                 .quoted(tensor.entry.name)

@@ -26,6 +26,12 @@ struct CheckpointTensor {
     int64_t file;
 };
 
+// What belongs to a directory besides what its index says.
+struct FileRules {
+    bool all = false;    // every file of the container in it, named by the index or not
+    bool strict = false; // tensors that the index leaves out are refused
+};
+
 // Once open it does not change, and may be used by several threads at once.
 class Checkpoint {
 public:
@@ -36,12 +42,14 @@ public:
 
     // path: a file, or a directory with model.safetensors.index.json, or with exactly one .safetensors file. What index
     // and headers say must agree (F28), shard names are plain names (F17), no tensor is in two files (F11). The directory of a
-    // conversion that is not finished is INCOMPLETE.
+    // conversion that is not finished is INCOMPLETE. A tensor that a file has and the index does not name belongs to it
+    // all the same.
     // header_limit: 0 means kHeaderLimit. To be called once.
-    [[nodiscard]] moeq_status open(const char* path, int64_t header_limit, bool map, Report& report);
+    [[nodiscard]] moeq_status open(const char* path, int64_t header_limit, bool map, Report& report,
+                                   const FileRules& rules = {});
 
     int64_t file_count() const { return files_.size(); }
-    const CheckpointFile& file(int64_t i) const { return *files_[i]; } // sorted by name
+    const CheckpointFile& file(int64_t i) const { return *files_[i]; } // those of the index by name
     int64_t tensor_count() const { return tensors_.size(); }
     const CheckpointTensor& tensor(int64_t i) const { return tensors_[i]; }
     // -1: none.
@@ -52,6 +60,13 @@ public:
     bool is_directory() const { return directory_.descriptor() >= 0; }
     const Directory& directory() const { return directory_; }
     int64_t bytes() const { return bytes_; } // of all tensors
+
+    // Tensors that are in the files and not in the index; the first one, -1: none.
+    int64_t unlisted_count() const { return unlisted_; }
+    int64_t first_unlisted() const { return first_unlisted_; }
+    // Files of the container in the directory that the index does not name, and that were left aside.
+    int64_t stray_count() const { return strays_.size(); }
+    const char* stray(int64_t i) const { return stray_text_.data() + strays_[i]; }
 
     // Bytes [begin, begin + count) of a tensor: by pread, or from the mapping. TRUNCATED, F19, when the file has
     // shrunk.
@@ -73,7 +88,8 @@ private:
     [[nodiscard]] moeq_status read_config_beside(const char* path, Report& report);
     [[nodiscard]] moeq_status open_only_file(const char* path, Report& report);
     [[nodiscard]] moeq_status open_index(const char* path, Report& report);
-    [[nodiscard]] moeq_status check_index(const JsonValue& weight_map, Report& report) const;
+    [[nodiscard]] moeq_status check_index(const JsonValue& weight_map, Report& report);
+    [[nodiscard]] moeq_status add_strays(const char* path, const Array<const char*>& named, Report& report);
     [[nodiscard]] moeq_status read_json(const char* name, const JsonRules& rules, Json* out, Report& report) const;
     [[nodiscard]] moeq_status parse_json(const File& file, const JsonRules& rules, Json* out, Report& report) const;
     // folder: what the directory is called; NULL: path says it all.
@@ -86,12 +102,17 @@ private:
     Allocator& allocator_;
     int64_t header_limit_ = kHeaderLimit;
     bool map_ = false;
+    FileRules rules_;
     Directory directory_;
     Array<CheckpointFile*> files_;
     Array<CheckpointTensor> tensors_;
     NameOrder order_; // of tensors_
     Json config_;
     int64_t bytes_ = 0;
+    int64_t unlisted_ = 0;
+    int64_t first_unlisted_ = -1;
+    Array<char> stray_text_; // names, each ended by NUL
+    Array<int64_t> strays_;  // offsets into it
 };
 
 } // namespace moeq

@@ -304,6 +304,9 @@ private:
     char name_[112];
 };
 
+// What Git LFS leaves in place of a file begins so.
+constexpr char kPointerBegin[] = "version https://git-lfs";
+
 // The length of the header, against the file and the limit, before anything is allocated.
 moeq_status check_length(const char* prefix, int64_t file_size, int64_t limit, const char* file_name, int64_t* out,
                          Report& report)
@@ -320,6 +323,8 @@ moeq_status check_length(const char* prefix, int64_t file_size, int64_t limit, c
     Failure failure = report.fail(present ? MOEQ_ERROR_LIMIT : small ? MOEQ_ERROR_TRUNCATED : MOEQ_ERROR_FORMAT);
     report.set_class(present ? "F02" : "F01");
     (failure << "file ").quoted(file_name);
+    if (std::memcmp(prefix, kPointerBegin, kHeaderPrefix) == 0)
+        return failure << ": got what looks like a Git LFS pointer; want the file that it stands for: git lfs pull";
     if (!present && !small && prefix[0] == '{')
         return failure << ": got what looks like JSON; want a .safetensors file, or the directory that it is in";
     failure << ": got a header of ";

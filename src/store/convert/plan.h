@@ -132,7 +132,8 @@ private:
     // What no loader of the dialect's project could read.
     [[nodiscard]] moeq_status check_loadable(const Weights& weights, Report& report);
     [[nodiscard]] moeq_status note(const char* text, Report& report);
-    [[nodiscard]] moeq_status note_of(int64_t count, const char* first, const char* text, Report& report);
+    [[nodiscard]] moeq_status note_of(int64_t count, const char* what, const char* first, const char* text,
+                                      Report& report);
     [[nodiscard]] moeq_status note_loaders(const Weights& weights, Report& report);
     [[nodiscard]] moeq_status keep_text(const char* text, const char** out, Report& report);
     bool describes_foreign(const Weights& weights) const;
@@ -143,6 +144,9 @@ private:
 
 // The spec of a quantized stack as its file has it: nested where its pieces are.
 moeq_spec own_spec(const Weights& weights, const Stack& stack);
+
+// Whether a small file beside a checkpoint tells how that is quantized, and so would be untrue beside new weights.
+bool is_about_source(const char* name);
 
 // {"name", "reason"} and, where there is one, "detail".
 void write_kept_entry(const PlanKept& kept, JsonWriter& json);

@@ -18,12 +18,23 @@ struct Count {
     }
 };
 
+constexpr const char* kDescriptions[] = {"hf_quant_config.json", "quantize_config.json", "quant_config.json",
+                                         "quantization_config.json", "recipe.yaml"};
+
 bool is_fused_expert(const PlanItem& item, const Stack& stack)
 {
     return item.kind != ItemKind::kCopy && stack.expert && item.out.ndim > 2;
 }
 
 } // namespace
+
+bool is_about_source(const char* name)
+{
+    for (const char* known : kDescriptions)
+        if (std::strcmp(name, known) == 0)
+            return true;
+    return false;
+}
 
 moeq_status Plan::check_loadable(const Weights& weights, Report& report)
 {
@@ -48,13 +59,13 @@ moeq_status Plan::note(const char* text, Report& report)
     return notes.append(text) ? MOEQ_OK : report.out_of_memory(static_cast<uint64_t>(notes.size() + 1) * sizeof(char*));
 }
 
-// A text of the plan's own: how many weights, which is the first, and what is the case of them.
-moeq_status Plan::note_of(int64_t count, const char* first, const char* text, Report& report)
+// A text of the plan's own: how many there are of something, which is the first, and what is the case of them.
+moeq_status Plan::note_of(int64_t count, const char* what, const char* first, const char* text, Report& report)
 {
     Array<char> made(allocator_);
-    char number[32];
+    char number[64];
     Text counted(number, sizeof number);
-    counted.add(count).add(count == 1 ? " weight such as " : " weights such as ");
+    counted.add(count).add(' ').add(what).add(count == 1 ? ", " : "s such as ");
     const char* const parts[] = {number, first, ": ", text};
     for (const char* part : parts) {
         const int64_t length = static_cast<int64_t>(std::strlen(part));
@@ -100,18 +111,18 @@ moeq_status Plan::note_loaders(const Weights& weights, Report& report)
             unknown.add(stack);
     }
     if (on_gpu.stacks != 0)
-        MOEQ_TRY(note_of(on_gpu.stacks, on_gpu.first,
+        MOEQ_TRY(note_of(on_gpu.stacks, "weight", on_gpu.first,
                          "transformers reads fused FP8 experts on a GPU only; on a CPU it takes their codes for values",
                          report));
     if (random.stacks != 0)
         MOEQ_TRY(
-            note_of(random.stacks, random.first,
+            note_of(random.stacks, "weight", random.first,
                     "the loader of this model type in transformers takes no linears of single experts, which is what "
                     "compressed-tensors has: there the experts would stay random. native holds them",
                     report));
     if (unknown.stacks != 0)
         MOEQ_TRY(
-            note_of(unknown.stacks, unknown.first,
+            note_of(unknown.stacks, "weight", unknown.first,
                     "what the loader of this model type calls linears of single experts is not known; they get the "
                     "usual names",
                     report));
@@ -133,6 +144,15 @@ moeq_status Plan::collect_notes(const Checkpoint& checkpoint, const Weights& wei
                                              "not say what they are, moeq_report.json does"
                                            : "codes that moeq does not read are copied as they are",
                       report));
+    for (const char* name : kDescriptions)
+        if (has_new_weights && checkpoint.is_directory() && checkpoint.directory().has(name))
+            MOEQ_TRY(note_of(1, "file", name, "it tells how the source is quantized, and is not copied", report));
+    if (checkpoint.stray_count() != 0)
+        MOEQ_TRY(note_of(checkpoint.stray_count(), "file", checkpoint.stray(0),
+                         "the index does not name it: neither read nor copied", report));
+    if (checkpoint.unlisted_count() != 0)
+        MOEQ_TRY(note_of(checkpoint.unlisted_count(), "tensor", checkpoint.tensor(checkpoint.first_unlisted()).entry.name,
+                         "in a file, but not in the index; taken over", report));
     return note_loaders(weights, report);
 }
 

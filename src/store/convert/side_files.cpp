@@ -105,20 +105,24 @@ private:
 };
 
 // Whether a member tells how the source is quantized, which is not true of the target.
-bool is_about_quantization(const JsonValue& name)
+bool is_about_quantization(const JsonMember& member)
 {
-    return name.equals("quantization_config") || name.equals("compression_config");
+    for (const char* name : {"quantization_config", "compression_config", "modelopt_quant_config"})
+        if (member.name().equals(name))
+            return true;
+    return member.name().equals("quantization") && member.value().is_object(); // of ModelOpt and MLX
 }
 
-void copy_config(const JsonValue& config, bool inner, JsonWriter& json)
+// Models in parts say it in one of them, whatever that is called.
+void copy_members(const JsonValue& config, JsonWriter& json)
 {
-    json.begin_object();
     for (JsonMember member = config.first(); !member.done(); member = member.next()) {
-        if (is_about_quantization(member.name()))
+        if (is_about_quantization(member))
             continue;
         json.key(member.name().text(), member.name().length());
-        if (inner && member.value().is_object()) {
-            copy_config(member.value(), false, json); // the text model's part may have it too
+        if (member.value().is_object()) {
+            json.begin_object();
+            copy_members(member.value(), json);
             json.end_object();
         } else {
             json.copy(member.value());
@@ -152,7 +156,8 @@ moeq_status SideFiles::write_config()
     Array<char> text(c_.allocator);
     JsonWriter json(text);
     if (c_.plan.has_new_weights) {
-        copy_config(c_.checkpoint.config(), true, json);
+        json.begin_object();
+        copy_members(c_.checkpoint.config(), json);
         json.key("quantization_config");
         MOEQ_TRY(c_.plan.write_config(c_.checkpoint, c_.weights, json, report_));
         json.end_object();
@@ -176,7 +181,7 @@ moeq_status SideFiles::copy_small_files()
         MOEQ_TRY(find_bytes(folder, name, &bytes, report_));
         if (bytes < 0 || bytes > kSmallFile)
             continue;
-        if (c_.plan.has_new_weights && std::strcmp(name, kConfigFile) == 0)
+        if (c_.plan.has_new_weights && (std::strcmp(name, kConfigFile) == 0 || is_about_source(name)))
             continue;
         File file(c_.allocator);
         Array<char> text(c_.allocator);

@@ -34,6 +34,11 @@ moeq_status describe_checkpoint(const Checkpoint& checkpoint, const Weights& wei
     json.end_array();
     json.key("foreign");
     write_foreign_codes(checkpoint, find_foreign_codes(checkpoint, weights), json);
+    json.key("strays").begin_array();
+    for (int64_t i = 0; i < checkpoint.stray_count(); ++i)
+        json.string(checkpoint.stray(i));
+    json.end_array();
+    json.key("unlisted").integer(checkpoint.unlisted_count());
     json.end_object();
     return json.ok() ? MOEQ_OK : report.out_of_memory(static_cast<uint64_t>(out->size()));
 }

@@ -1,5 +1,6 @@
 // The block FP8 of DeepSeek's checkpoints and of transformers (quant_method "fp8"): NAME fp8_e4m3, and NAME_scale_inv fp32, which,
-// despite its name, is what codes are multiplied by. 2-D weights "....weight" with "....weight_scale_inv", or one tensor
+// despite its name, is what codes are multiplied by. 2-D weights "....weight" with "....weight_scale_inv" (or, in some releases,
+// "....scale", "....qscale_weight"), or one tensor
 // [E, rows, columns] for all experts. The tile stands in config.json (weight_block_size) and is never taken from sizes; null:
 // one scale for each projection of each expert.
 #include "store/dialects/module_names.h"
@@ -10,7 +11,19 @@ namespace moeq {
 namespace {
 
 constexpr char kScale[] = "_scale_inv";
-constexpr char kOldScale[] = "_scales_inv"; // of an older revision of transformers
+
+// What scales are called, and their codes.
+struct ScaleName {
+    const char* scale; // what the name ends with
+    const char* codes; // what stands there in that of the codes
+    bool always;       // nothing else is called so
+};
+constexpr ScaleName kScaleNames[] = {
+    {kScale, "", true},
+    {"_scales_inv", "", true},           // of an older revision of transformers
+    {".qscale_weight", ".weight", true}, // Mistral Large 4
+    {".scale", ".weight", false},        // DeepSeek-V4
+};
 
 // ---- writing
 
@@ -105,9 +118,9 @@ public:
         MOEQ_TRY(read_config());
         for (int64_t i = 0; i < checkpoint_.tensor_count(); ++i) {
             const FileEntry& entry = checkpoint_.tensor(i).entry;
-            for (const char* suffix : {kScale, kOldScale})
-                if (ends_with(entry, suffix))
-                    MOEQ_TRY(add(i, entry.name_length - static_cast<int64_t>(std::strlen(suffix))));
+            for (const ScaleName& name : kScaleNames)
+                if (ends_with(entry, name.scale))
+                    MOEQ_TRY(add(i, entry.name_length - static_cast<int64_t>(std::strlen(name.scale)), name));
         }
         return MOEQ_OK;
     }
@@ -137,9 +150,11 @@ private:
         return MOEQ_OK;
     }
 
-    moeq_status add(int64_t scale, int64_t stem)
+    moeq_status add(int64_t scale, int64_t stem, const ScaleName& name)
     {
-        const int64_t codes = find_tensor(checkpoint_, checkpoint_.tensor(scale).entry.name, stem, "");
+        const int64_t codes = find_tensor(checkpoint_, checkpoint_.tensor(scale).entry.name, stem, name.codes);
+        if (!name.always && (codes < 0 || checkpoint_.tensor(codes).entry.dtype != MOEQ_DTYPE_FP8_E4M3FN))
+            return MOEQ_OK;
         if (codes < 0)
             return refuse_tensor(checkpoint_, scale, MOEQ_ERROR_FORMAT, "F28", report_)
                    << "got scales without codes; want the tensor that they belong to" << shard_hint(checkpoint_);
@@ -188,10 +203,12 @@ bool lacks_scales(const Checkpoint& checkpoint, int64_t tensor)
     const FileEntry& entry = checkpoint.tensor(tensor).entry;
     if ((entry.dtype != MOEQ_DTYPE_FP8_E4M3FN && entry.dtype != MOEQ_DTYPE_FP8_E5M2) || entry.ndim < 2)
         return false;
-    for (const char* suffix : {kScale, kOldScale, "_scale"})
-        if (find_tensor(checkpoint, entry.name, entry.name_length, suffix) >= 0)
+    for (const ScaleName& name : kScaleNames) {
+        const int64_t stem = entry.name_length - static_cast<int64_t>(std::strlen(name.codes));
+        if (ends_with(entry, name.codes) && find_tensor(checkpoint, entry.name, stem, name.scale) >= 0)
             return false;
-    return true;
+    }
+    return find_tensor(checkpoint, entry.name, entry.name_length, "_scale") < 0;
 }
 
 moeq_status recognise(Allocator&, const Checkpoint& checkpoint, Weights* out, Report& report)

@@ -240,7 +240,7 @@ moeq_status read_description(const Checkpoint& checkpoint, int64_t tensor, Array
 JsonValue quantization_config(const Checkpoint& checkpoint)
 {
     const JsonValue root = checkpoint.config();
-    for (const JsonValue& holder : {root, root.find("text_config")}) {
+    for (JsonValue holder = root; !holder.missing(); holder = config_of_part(holder)) {
         const JsonValue config = holder.find("quantization_config");
         if (config.is_object())
             return config;
@@ -250,8 +250,7 @@ JsonValue quantization_config(const Checkpoint& checkpoint)
 
 int32_t model_dtype(const Checkpoint& checkpoint)
 {
-    const JsonValue root = checkpoint.config();
-    for (const JsonValue& holder : {root, root.find("text_config")})
+    for (JsonValue holder = checkpoint.config(); !holder.missing(); holder = config_of_part(holder))
         for (const char* name : {"dtype", "torch_dtype"}) {
             const int32_t dtype = torch_dtype(holder.find(name));
             if (dtype != 0)

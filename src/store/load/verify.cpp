@@ -64,6 +64,11 @@ public:
         for (int64_t i = 0; i < checkpoint_.tensor_count(); ++i)
             if (lacks_scales(checkpoint_, weights_, i))
                 problem("codes_without_scales", checkpoint_.tensor(i).entry.name).end_object();
+        if (checkpoint_.unlisted_count() != 0)
+            problem("unlisted", checkpoint_.tensor(checkpoint_.first_unlisted()).entry.name)
+                .key("count")
+                .integer(checkpoint_.unlisted_count())
+                .end_object();
         for (int64_t i = 0; i < weights_.stacks.size(); ++i)
             MOEQ_TRY(check_stack(weights_.stacks[i]));
         MOEQ_TRY(check_digests());

@@ -337,14 +337,22 @@ const Rule* Rules::find(const char* name, int64_t length, int32_t ndim, PatternM
     return nullptr;
 }
 
-JsonValue config_of_text(const JsonValue& config)
+JsonValue config_of_part(const JsonValue& config)
 {
     for (const char* part : {"thinker_config", "text_config", "llm_config", "language_config"}) {
         const JsonValue inner = config.find(part);
         if (inner.is_object())
-            return config_of_text(inner);
+            return inner;
     }
-    return config;
+    return JsonValue();
+}
+
+JsonValue config_of_text(const JsonValue& config)
+{
+    JsonValue text = config;
+    for (JsonValue part = config_of_part(text); !part.missing(); part = config_of_part(part))
+        text = part;
+    return text;
 }
 
 int64_t config_hidden_size(const JsonValue& config)

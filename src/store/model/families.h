@@ -83,6 +83,8 @@ private:
 // The hidden size of the text model, and the count of its experts; -1 where config.json does not say it.
 int64_t config_hidden_size(const JsonValue& config);
 int64_t config_expert_count(const JsonValue& config);
+// The part of config.json, or of a part of it, that the text model is in; missing: it has none.
+JsonValue config_of_part(const JsonValue& config);
 // The text model's part of config.json; the whole where it has no parts.
 JsonValue config_of_text(const JsonValue& config);
 

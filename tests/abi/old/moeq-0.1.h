@@ -350,6 +350,8 @@ typedef struct moeq_progress {
 typedef int32_t (*moeq_progress_fn)(const moeq_progress *progress, void *user);
 #define MOEQ_READER_MMAP 1
 #define MOEQ_READER_LENIENT 2
+#define MOEQ_READER_ALL_FILES 4
+#define MOEQ_READER_STRICT 8
 typedef struct moeq_reader_options {
     uint32_t struct_size;
     int32_t  flags;
@@ -440,6 +442,7 @@ MOEQ_API void        moeq_writer_destroy(moeq_writer *writer);
 #define MOEQ_CONVERT_FINISH 2
 #define MOEQ_CONVERT_KEEP_FOREIGN 2
 #define MOEQ_CONVERT_WEIGHTS_ONLY 4
+#define MOEQ_CONVERT_ALL_FILES 8
 typedef struct moeq_convert_options {
     uint32_t struct_size;
     int32_t  dialect;

@@ -52,6 +52,7 @@ class Conversion:
     patterns: str | None = None
     keep_foreign: bool = False
     weights_only: bool = False
+    all_files: bool = False
     selection: Selection = field(default_factory=Selection)
     units: tuple[int, int] | None = None
     finish: bool = True
@@ -73,7 +74,7 @@ class Conversion:
     def arguments(self) -> dict[str, Any]:
         """What plan and convert both take."""
         rules = self.selection.rules or None
-        flags = {"keep_foreign": self.keep_foreign, "weights_only": self.weights_only}
+        flags = {name: getattr(self, name) for name in ("keep_foreign", "weights_only", "all_files")}
         return {"spec": self.spec, "dialect": self.dialect, "rules": rules, "patterns": self.patterns} | flags
 
     def prepare(self, reader: Reader) -> dict[str, Any]:

@@ -91,6 +91,9 @@ KeepForeign = Annotated[
         help="Copy codes of schemes that moeq does not read; the new config.json does not say what they are.",
     ),
 ]
+AllFiles = Annotated[
+    bool, typer.Option("--all-files", help="Also .safetensors files of the folder that its index does not name.")
+]
 WeightsOnly = Annotated[
     bool, typer.Option("--weights-only", help="With compressed-tensors: ask for no quantized activations.")
 ]
@@ -128,10 +131,12 @@ def checked_dialect(name: str) -> str:
     return name
 
 
-def open_reader(path: Path, *, lenient: bool = False, patterns: Path | None = None, mmap: bool = False) -> Reader:
+def open_reader(
+    path: Path, *, lenient: bool = False, all_files: bool = False, patterns: Path | None = None, mmap: bool = False
+) -> Reader:
     if path.suffix == ".json" and path.is_file():
         raise CommandError(f"{path} is no checkpoint", f"give its folder: {path.parent}", Status.INPUT)
-    return Reader(path, lenient=lenient, patterns=read_patterns(patterns), mmap=mmap)
+    return Reader(path, lenient=lenient, all_files=all_files, patterns=read_patterns(patterns), mmap=mmap)
 
 
 def tensors_of(reader: Reader) -> dict[int, list[TensorInfo]]:

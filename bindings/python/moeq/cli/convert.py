@@ -10,6 +10,7 @@ from ._conversion import Conversion
 from ._exit import CommandError
 from ._options import (
     LAYOUTS,
+    AllFiles,
     Finish,
     Json,
     KeepForeign,
@@ -55,6 +56,7 @@ def convert(
     patterns: Patterns = None,
     keep_foreign: KeepForeign = False,
     weights_only: WeightsOnly = False,
+    all_files: AllFiles = False,
     no_sync: NotDurable = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -67,9 +69,9 @@ def convert(
     Example: [cyan]moeq convert out out-bnb --dialect bitsandbytes[/cyan]
     """
     job = Conversion(source, target, checked_dialect(dialect), checked_spec(spec), read_patterns(patterns), keep_foreign,
-                     weights_only)  # fmt: skip
+                     weights_only, all_files)  # fmt: skip
     job.set_steps(units, finish, no_sync)
-    with open_reader(source, patterns=patterns) as reader:
+    with open_reader(source, all_files=all_files, patterns=patterns) as reader:
         plan = job.prepare(reader)
     lossy = [change for change in changes(plan, job.stacks) if change.lossy and change.before != change.after]
     if lossy and not allow_lossy:

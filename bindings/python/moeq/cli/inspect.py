@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from .._reader import Reader, StackInfo, TensorInfo
-from ._options import Json, Lenient, Patterns, Source, open_reader, tensors_of
+from ._options import AllFiles, Json, Lenient, Patterns, Source, open_reader, tensors_of
 from ._plan import foreign_text
 from ._screen import (
     counted,
@@ -31,6 +31,7 @@ def inspect(
     all_tensors: Annotated[bool, typer.Option("--all", help="Every tensor on a line of its own.")] = False,
     patterns: Patterns = None,
     lenient: Lenient = False,
+    all_files: AllFiles = False,
     json: Json = False,
 ) -> None:
     """Show what is in a checkpoint, from its headers alone.
@@ -39,7 +40,7 @@ def inspect(
 
     Example: [cyan]moeq inspect Qwen3-30B-A3B[/cyan]
     """
-    with open_reader(path, lenient=lenient, patterns=patterns) as reader:
+    with open_reader(path, lenient=lenient, all_files=all_files, patterns=patterns) as reader:
         if json:
             emit(facts(reader))
             return

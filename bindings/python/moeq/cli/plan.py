@@ -10,6 +10,7 @@ import typer
 
 from ._conversion import Conversion, free_bytes
 from ._options import (
+    AllFiles,
     Dialect,
     Format,
     Json,
@@ -46,6 +47,7 @@ def plan(
     patterns: Patterns = None,
     keep_foreign: KeepForeign = False,
     weights_only: WeightsOnly = False,
+    all_files: AllFiles = False,
     json: Json = False,
 ) -> None:
     """Show what quantize would do, and what it takes.
@@ -57,8 +59,8 @@ def plan(
     place = Path(os.path.abspath(source))  # also of "."
     target = target or place.parent / f"{place.name}.moeq"
     job = Conversion(source, target, checked_dialect(dialect), checked_spec(spec), read_patterns(patterns), keep_foreign,
-                     weights_only)  # fmt: skip
-    with open_reader(source, patterns=patterns) as reader:
+                     weights_only, all_files)  # fmt: skip
+    with open_reader(source, all_files=all_files, patterns=patterns) as reader:
         job.selection = selection(reader, only, skip, rule)
         job.prepare(reader)
     if json:

@@ -9,6 +9,7 @@ import typer
 from ._conversion import ENGINES, Conversion
 from ._exit import CommandError
 from ._options import (
+    AllFiles,
     Dialect,
     Finish,
     Format,
@@ -59,6 +60,7 @@ def quantize(
     patterns: Patterns = None,
     keep_foreign: KeepForeign = False,
     weights_only: WeightsOnly = False,
+    all_files: AllFiles = False,
     no_sync: NotDurable = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -76,9 +78,9 @@ def quantize(
     if engine not in ENGINES:
         raise CommandError(f"--engine: got {engine!r}; wanted {' or '.join(ENGINES)}", nearest(engine, ENGINES))
     job = Conversion(source, target, checked_dialect(dialect), checked_spec(spec), read_patterns(patterns), keep_foreign,
-                     weights_only)  # fmt: skip
+                     weights_only, all_files)  # fmt: skip
     job.set_steps(units, finish, no_sync)
-    with open_reader(source, patterns=patterns) as reader:
+    with open_reader(source, all_files=all_files, patterns=patterns) as reader:
         job.selection = selection(reader, only, skip, rule)
         job.prepare(reader)
     job.run(engine=engine, address=address, json=json, quiet=quiet, no_progress=no_progress)

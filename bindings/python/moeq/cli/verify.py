@@ -82,6 +82,7 @@ KINDS = {
     "dense_experts": "expert weights that are not quantized in a quantized checkpoint",
     "mixed_formats": "experts of one weight in several formats",
     "codes_without_scales": "codes whose scales are missing",
+    "unlisted": "in a file, but not in the index",
     "padding": "a last half byte that is not the code of zero",
     "gate_up_scales_differ": "gate and up of an expert have scales of their own",
     "digest": "other bytes than were written",

@@ -136,11 +136,14 @@ pub const MOEQ_STAGE_WRITE: i32 = 3;
 pub const MOEQ_STAGE_VERIFY: i32 = 4;
 pub const MOEQ_READER_MMAP: i32 = 1;
 pub const MOEQ_READER_LENIENT: i32 = 2;
+pub const MOEQ_READER_ALL_FILES: i32 = 4;
+pub const MOEQ_READER_STRICT: i32 = 8;
 pub const MOEQ_WRITER_NOT_DURABLE: i32 = 1;
 pub const MOEQ_CONVERT_UNITS: i32 = 1;
 pub const MOEQ_CONVERT_FINISH: i32 = 2;
 pub const MOEQ_CONVERT_KEEP_FOREIGN: i32 = 2;
 pub const MOEQ_CONVERT_WEIGHTS_ONLY: i32 = 4;
+pub const MOEQ_CONVERT_ALL_FILES: i32 = 8;
 pub type moeq_status = i32;
 #[repr(C)]
 #[derive(Debug)]
@@ -1600,7 +1603,8 @@ extern "C" {
         out: *mut *mut moeq_qtensor,
         err: *mut moeq_error,
     ) -> moeq_status;
-    /// JSON: model type, dialect, files with sizes and their __metadata__.
+    /** JSON: model type, dialect, files with sizes and their __metadata__; what there is of other schemes ("foreign"), and
+ what files and index do not agree on ("strays", "unlisted").*/
     pub fn moeq_reader_metadata(
         reader: *const moeq_reader,
         out: *mut *mut moeq_blob,
