@@ -76,7 +76,6 @@ OVER = {
     "doge": {"is_moe": True, "num_experts": 16},
     "ernie4_5_vl_moe": {"text_config": {"rope_parameters": {"rope_theta": 1e4, "rope_type": "default", "mrope_section": [5, 5, 6]}, "moe_intermediate_size": [256, 192]}},
     "gemma4": {"text_config": GEMMA4},
-    "gemma4_text": GEMMA4,
     "glm4v_moe": {"text_config": {"rope_parameters": {"rope_theta": 1e4, "rope_type": "default", "mrope_section": [4, 2, 2]}}},
     "glm5_next": {"text_config": INDEXED | {"index_kpool": 4, "head_dim": DEFAULT, "qk_rope_head_dim": 0}},
     "granitemoehybrid": HYBRID | MAMBA,
@@ -94,11 +93,9 @@ OVER = {
     "nemotron_h": NEMOTRON_H,
     "nemotron_h_omni": {"text_config": NEMOTRON_H, "vision_config": {"video_temporal_patch_size": 2}},
     "qwen3_5_moe": {"text_config": HYBRID},
-    "qwen3_5_moe_text": HYBRID,
     "qwen3_next": HYBRID,
     "qwen3_omni_moe": {"talker_config": {"spatial_merge_size": 2, "text_config": {"shared_expert_intermediate_size": WIDTH}}},
     "qwen4_exp": {"text_config": QSA},
-    "qwen4_exp_text": QSA,
     "step3p7": {"text_config": {"sliding_window": 64}},
     "switch_transformers": {"encoder_sparse_step": 2, "decoder_sparse_step": 2, "num_sparse_encoder_layers": 1,
                             "num_sparse_decoder_layers": 1},
@@ -106,6 +103,12 @@ OVER = {
     "vitpose_backbone": {"num_experts": EXPERTS, "part_features": 32, "image_size": [32, 32], "patch_size": [8, 8]},
     "zaya": {"num_experts_per_tok": 1},
 }  # fmt: skip
+
+
+def over(model_type):
+    """What a type wants besides TINY; a text model wants what its model with pictures wants for it."""
+    whole = OVER.get(model_type.removesuffix("_text"), {})
+    return OVER.get(model_type) or whole.get("text_config", {})
 
 
 def overrides(default, over):

@@ -9,8 +9,9 @@ One line for each type, form of the source, and way:
     type form dialect format: outcome
 
 form: `hub` (what save_pretrained writes) or `memory` (save_original_format=False). Outcomes: `right`; `refused: ...`
-(moeq said no before it wrote anything); `told: ...` (the result does not load, and a note said so before);
-`transformers: ...` (it does not load its own dense file, so only the conversion is judged); anything else is a fault.
+(moeq said no before it wrote anything); `gpu: ...` (a note says that it wants a GPU: not tried, but what transformers
+would keep for one is); `told: ...` (the result does not load, and a note said so before); `transformers: ...` (it does
+not load its own dense file, so only the conversion is judged); anything else is a fault.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import copy
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -32,31 +34,36 @@ ROOT = HERE.parents[2]
 
 WAYS = [("native", "int8"), ("native", "nf4"), ("compressed-tensors", "fp8_e4m3"), ("hf-fp8", "fp8_e4m3:block")]
 FORMS = ("hub", "memory")
+GOOD = ("right", "refused", "gpu", "told", "transformers")
 
 
-def moeq_command(log, *arguments):
-    """Runs `moeq ...` in a child, so that a crash of the library ends that only. The status, and what it said."""
+def moeq_commands(log, *commands):
+    """Runs `moeq ...` for each in a child, so that a crash of the library ends that only; stops at one that fails.
+
+    The statuses and what was said: a status is a text when a signal ended the child.
+    """
     from moeq.cli._app import run  # before the fork, once
 
+    log.unlink(missing_ok=True)
     child = os.fork()
     if child == 0:
-        status = 70
         try:
-            out = io.StringIO()
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                status = int(run([str(part) for part in arguments]))
-        except BaseException:  # noqa: BLE001: nothing may leave the child
-            out.write(traceback.format_exc())
+            for command in commands:
+                out = io.StringIO()
+                with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out), warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    status = int(run([str(part) for part in command]))
+                with log.open("a") as file:
+                    file.write(json.dumps([status, out.getvalue()]) + "\n")
+                if status != 0:
+                    break
         finally:
-            log.write_text(out.getvalue())
-            os._exit(status)
+            os._exit(0)  # nothing may leave the child
     _, how = os.waitpid(child, 0)
-    said = log.read_text() if log.exists() else ""
-    log.unlink(missing_ok=True)
+    done = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     if os.WIFSIGNALED(how):
-        return f"signal {os.WTERMSIG(how)} ({signal.Signals(os.WTERMSIG(how)).name})", said
-    return os.WEXITSTATUS(how), said
+        done.append([f"signal {os.WTERMSIG(how)} ({signal.Signals(os.WTERMSIG(how)).name})", ""])
+    return done
 
 
 def one_line(text, limit=300):
@@ -161,6 +168,57 @@ def judge_loading(family, path, vectors):
     return ""
 
 
+@contextlib.contextmanager
+def as_with_a_gpu():
+    """transformers keeps FP8 as it would for a GPU, instead of decoding it for the CPU."""
+    from transformers.quantizers.quantizer_finegrained_fp8 import FineGrainedFP8HfQuantizer as Quantizer
+
+    own = Quantizer.validate_environment
+    Quantizer.validate_environment = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        Quantizer.validate_environment = own
+
+
+def judge_kept(family, path, vectors):
+    """"" if the codes and scales that from_pretrained keeps for a GPU are those of the decoded weights."""
+    import torch
+
+    from . import models
+    from .decode import spread
+
+    try:
+        with as_with_a_gpu():
+            model, info = family.load(path)
+    except Exception as error:  # noqa: BLE001: whatever stops transformers
+        return "raises " + error_line(error)
+    if info:
+        return f"reports {json.dumps(info)}"
+    parameters = dict(model.named_parameters())
+    for expert in models.experts_of(family.model):
+        codes, scale = parameters[expert.name], parameters.get(expert.name + "_scale_inv")
+        if scale is None or codes.shape != expert.value.shape:
+            return f"{expert.name} is {codes.dtype} {tuple(codes.shape)}{' without scales' if scale is None else ''}"
+        kept = models.Expert(expert.name, codes.float() * spread(scale, codes.shape, (128, 128)), expert.transposed)
+        if not torch.equal(kept.vectors(), vectors[expert.name]):
+            return f"{expert.name} has other values"
+    return ""
+
+
+def outcome_of_loading(family, target, vectors, notes):
+    fault = judge_loading(family, target, vectors)
+    if not fault:
+        return "right"
+    about = [note for note in notes if re.search(r"\bload|transformers", note)]
+    if not about:
+        return fault
+    if any("GPU" in note for note in about):
+        kept = judge_kept(family, target, vectors)
+        return f"on a GPU too: {kept} [{fault}]" if kept else f"gpu: {one_line('; '.join(about))}"
+    return f"told: {one_line('; '.join(about))} [{fault}]"
+
+
 def judge(family, form, dialect, spec):
     """The outcome of one way, in words."""
     from . import decode, models
@@ -170,9 +228,12 @@ def judge(family, form, dialect, spec):
     target = family.folder / "target"
     shutil.rmtree(target, ignore_errors=True)
     shutil.rmtree(family.folder / "target.partial", ignore_errors=True)
-    log = family.folder / "log"
-    status, said = moeq_command(log, "quantize", source, target, "-f", spec, "--dialect", dialect, "--no-sync",
-                                "--no-progress")  # fmt: skip
+    done = moeq_commands(
+        family.folder / "log",
+        ["quantize", source, target, "-f", spec, "--dialect", dialect, "--no-sync", "--no-progress"],
+        ["verify", target, "--against", source, "--no-progress"],
+    )
+    status, said = done[0]
     notes = [line.removeprefix("note: ") for line in said.splitlines() if line.startswith("note: ")]
     if status != 0:
         untouched = not target.exists() and not (family.folder / "target.partial").exists()
@@ -186,7 +247,7 @@ def judge(family, form, dialect, spec):
     found = match(family.experts, decode.DECODERS[dialect](*decode.read_files(target)))
     if found.faults:
         return f"wrong conversion: {len(found.faults)} faults, such as {'; '.join(found.faults[:3])}"
-    status, said = moeq_command(log, "verify", target, "--against", source, "--no-progress")
+    status, said = done[1]
     if status != 0:
         return f"verify fails: status {status}, {one_line(said.replace(str(family.folder) + '/', '')[-300:])}"
     if dialect == "native":
@@ -194,10 +255,7 @@ def judge(family, form, dialect, spec):
     stopped = family.dense_state(form)
     if stopped:
         return f"transformers: {stopped}"
-    fault = judge_loading(family, target, found.vectors)
-    if fault and notes:
-        return f"told: {one_line('; '.join(notes))} [{fault}]"
-    return fault or "right"
+    return outcome_of_loading(family, target, found.vectors, notes)
 
 
 def judge_type(model_type, forms=FORMS, ways=WAYS):
@@ -258,7 +316,7 @@ def main():
     for model_type in types:
         for form, dialect, spec, outcome in own.judge_type(model_type, options.form or FORMS, ways):
             print(f"{model_type} {form} {dialect} {spec}: {outcome}", flush=True)
-            bad += not outcome.startswith(("right", "refused:", "told:", "transformers:"))
+            bad += outcome.partition(":")[0] not in GOOD
     return 1 if bad else 0
 
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import torch
 
 from . import catalog
-from .configs import EXPERTS, HIDDEN, OVER, overrides
+from .configs import EXPERTS, HIDDEN, over, overrides
 
 WORDS = slice(100, 400)  # token numbers of a text: none that a type gives a meaning
 EMBEDDED = {"doge"}  # its experts are rows of an embedding: no weights to stack
 
 # Parameters of experts, by the names that modules have in memory; most are 3-D: [experts, ., .].
-NAMES = re.compile(r"\.?(experts\.(gate_up_proj|up_proj|down_proj)"
+NAMES = re.compile(r"(^|\.)(experts\.(gate_up_proj|up_proj|down_proj)"
                    r"|(mlp|self_attention\.experts)\.(input|output)_linear\.weight"  # jetmoe
                    r"|experts\.mlp\.(w1|v1|w2)"  # dbrx
                    r"|experts\.(expert_)?\d+\.(wi|wo|fc1|fc2)\.weight|experts\.\d+\.weight)$")  # fmt: skip
@@ -79,7 +79,7 @@ def build(model_type):
     from transformers import CONFIG_MAPPING
 
     known = CONFIG_MAPPING[model_type]
-    config = known(**overrides(known(), OVER.get(model_type, {})))
+    config = known(**overrides(known(), over(model_type)))
     torch.manual_seed(1)
     model = class_of(model_type)._from_config(config, dtype=torch.bfloat16).eval()
     torch.manual_seed(2)
