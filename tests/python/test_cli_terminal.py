@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -57,21 +58,72 @@ def test_a_pipe_that_nobody_reads(arguments):
     assert all(line.startswith(b"moeq: ") for line in child.stderr.splitlines())
 
 
+UNWRITABLE = {">/dev/full": "No space left on device", ">&-": "Bad file descriptor"}
+
+
+def with_streams(arguments, streams, **more):
+    """A process whose streams a shell puts elsewhere; with a buffer for its output unless PYTHONUNBUFFERED is given."""
+    variables = {name: value for name, value in environment().items() if name != "PYTHONUNBUFFERED"} | more
+    script = f'exec "$@" {streams}'
+    line = ["sh", "-c", script, "sh", sys.executable, "-m", "moeq", *map(str, arguments)]
+    return subprocess.run(line, capture_output=True, text=True, env=variables, check=False)
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
-@pytest.mark.parametrize("json", [(), ("--json",)])
-def test_output_that_cannot_be_written(model, json):
-    with open("/dev/full", "w") as full:
-        child = subprocess.run(
-            [sys.executable, "-m", "moeq", "inspect", model[0], *json], stdout=full, stderr=subprocess.PIPE, text=True,
-            env=environment(), check=False
-        )  # fmt: skip
-    assert child.returncode == 4 and child.stderr == "moeq: No space left on device\n"
+@pytest.mark.parametrize("streams", UNWRITABLE)
+@pytest.mark.parametrize(
+    "name", ["inspect", "plan", "quantize", "convert", "verify", "diff", "report", "bench", "doctor", "--help", "--version"]
+)
+def test_output_that_cannot_be_written(model, quantized, tmp_path, name, streams):
+    """One line and one status, for every command, with and without --json, whether Python buffers or not."""
+    arguments = {
+        "inspect": (model[0],), "plan": (model[0], "-f", "nf4"), "quantize": (model[0], tmp_path / "o", "-f", "int8"),
+        "convert": (quantized, tmp_path / "o", "--dialect", "native"), "verify": (quantized,),
+        "diff": (model[0], quantized), "report": (quantized,), "bench": ("--megabytes=16", "--seconds=0.01", "-f", "int8"),
+    }.get(name, ())  # fmt: skip
+    for json in ((), ("--json",)) if name[0] != "-" else ((),):
+        shutil.rmtree(tmp_path / "o", ignore_errors=True)
+        # Turn and turn about, as each is a process.
+        unbuffered = {"PYTHONUNBUFFERED": "1"} if bool(json) == (streams == ">&-") else {}
+        done = with_streams((name, *arguments, *json), streams, **unbuffered)
+        lines = [line for line in done.stderr.splitlines() if name != "bench" or line.startswith("moeq:")]
+        assert (done.returncode, lines) == (4, [f"moeq: standard output: {UNWRITABLE[streams]}"])
+        assert (tmp_path / "o").exists() == (name in ("quantize", "convert"))  # what was done stays
 
 
-def test_standard_output_may_be_closed(model):
-    script = f"{sys.executable} -m moeq inspect {model[0]} --json >&-"
-    child = subprocess.run(["sh", "-c", script], capture_output=True, env=environment(), check=False)
-    assert (child.returncode, child.stdout, child.stderr) == (0, b"", b"")
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_large_output_that_cannot_be_written(tmp_path, unbuffered):
+    """More than a buffer holds, so that it is not the end that finds out."""
+    path = tmp_path / "x.safetensors"
+    write_safetensors(path, {f"tensor{chr(97 + at % 26)}.{'x' * at}": np.zeros(2, np.float32) for at in range(200)})
+    for more in ("--all", "--json"):
+        done = with_streams(("inspect", path, more), ">/dev/full", PYTHONUNBUFFERED=unbuffered)
+        assert (done.returncode, done.stderr) == (4, "moeq: standard output: No space left on device\n")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+def test_errors_that_cannot_be_written(model, quantized, tmp_path):
+    """The status is what it would be, and no work is lost for the sake of a note."""
+    for streams in ("2>/dev/full", "2>&-", ">/dev/full 2>/dev/full", "<&- >&- 2>&-"):
+        done = with_streams(("inspect", tmp_path / "nothing"), streams)
+        assert (done.returncode, done.stdout, done.stderr) == (3, "", "")
+        done = with_streams(("inspect", tmp_path / "nothing", "--json"), streams, MOEQ_DEBUG="1")
+        assert (done.returncode, done.stderr) == (3, "")
+        assert not done.stdout or json.loads(done.stdout)["error"]["status"] == 3
+    arguments = ("convert", quantized, tmp_path / "out", "--dialect", "bitsandbytes")
+    done = with_streams(arguments, "2>/dev/full")  # there would be a note
+    assert done.returncode == 0 and "wrote" in done.stdout and (tmp_path / "out").exists()
+
+
+def test_nothing_to_write_is_written_anywhere(model, quantized, tmp_path):
+    """A closed standard output is no fault while there is nothing for it, and no file gets its descriptor."""
+    done = with_streams(("verify", quantized, "-q"), ">&-")
+    assert (done.returncode, done.stderr) == (0, "")
+    done = with_streams(("quantize", model[0], tmp_path / "out", "-f", "nf4", "-q"), "<&- >&- 2>&-")
+    assert done.returncode == 0
+    moeq.convert(model[0], tmp_path / "same", spec="nf4", durable=False)
+    assert tree(tmp_path / "out") == tree(tmp_path / "same")
 
 
 @pytest.mark.parametrize("name", ["inspect", "plan", "quantize", "verify", "report", "diff", "help", "missing"])

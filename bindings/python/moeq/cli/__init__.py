@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import codecs
+import contextlib
 import os
 import signal
 import sys
 from typing import Any
 
-# For terminals and files that have no Unicode.
-PLAIN = {"×": "x", "…": "...", "–": "-", "—": "-"}
-
-
-def in_plain(error: UnicodeError) -> tuple[str, int]:
-    """What is written instead of characters that an encoding lacks."""
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    return "".join(PLAIN.get(c, "?") for c in error.object[error.start : error.end]), error.end
+from . import _streams
 
 
 def stopped_early(*_: Any) -> None:
@@ -27,12 +19,7 @@ def stopped_early(*_: Any) -> None:
 
 def main() -> None:
     """The program: runs the command in sys.argv and ends with its exit status."""
-    # Closed by whoever started us: nobody reads it.
-    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))
-    codecs.register_error("moeq-plain", in_plain)
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="moeq-plain")
+    _streams.prepare()
     heard = signal.getsignal(signal.SIGINT)  # `nohup` and the like ignore it
     try:
         if heard is signal.default_int_handler:
@@ -45,9 +32,15 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in ("typer", "rich"):
             raise
-        print(f"moeq: the command line needs {error.name} (pip install 'moeq[cli]')", file=sys.stderr)
+        tell(f"the command line needs {error.name} (pip install 'moeq[cli]')")
         status = 4
     except KeyboardInterrupt:  # before a command had begun
-        print("moeq: interrupted", file=sys.stderr)
+        tell("interrupted")
         status = 130
+    _streams.settle()
     sys.exit(status)
+
+
+def tell(message: str) -> None:
+    with contextlib.suppress(OSError):  # nobody reads it
+        print(f"moeq: {message}", file=sys.stderr)

@@ -16,6 +16,7 @@ import typer
 from .. import _errors as errors
 from .._library import LibraryNotFoundError
 from ._screen import emit
+from ._streams import drop, settle
 from ._words import hint_in_words, in_words
 
 
@@ -37,7 +38,7 @@ MEANINGS = {
     Status.PROBLEMS: "done, and problems or differences were found",
     Status.USAGE: "the command line is wrong",
     Status.INPUT: "a checkpoint is missing, incomplete, damaged, or of a kind that is not understood",
-    Status.RESOURCES: "memory, disk, permissions, a package or libmoeq are lacking",
+    Status.RESOURCES: "memory, disk, permissions, a package or libmoeq are lacking, or output cannot be written",
     Status.FAULT: "a fault of moeq itself",
     Status.INTERRUPTED: "interrupted; what was finished is kept",
     Status.BROKEN_PIPE: "nobody reads the output any more",
@@ -132,12 +133,13 @@ def complain(error: BaseException, options: Mapping[str, Any] | None = None) -> 
     """
     options = options or {}
     status = status_of(error)
-    if os.environ.get("MOEQ_DEBUG", "") not in ("", "0"):
-        traceback.print_exception(error, file=sys.stderr)
+    settle()
     message, hint = one_line(error, options), hint_for(error, status, options)
     if status is Status.FAULT:
         message = f"{type(error).__name__}: {message}"
     try:
+        if os.environ.get("MOEQ_DEBUG", "") not in ("", "0"):
+            traceback.print_exception(error, file=sys.stderr)
         print(f"moeq: {message} ({hint})" if hint else f"moeq: {message}", file=sys.stderr, flush=True)
     except OSError:
         pass  # nobody reads it
@@ -147,13 +149,13 @@ def complain(error: BaseException, options: Mapping[str, Any] | None = None) -> 
         except BrokenPipeError:
             return broken_pipe()
         except OSError:
-            pass  # standard output is what is wrong
+            settle()  # standard output is what is wrong, too
     return status
 
 
 def broken_pipe() -> Status:
     """Ends quietly when the reader of our output has gone; what is still buffered goes nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    drop(sys.stdout)
     return Status.BROKEN_PIPE
 
 

@@ -16,6 +16,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from ._streams import drop
+
 UNATTENDED_WIDTH = 200  # characters; output that goes into a file or a pipe is not folded at 80
 
 LEAST_NAME, LEAST_WORDS = 16, 10  # characters of folded text in a table's first column, and in others
@@ -63,10 +65,15 @@ def _print(screen: Console, line: Any) -> None:
 
 
 def remark(*lines: Any) -> None:
-    """Prints to standard error: what is not a result."""
+    """Prints to standard error: what is not a result. A full disk behind it stops no work."""
     screen = console(remarks=True)
-    for line in lines:
-        screen.print(line, style="dim")
+    try:
+        for line in lines:
+            screen.print(line, style="dim")
+    except BrokenPipeError:
+        raise
+    except OSError:
+        drop(sys.stderr)
 
 
 def emit(value: Any) -> None:
