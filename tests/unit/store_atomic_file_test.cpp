@@ -158,7 +158,8 @@ TEST_F(AtomicFiles, keep_owner_and_group_where_they_may)
     EXPECT_EQ(mode_of(path), 0664u);
 }
 
-// Somebody else's group may not get more than everybody: in a child that is no longer root.
+// Somebody else's group may not get more than everybody: in a child that is no longer root. It stands in the folder, as only
+// root may get there where $TMPDIR is root's own.
 TEST_F(AtomicFiles, give_a_strange_group_nothing)
 {
     if (::geteuid() != 0)
@@ -170,9 +171,9 @@ TEST_F(AtomicFiles, give_a_strange_group_nothing)
     const pid_t child = ::fork();
     ASSERT_GE(child, 0);
     if (child == 0) {
-        if (::setgid(777) != 0 || ::setuid(777) != 0)
+        if (::chdir(folder.path().c_str()) != 0 || ::setgid(777) != 0 || ::setuid(777) != 0)
             ::_exit(2);
-        ::_exit(save(path, "new") == MOEQ_OK ? 0 : 1);
+        ::_exit(save("file", "new") == MOEQ_OK ? 0 : 1);
     }
     int status = 0;
     ASSERT_EQ(::waitpid(child, &status, 0), child);
