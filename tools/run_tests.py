@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import build
+from clean_environment import clean_environment
 
 ROOT = build.ROOT
 LOGS = ROOT / "build" / "logs"
@@ -77,8 +78,14 @@ class Runner:
         self.log.write_text("")
 
     def run(self, command, cwd=ROOT, **variables):
-        """The exit status and the output; 124 if the time is over."""
-        environment = build.environment() | {key: str(value) for key, value in variables.items()}
+        """The exit status and the output of a test, in a clean environment; 124 if the time is over."""
+        return self._run(command, cwd, clean_environment(**variables))
+
+    def set_up(self, command):
+        """The same of what builds or installs, which heeds compilers, caches and whatever else is set."""
+        return self._run(command, ROOT, build.environment())
+
+    def _run(self, command, cwd, environment):
         process = subprocess.Popen([str(part) for part in command], cwd=cwd, env=environment, text=True, errors="replace",
                                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                    start_new_session=True)
@@ -104,7 +111,7 @@ class Runner:
 def build_preset(runner, preset):
     """None if it builds, else the outcome that says why not."""
     for command in (build.configure_command(preset), build.build_command(preset, runner.jobs)):
-        code, output = runner.run(command)
+        code, output = runner.set_up(command)
         if code != 0:
             # Without what Ninja says of the files that did compile.
             return failure("\n".join(line for line in output.splitlines() if not re.match(r"\[\d+/\d+\] ", line)))
@@ -247,7 +254,7 @@ def stage_python(runner):
         return skip("there is no tests/python")
     # The packages that moeq is compared with are large; without them the tests that need them skip themselves.
     outcome = Outcome()
-    code, output = runner.run([sys.executable, "tools/setup_env.py", "test"])
+    code, output = runner.set_up([sys.executable, "tools/setup_env.py", "test"])
     python = Path(output.strip().splitlines()[-1]) / "bin" / "python" if code == 0 else Path(sys.executable)
     if code != 0:
         outcome.skips.append("the environment with torch, bitsandbytes and the like could not be made, see "
