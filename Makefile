@@ -20,7 +20,7 @@ RUN_TESTS = tools/run_tests.py --jobs $(JOBS)
 ## Building
 
 all: release ## set up what is missing, then build build/release/libmoeq.so
-	@echo "built build/release/libmoeq.so; next: make test, make demo, make help"
+	@echo "built build/release/libmoeq.so; the command is tools/moeq; next: make demo, make test, make help"
 
 release debug: system ## the library in build/release, or in build/debug with checks of handles
 	@tools/build.py $@ --target moeq --jobs $(JOBS)
