@@ -2,6 +2,7 @@
 #include "store/dialects/parts.h"
 
 #include "formats/spec_text.h"
+#include "store/model/model_config.h"
 
 namespace moeq {
 

@@ -1,19 +1,10 @@
 // All that is known about a checkpoint's weights: what its dialect says, then stacks of them. Here, as dialects fill Weights and
 // Weights know none of them.
 #include "store/dialects/dialect.h"
+#include "store/model/model_config.h"
 #include "store/model/stacks.h"
 
 namespace moeq {
-
-namespace {
-
-const char* model_type_of(const JsonValue& config)
-{
-    const JsonValue type = config.find("model_type");
-    return type.is_string() ? type.text() : "";
-}
-
-} // namespace
 
 moeq_status Weights::recognise(const Checkpoint& checkpoint, const char* patterns, Report& report, int32_t argument)
 {
@@ -21,8 +12,7 @@ moeq_status Weights::recognise(const Checkpoint& checkpoint, const char* pattern
     if (!weight_of.resize(count, -1) || !component_of.resize(count, 0))
         return report.out_of_memory(static_cast<uint64_t>(count) * sizeof(int64_t));
     const JsonValue config = checkpoint.config();
-    const JsonValue text = config_of_text(config);
-    model_type = model_type_of(config);
+    model_type = config_model_type(config);
     dialect = detect_dialect(checkpoint);
     const Dialect* reads = find_dialect(dialect);
     if (reads != nullptr)
@@ -30,11 +20,11 @@ moeq_status Weights::recognise(const Checkpoint& checkpoint, const char* pattern
     MOEQ_TRY(add_dense(checkpoint, report));
     MOEQ_TRY(sort_weights(checkpoint, report));
 
-    const char* types[] = {model_type, model_type_of(text)};
     Rules rules(allocator_);
-    MOEQ_TRY(rules.collect(types, 2, patterns, argument, report));
-    MOEQ_TRY(StackBuilder(allocator_, checkpoint, rules, *this, report).run());
+    MOEQ_TRY(rules.collect(config, patterns, argument, report));
     family_ = rules.family();
+    expert_count_ = config_expert_count(config);
+    MOEQ_TRY(StackBuilder(allocator_, config, rules, *this, report).run());
     return index_stacks(report);
 }
 

@@ -41,9 +41,9 @@ const char* find_leaf(const LinearNames& names, const StackName& stack, Part par
 {
     if (part == Part::kGate || stack.is("gate_proj"))
         return names.gate;
-    if (part == Part::kUp || stack.is("up_proj"))
+    if (part == Part::kUp || stack.is("up_proj") || stack.is("gate_and_up_projs"))
         return names.up;
-    return stack.is("down_proj") ? names.down : nullptr;
+    return stack.is("down_proj") || stack.is("down_projs") ? names.down : nullptr;
 }
 
 bool append_text(const char* text, int64_t length, Array<char>* out)
@@ -85,18 +85,17 @@ Linears linears_of(const Family* family, const char* stack, int64_t length)
     return known ? family->linears : Linears::kUnknown;
 }
 
-bool append_linear_name(const Family* family, const char* stack, int64_t length, int64_t expert, Part part,
-                        Array<char>* out)
+bool append_linear_name(const Family* family, int64_t first_kind, const LinearOf& linear, Array<char>* out)
 {
     PatternMatch match;
-    const StackName name = split(stack, length);
+    const StackName name = split(linear.stack, linear.length);
     const LinearNames* names = find_names(family, name, &match);
-    const char* leaf = names != nullptr ? find_leaf(*names, name, part) : nullptr;
+    const char* leaf = names != nullptr ? find_leaf(*names, name, linear.part) : nullptr;
     if (leaf == nullptr)
-        return append_usual_name(name, expert, part, out);
-    match.expert = expert;
-    return append_filled(names->linears, match, out) && append_text(".", out) && append_text(leaf, out) &&
-           append_text(".weight", out);
+        return append_usual_name(name, linear.expert, linear.part, out);
+    match.expert = linear.expert + (names->kind == Kind::kSecond ? first_kind : 0);
+    return append_filled(names->linears, match, out) && (*leaf == '\0' || append_text(".", out)) &&
+           append_text(leaf, out) && append_text(".weight", out);
 }
 
 } // namespace moeq

@@ -17,7 +17,21 @@ bool equals(const Segment& segment, const char* text)
     return segment.length == length && std::memcmp(segment.begin, text, static_cast<uint64_t>(length)) == 0;
 }
 bool is_wildcard(const Segment& segment) { return equals(segment, "*") || equals(segment, "**"); }
-bool is_expert(const Segment& segment) { return equals(segment, "{expert}"); }
+
+constexpr char kExpert[] = "{expert}";
+constexpr int64_t kExpertLength = sizeof kExpert - 1;
+
+// Where {expert} begins in a segment of a pattern: "expert_{expert}"; -1: it has none.
+int64_t find_expert(const Segment& segment)
+{
+    const void* brace = std::memchr(segment.begin, '{', static_cast<uint64_t>(segment.length));
+    if (brace == nullptr)
+        return -1;
+    const int64_t at = static_cast<const char*>(brace) - segment.begin;
+    const bool whole = at + kExpertLength <= segment.length &&
+                       std::memcmp(segment.begin + at, kExpert, static_cast<uint64_t>(kExpertLength)) == 0;
+    return whole ? at : -1;
+}
 
 // The last segment of [begin, begin + length); takes it and the dot before it away. -1 is left when it was the first one.
 Segment take_last(const char* begin, int64_t* length)
@@ -45,12 +59,26 @@ bool parse_index(const Segment& segment, int64_t* out)
     return true;
 }
 
-bool has_special(const Segment& segment)
+// Whether a segment has what means something, but for the {expert} at `expert` (-1: none).
+bool has_special(const Segment& segment, int64_t expert)
 {
-    for (int64_t i = 0; i < segment.length; ++i)
-        if (segment.begin[i] == '*' || segment.begin[i] == '{' || segment.begin[i] == '}')
+    for (int64_t i = 0; i < segment.length; ++i) {
+        if (i == expert)
+            i += kExpertLength;
+        if (i < segment.length && std::strchr("*{}", segment.begin[i]) != nullptr)
             return true;
+    }
     return false;
+}
+
+// Whether a segment of a name is one of a pattern that has {expert} at `at`, with what stands around it.
+bool match_expert(const Segment& wanted, int64_t at, const Segment& segment, int64_t* out)
+{
+    const int64_t tail = wanted.length - at - kExpertLength;
+    const char* const end = segment.begin + segment.length;
+    return segment.length > at + tail && std::memcmp(segment.begin, wanted.begin, static_cast<uint64_t>(at)) == 0 &&
+           std::memcmp(end - tail, wanted.begin + at + kExpertLength, static_cast<uint64_t>(tail)) == 0 &&
+           parse_index({segment.begin + at, segment.length - at - tail}, out);
 }
 
 // visit(segment, first) from the last one to the first, until it returns false.
@@ -73,15 +101,16 @@ const char* pattern_fault(const char* pattern)
     int32_t wildcards = 0;
     int32_t experts = 0;
     for_each_segment(pattern, [&](const Segment& segment, bool first) {
+        const int64_t expert = find_expert(segment);
         if (segment.length == 0)
             fault = "an empty segment";
         else if (equals(segment, "**") && !first)
             fault = "** behind the first segment";
         else if (is_wildcard(segment))
             fault = ++wildcards > kPatternWildcards ? "more than 8 wildcards" : nullptr;
-        else if (is_expert(segment))
-            fault = ++experts > 1 ? "{expert} twice" : nullptr;
-        else if (has_special(segment))
+        else if (expert >= 0 && ++experts > 1)
+            fault = "{expert} twice";
+        else if (has_special(segment, expert))
             fault = "*, { or } inside a segment";
         return fault == nullptr;
     });
@@ -95,7 +124,7 @@ const char* template_fault(const char* text, const char* pattern)
         return fault;
     int64_t left = static_cast<int64_t>(std::strlen(pattern));
     for_each_segment(text, [&](const Segment& segment, bool) {
-        if (is_expert(segment))
+        if (find_expert(segment) >= 0)
             fault = "{expert}, which a stack has all of";
         if (!is_wildcard(segment) || fault != nullptr)
             return fault == nullptr;
@@ -132,8 +161,8 @@ bool match_pattern(const char* pattern, const char* name, int64_t length, Patter
             if (segment.length == 0)
                 return false;
             out->wildcards[out->count++] = segment;
-        } else if (is_expert(wanted)) {
-            if (!parse_index(segment, &out->expert))
+        } else if (const int64_t at = find_expert(wanted); at >= 0) {
+            if (!match_expert(wanted, at, segment, &out->expert))
                 return false;
         } else if (segment.length != wanted.length ||
                    std::memcmp(segment.begin, wanted.begin, static_cast<uint64_t>(wanted.length)) != 0) {
@@ -162,10 +191,14 @@ bool append_filled(const char* text, const PatternMatch& match, Array<char>* out
         while (*end != '\0' && *end != '.')
             ++end;
         Segment segment{at, end - at};
+        const int64_t expert = find_expert(segment);
         if (is_wildcard(segment) && next < match.count)
             segment = match.wildcards[next++];
-        else if (is_expert(segment))
-            segment = {number.c_str(), static_cast<int64_t>(number.size())};
+        if (expert >= 0) {
+            out->append_reserved(at, expert);
+            out->append_reserved(number.c_str(), static_cast<int64_t>(number.size()));
+            segment = {at + expert + kExpertLength, segment.length - expert - kExpertLength};
+        }
         out->append_reserved(segment.begin, segment.length);
         if (*end == '.')
             out->append_reserved(end, 1);

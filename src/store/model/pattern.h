@@ -1,6 +1,7 @@
 // Patterns of weight names. A name is segments between dots; a pattern is compared with all of it, segment by segment:
 //     model.layers.*.mlp.experts.{expert}.gate_proj.weight
-// `*` stands for one segment, `{expert}` for the decimal index of an expert, `**`, as the first segment only, for one or more.
+// `*` stands for one segment, `{expert}` for the decimal index of an expert, which may have text around it in its segment
+// (`expert_{expert}`), `**`, as the first segment only, for one or more.
 #pragma once
 
 #include "core/memory.h"

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/text.h"
 #include "store/container/digest.h"
 
 namespace moeq {
@@ -39,11 +40,10 @@ bool joins(const moeq_spec& spec, int32_t axis, int64_t rows, int64_t columns)
 
 } // namespace
 
-StackBuilder::StackBuilder(Allocator& allocator, const Checkpoint& checkpoint, const Rules& rules, Weights& out,
+StackBuilder::StackBuilder(Allocator& allocator, const JsonValue& config, const Rules& rules, Weights& out,
                            Report& report)
-    : allocator_(allocator), rules_(rules), out_(out), report_(report), groups_(allocator), table_(allocator),
-      members_(allocator), hidden_size_(config_hidden_size(checkpoint.config())),
-      expert_count_(config_expert_count(checkpoint.config()))
+    : allocator_(allocator), config_(config), rules_(rules), out_(out), report_(report), groups_(allocator),
+      table_(allocator), members_(allocator), hidden_size_(config_hidden_size(config)), counts_(allocator)
 {
 }
 
@@ -54,6 +54,8 @@ moeq_status StackBuilder::out_of_memory(int64_t count, uint64_t size) const
 
 moeq_status StackBuilder::run()
 {
+    if (!counts_.read(config_))
+        return out_of_memory(1, sizeof(int64_t));
     MOEQ_TRY(collect());
     std::sort(members_.begin(), members_.end(), [](const Member& a, const Member& b) {
         if (a.group != b.group)
@@ -81,16 +83,55 @@ moeq_status StackBuilder::collect()
 {
     MOEQ_TRY(grow_table());
     for (int64_t i = 0; i < out_.weights.size(); ++i) {
-        const Weight& weight = out_.weights[i];
+        Weight& weight = out_.weights[i];
         PatternMatch match;
         const Rule* rule = rules_.find(weight.name, weight.name_length, weight.ndim, &match);
-        if (rule == nullptr)
+        if (rule != nullptr) {
+            bool fits = true;
+            if (rule->holds == Holds::kFolded)
+                MOEQ_TRY(unfold(*rule, &weight, &fits));
+            if (fits)
+                MOEQ_TRY(add_member(*rule, match, {0, i, maximum(match.expert - rule->first_expert, 0), rule->part}));
             continue;
-        Member member{0, i, maximum(match.expert, 0), rule->part};
-        MOEQ_TRY(find_group(*rule, match, &member.group));
-        if (!members_.append(member))
-            return out_of_memory(members_.size() + 1, sizeof(Member));
+        }
+        // What moeq made of weights that a rule knows has the name of their stack.
+        const bool made = out_.dialect == MOEQ_DIALECT_NATIVE && weight.quantized && weight.ndim == 3;
+        rule = made ? rules_.find_stack(weight.name, weight.name_length, &match) : nullptr;
+        if (rule != nullptr)
+            MOEQ_TRY(add_member(*rule, match, {0, i, 0, Part::kWhole}));
     }
+    return MOEQ_OK;
+}
+
+moeq_status StackBuilder::add_member(const Rule& rule, const PatternMatch& match, Member member)
+{
+    MOEQ_TRY(find_group(rule, match, member.weight, &member.group));
+    return members_.append(member) ? MOEQ_OK : out_of_memory(members_.size() + 1, sizeof(Member));
+}
+
+// A 2-D weight with all experts becomes a 3-D one, unless it is quantized in units that experts share.
+moeq_status StackBuilder::unfold(const Rule& rule, Weight* weight, bool* fits)
+{
+    const int64_t rows = weight->shape[0] / rule.experts;
+    if (rows * rule.experts != weight->shape[0]) {
+        Failure failure = report_.fail(MOEQ_ERROR_FORMAT);
+        report_.set_class("F15");
+        (failure << "got ").quoted(weight->name).shape(2, weight->shape);
+        return failure << "; want rows of " << rule.experts << " experts, as many of each";
+    }
+    moeq_spec& spec = weight->spec;
+    *fits = !weight->quantized || is_packed(spec) ||
+            (spec.granularity == MOEQ_GRANULARITY_ROW && spec.scale_axis == -1) ||
+            (spec.granularity == MOEQ_GRANULARITY_BLOCK && rows % spec.block_rows == 0);
+    if (!*fits)
+        return MOEQ_OK;
+    if (weight->quantized && is_packed(spec) && spec.blocking == MOEQ_BLOCKING_EXPERT)
+        spec.blocking = MOEQ_BLOCKING_FLAT; // one run over all of them
+    weight->folded = true;
+    weight->ndim = 3;
+    weight->shape[2] = weight->shape[1];
+    weight->shape[1] = rows;
+    weight->shape[0] = rule.experts;
     return MOEQ_OK;
 }
 
@@ -117,22 +158,29 @@ moeq_status StackBuilder::grow_table()
     return MOEQ_OK;
 }
 
+// The slot of a group's name, or the free one where it belongs.
+int64_t StackBuilder::lookup(const char* name, int64_t length) const
+{
+    int64_t slot = slot_of(name, length);
+    for (; table_[slot] >= 0; slot = (slot + 1) & (table_.size() - 1)) {
+        const Group& group = groups_[table_[slot]];
+        if (group.name_length == length && std::memcmp(group.name, name, static_cast<uint64_t>(length)) == 0)
+            break;
+    }
+    return slot;
+}
+
 // The group of the name that a rule gives; a new one where there is none yet.
-moeq_status StackBuilder::find_group(const Rule& rule, const PatternMatch& match, int64_t* out)
+moeq_status StackBuilder::find_group(const Rule& rule, const PatternMatch& match, int64_t weight, int64_t* out)
 {
     Array<char> name(allocator_);
     if (!append_filled(rule.stack, match, &name))
         return out_of_memory(kNameLimit, 1);
-    int64_t slot = slot_of(name.data(), name.size());
-    for (; table_[slot] >= 0; slot = (slot + 1) & (table_.size() - 1)) {
-        const Group& group = groups_[table_[slot]];
-        if (group.name_length != name.size() ||
-            std::memcmp(group.name, name.data(), static_cast<uint64_t>(name.size())) != 0)
-            continue;
-        *out = table_[slot];
+    const int64_t slot = lookup(name.data(), name.size());
+    *out = table_[slot];
+    if (*out >= 0)
         return MOEQ_OK;
-    }
-    const Group group{out_.keep(name.data(), name.size()), name.size(), &rule};
+    const Group group{out_.keep(name.data(), name.size()), name.size(), &rule, weight};
     if (group.name == nullptr || !groups_.append(group))
         return out_of_memory(groups_.size() + 1, sizeof(Group));
     *out = table_[slot] = groups_.size() - 1;
@@ -211,23 +259,54 @@ moeq_status StackBuilder::add_half(const Group& group, const Span& members, Part
         return out_of_memory(stem + leaf_length, 1);
     name.append_reserved(group.name, stem);
     name.append_reserved(leaf, leaf_length);
-    const Group half{out_.keep(name.data(), name.size()), name.size(), group.rule};
+    const Group half{out_.keep(name.data(), name.size()), name.size(), group.rule, group.weight};
     return half.name == nullptr ? out_of_memory(name.size(), 1) : add_stack(half, members, bit(part), false);
 }
 
-// Fused weights of a family whose files differ: gate and up contract over the hidden size, down ends in it.
-int32_t StackBuilder::axis_of(const Group& group, const Weight& first) const
+// The other weight of the layer: down of "a.gate_up_proj", or the other way round; NULL: there is none.
+const Weight* StackBuilder::other_of(const Group& group) const
 {
-    const Rule& rule = *group.rule;
-    if (!rule.either_axis || hidden_size_ < 0)
-        return rule.scale_axis;
-    const bool rows_are_hidden = first.rows() == hidden_size_;
-    if (rows_are_hidden == (first.columns() == hidden_size_))
-        return rule.scale_axis;
-    return rows_are_hidden == (rule.cut == Cut::kOutput) ? -2 : -1;
+    static constexpr const char kGateUp[] = "gate_up_proj";
+    static constexpr const char kDown[] = "down_proj";
+    const bool down = group.rule->cut == Cut::kContraction;
+    const char* own = down ? kDown : kGateUp;
+    const char* other = down ? kGateUp : kDown;
+    char name[kNameLimit + sizeof kGateUp];
+    if (group.name_length > kNameLimit || !ends_with(group.name, group.name_length, own))
+        return nullptr;
+    Text text(name, sizeof name);
+    text.add(group.name, static_cast<uint64_t>(group.name_length) - std::strlen(own)).add(other);
+    const int64_t found = table_[lookup(text.c_str(), static_cast<int64_t>(text.size()))];
+    return found < 0 ? nullptr : &out_.weights[groups_[found].weight];
 }
 
-void StackBuilder::count_experts(const Span& members, int32_t parts, Stack* stack) const
+// Fused weights of a family whose files differ: gate and up contract over the hidden size, and down ends in it. Where a weight
+// fits both ways the other one of its layer settles it; where that does too, it lies as in released files.
+int32_t StackBuilder::axis_of(const Group& group, const Weight& first, bool* guessed) const
+{
+    const Rule& rule = *group.rule;
+    if (!rule.either_axis)
+        return rule.scale_axis;
+    const bool is_down = rule.cut == Cut::kContraction;
+    const Weight* other = other_of(group);
+    const auto hidden_of = [](const Weight& weight, bool down, int32_t axis) {
+        return down == (axis == -1) ? weight.rows() : weight.columns();
+    };
+    const auto fits = [&](int32_t test, int32_t axis) {
+        const int64_t hidden = hidden_of(first, is_down, axis);
+        if (test == 0)
+            return hidden == hidden_size_;
+        return other != nullptr && (test == 1 ? hidden_of(*other, !is_down, axis) == hidden_size_
+                                              : hidden == hidden_of(*other, !is_down, axis));
+    };
+    for (int32_t test = 0; test < 3; ++test)
+        if (fits(test, -1) != fits(test, -2))
+            return fits(test, -1) ? -1 : -2;
+    *guessed = true;
+    return rule.scale_axis;
+}
+
+void StackBuilder::count_experts(const Group& group, const Span& members, int32_t parts, Stack* stack) const
 {
     if (out_.weights[members.begin->weight].ndim == 3) {
         stack->shape[0] = out_.weights[members.begin->weight].shape[0];
@@ -245,7 +324,9 @@ void StackBuilder::count_experts(const Span& members, int32_t parts, Stack* stac
         if (last == next && found == wanted)
             ++next;
     }
-    stack->shape[0] = maximum(last + 1, expert_count_);
+    const int64_t expected =
+        group.rule->experts != 0 ? group.rule->experts : counts_.find(group.name, group.name_length);
+    stack->shape[0] = maximum(last + 1, expected);
     if (next < stack->shape[0])
         stack->missing_expert = next;
 }
@@ -256,9 +337,9 @@ moeq_status StackBuilder::add_stack(const Group& group, const Span& members, int
     for (const Member* m = members.begin; first == nullptr; ++m)
         if ((bit(m->part) & parts) != 0)
             first = &out_.weights[m->weight];
-    const int32_t axis = axis_of(group, *first);
-    const bool up_first = group.rule->layout == MOEQ_LAYOUT_UP_GATE;
     Stack stack{};
+    const int32_t axis = axis_of(group, *first, &stack.guessed_axis);
+    const bool up_first = group.rule->layout == MOEQ_LAYOUT_UP_GATE;
     stack.name = group.name;
     stack.name_length = group.name_length;
     stack.dtype = first->dtype;
@@ -272,7 +353,7 @@ moeq_status StackBuilder::add_stack(const Group& group, const Span& members, int
     stack.missing_expert = -1;
     stack.odd_piece = -1;
     stack.first_piece = out_.pieces.size();
-    count_experts(members, parts, &stack);
+    count_experts(group, members, parts, &stack);
     for (const Member* m = members.begin; m != members.end; ++m) {
         if ((bit(m->part) & parts) == 0)
             continue;
@@ -319,7 +400,8 @@ void StackBuilder::set_spec(const Group* group, Stack* stack, bool joined) const
     stack->spec = wanted;
     if (stack->fused)
         stack->spec = model->spec;
-    const bool told = out_.dialect == MOEQ_DIALECT_NATIVE && !joined; // the file itself says how the weight lies
+    // The file itself says how the weight lies.
+    const bool told = out_.dialect == MOEQ_DIALECT_NATIVE && !joined && !model->folded;
     if (group != nullptr && !told) {
         const bool packed = is_packed(wanted);
         const bool by_row = packed ? wanted.blocking == MOEQ_BLOCKING_ROW : wanted.granularity == MOEQ_GRANULARITY_ROW;

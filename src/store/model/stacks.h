@@ -1,13 +1,15 @@
 // Makes stacks of the weights of a checkpoint: which of them are experts, and of which weight they are pieces.
 #pragma once
 
+#include "store/model/model_config.h"
 #include "store/model/weights.h"
 
 namespace moeq {
 
 class StackBuilder {
 public:
-    StackBuilder(Allocator& allocator, const Checkpoint& checkpoint, const Rules& rules, Weights& out, Report& report);
+    // config: config.json.
+    StackBuilder(Allocator& allocator, const JsonValue& config, const Rules& rules, Weights& out, Report& report);
 
     // Fills stacks and pieces of `out`, and the place of each weight. Linear in the weights, but for a sort of them.
     [[nodiscard]] moeq_status run();
@@ -18,6 +20,7 @@ private:
         const char* name;
         int64_t name_length;
         const Rule* rule; // of its first member
+        int64_t weight;   // its first member
     };
     struct Member {
         int64_t group;
@@ -31,7 +34,11 @@ private:
     };
 
     [[nodiscard]] moeq_status collect();
-    [[nodiscard]] moeq_status find_group(const Rule& rule, const PatternMatch& match, int64_t* out);
+    [[nodiscard]] moeq_status add_member(const Rule& rule, const PatternMatch& match, Member member);
+    [[nodiscard]] moeq_status unfold(const Rule& rule, Weight* weight, bool* fits);
+    [[nodiscard]] moeq_status find_group(const Rule& rule, const PatternMatch& match, int64_t weight, int64_t* out);
+    int64_t lookup(const char* name, int64_t length) const;
+    const Weight* other_of(const Group& group) const;
     [[nodiscard]] moeq_status grow_table();
     int64_t slot_of(const char* name, int64_t length) const;
     [[nodiscard]] moeq_status build_group(const Group& group, const Span& members);
@@ -41,12 +48,13 @@ private:
     [[nodiscard]] moeq_status add_lone(int64_t weight);
     [[nodiscard]] moeq_status sort_stacks();
     bool can_join(const Group& group, const Span& members) const;
-    int32_t axis_of(const Group& group, const Weight& first) const;
-    void count_experts(const Span& members, int32_t parts, Stack* stack) const;
+    int32_t axis_of(const Group& group, const Weight& first, bool* guessed) const;
+    void count_experts(const Group& group, const Span& members, int32_t parts, Stack* stack) const;
     void set_spec(const Group* group, Stack* stack, bool joined) const;
     moeq_status out_of_memory(int64_t count, uint64_t size) const;
 
     Allocator& allocator_;
+    const JsonValue config_;
     const Rules& rules_;
     Weights& out_;
     Report& report_;
@@ -57,7 +65,7 @@ private:
     int32_t table_bits_ = 5;
     Array<Member> members_;
     int64_t hidden_size_;
-    int64_t expert_count_; // -1: config.json does not say
+    ExpertCounts counts_;
 };
 
 } // namespace moeq

@@ -21,8 +21,9 @@ struct Weight {
     int64_t tensors[kComponentLimit]; // of each MOEQ_COMPONENT_, [0] of a dense weight; -1: none
     float nested_offset;              // bitsandbytes has it in JSON
     int64_t bytes;                    // in the files; Weights::add sets it
-    int64_t stack;                    // -1: none
-    int64_t expert, row, column;      // its place in the stack
+    bool folded;                 // 3-D here, but 2-D in the file: rows of each expert behind those of the one before
+    int64_t stack;               // -1: none
+    int64_t expert, row, column; // its place in the stack
 
     // Its extents as [experts, rows, columns]; 2-D and 3-D weights only.
     int64_t experts() const { return ndim == 3 ? shape[0] : 1; }
@@ -54,10 +55,11 @@ struct Stack {
     int32_t cut_axis;
     bool quantized;
     bool fused;
-    bool either_axis; // files of the family have both orientations, and its loader turns one of them
-    bool expert;      // false: a lone weight that is quantized and belongs to no experts
-    Cut cut;          // which axis a rank of tensor parallelism has a part of
-    moeq_spec spec;   // where quantized: of the whole stack; nested pieces have plain statistics here
+    bool expert;       // false: a lone weight that is quantized and belongs to no experts
+    bool either_axis;  // files of the family lie in either of two ways, and its loader turns one of them
+    bool guessed_axis; // it lies in either of two ways, which its shapes do not tell apart
+    Cut cut;           // which axis a rank of tensor parallelism has a part of
+    moeq_spec spec;    // where quantized: of the whole stack; nested pieces have plain statistics here
     int64_t shape[3];
     int64_t bytes;
     int64_t first_piece, piece_count; // in Weights::pieces, by (expert, row, column)
@@ -99,7 +101,7 @@ public:
     Linears linears_of(const Stack& stack) const { return moeq::linears_of(family_, stack.name, stack.name_length); }
     [[nodiscard]] bool linear_name(const Stack& stack, int64_t expert, Part part, Array<char>* out) const
     {
-        return append_linear_name(family_, stack.name, stack.name_length, expert, part, out);
+        return append_linear_name(family_, expert_count_, {stack.name, stack.name_length, expert, part}, out);
     }
 
 private:
@@ -118,6 +120,7 @@ private:
 
     Allocator& allocator_;
     const Family* family_ = nullptr; // of the model type; NULL: an unknown one
+    int64_t expert_count_ = -1;      // that config.json says, of the first kind
     Array<Block> names_;
     NameOrder stack_order_;
 };
