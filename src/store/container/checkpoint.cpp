@@ -76,6 +76,17 @@ moeq_status Checkpoint::open_directory(const char* path, Report& report)
                << ": got a conversion that is not finished; want the directory that it ends in; the command that began "
                   "it, "
                   "given again, goes on";
+    return open_files(path, report);
+}
+
+moeq_status Checkpoint::open_folder(int folder, const char* shown, Report& report)
+{
+    MOEQ_TRY(directory_.open(folder, ".", report));
+    return open_files(shown, report);
+}
+
+moeq_status Checkpoint::open_files(const char* path, Report& report)
+{
     if (directory_.has(kConfigFile))
         MOEQ_TRY(read_json(kConfigFile, {.python_words = true, .what = kConfigFile}, &config_, report));
     return directory_.has(kIndexFile) ? open_index(path, report) : open_only_file(path, report);
@@ -275,6 +286,8 @@ moeq_status Checkpoint::read(int64_t tensor, int64_t begin, int64_t count, void*
     const FileEntry& entry = tensors_[tensor].entry;
     if (begin < 0 || count < 0 || begin > entry.bytes - count)
         return report.internal("a read beyond a tensor");
+    if (assumed_.read != nullptr)
+        return assumed_.read(assumed_.owner, tensor, begin, count, out, report);
     const char* const mapping = mapped(tensor);
     if (mapping == nullptr)
         return files_[tensors_[tensor].file]->file.read(entry.offset + begin, out, count, report);

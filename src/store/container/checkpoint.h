@@ -32,6 +32,21 @@ struct FileRules {
     bool strict = false; // tensors that the index leaves out are refused
 };
 
+// A file that is not there yet.
+struct AssumedFile {
+    const char* name;
+    const char* metadata; // an object of texts, as JSON
+    int64_t metadata_length;
+    const FileEntry* entries; // their names outlive the checkpoint
+    int64_t entry_count;
+};
+
+// Bytes of tensors that are not there yet.
+struct AssumedBytes {
+    moeq_status (*read)(const void* owner, int64_t tensor, int64_t begin, int64_t count, void* out, Report& report);
+    const void* owner;
+};
+
 // Once open it does not change, and may be used by several threads at once.
 class Checkpoint {
 public:
@@ -48,6 +63,12 @@ public:
     [[nodiscard]] moeq_status open(const char* path, int64_t header_limit, bool map, Report& report,
                                    const FileRules& rules = {});
 
+    // The same of a directory that is open, a conversion that is about to be finished too. shown: what messages call it.
+    [[nodiscard]] moeq_status open_folder(int folder, const char* shown, Report& report);
+    // What files will be, without any: what open would make of them. config: JSON, changed here; 0 bytes: none. Instead of open.
+    [[nodiscard]] moeq_status assume(const AssumedFile* files, int64_t count, Array<char>* config,
+                                     const AssumedBytes& bytes, Report& report);
+
     int64_t file_count() const { return files_.size(); }
     const CheckpointFile& file(int64_t i) const { return *files_[i]; } // those of the index by name
     int64_t tensor_count() const { return tensors_.size(); }
@@ -57,7 +78,7 @@ public:
     // config.json beside the files, that of a single file too; missing where there is none. Strictly parsed, but for NaN
     // and Infinity.
     JsonValue config() const { return config_.root_or_missing(); }
-    bool is_directory() const { return directory_.descriptor() >= 0; }
+    bool is_directory() const { return directory_.descriptor() >= 0 || assumed_.read != nullptr; }
     const Directory& directory() const { return directory_; }
     int64_t bytes() const { return bytes_; } // of all tensors
 
@@ -85,6 +106,8 @@ private:
     };
 
     [[nodiscard]] moeq_status open_directory(const char* path, Report& report);
+    [[nodiscard]] moeq_status open_files(const char* path, Report& report);
+    [[nodiscard]] moeq_status assume_file(const AssumedFile& file, Report& report);
     [[nodiscard]] moeq_status read_config_beside(const char* path, Report& report);
     [[nodiscard]] moeq_status open_only_file(const char* path, Report& report);
     [[nodiscard]] moeq_status open_index(const char* path, Report& report);
@@ -113,6 +136,7 @@ private:
     int64_t first_unlisted_ = -1;
     Array<char> stray_text_; // names, each ended by NUL
     Array<int64_t> strays_;  // offsets into it
+    AssumedBytes assumed_{};
 };
 
 } // namespace moeq

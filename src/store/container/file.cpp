@@ -96,6 +96,12 @@ bool File::keep_name(const char* folder, const char* path)
     return true;
 }
 
+moeq_status File::assume(const char* name, Report& report)
+{
+    close();
+    return keep_name(nullptr, name) ? MOEQ_OK : report.out_of_memory(static_cast<uint64_t>(std::strlen(name)));
+}
+
 moeq_status File::open(int directory, const char* path, Report& report, const char* folder)
 {
     close();

@@ -19,6 +19,8 @@ public:
     // directory: an open directory, or AT_FDCWD; folder: what messages are to call it. NOT_FOUND, IO with errno, FORMAT with
     // class F18 for what is no regular file.
     [[nodiscard]] moeq_status open(int directory, const char* path, Report& report, const char* folder = nullptr);
+    // A file that is not there yet has its name only.
+    [[nodiscard]] moeq_status assume(const char* name, Report& report);
     // All of [offset, offset + bytes): TRUNCATED with class F19 where the file ends before.
     [[nodiscard]] moeq_status read(int64_t offset, void* out, int64_t bytes, Report& report) const;
     // Read-only mapping of the whole file, kept until close.

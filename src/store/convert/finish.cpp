@@ -4,6 +4,7 @@
 
 #include "formats/spec_text.h"
 #include "store/container/folder.h"
+#include "store/convert/result.h"
 #include "store/dialects/parts.h"
 
 namespace moeq {
@@ -202,6 +203,7 @@ moeq_status seal_conversion(const Conversion& c, Array<UnitFacts>& facts, Report
     MOEQ_TRY(check_units(c, facts, report));
     SideFiles side(c, report);
     MOEQ_TRY(side.write());
+    MOEQ_TRY(check_written(c, report));
     return write_report(c, facts, side, report);
 }
 

@@ -1,10 +1,11 @@
 #include "store/convert/plan.h"
 
-#include <algorithm>
 #include <cstring>
 
 #include "core/text.h"
 #include "formats/spec_text.h"
+#include "store/convert/result.h"
+
 namespace moeq {
 
 namespace {
@@ -50,8 +51,7 @@ public:
             return report_.out_of_memory(static_cast<uint64_t>(weights_.stacks.size()) * sizeof(Fate));
         for (int64_t i = 0; i < checkpoint_.tensor_count(); ++i)
             MOEQ_TRY(take(i));
-        MOEQ_TRY(end_group());
-        return check_names();
+        return end_group();
     }
 
 private:
@@ -329,24 +329,6 @@ private:
         return plan_.keep_text(text, out, report_);
     }
 
-    // Two outputs of one name would be told apart by nobody.
-    moeq_status check_names()
-    {
-        Array<const char*> all(plan_.allocator_);
-        for (int64_t i = 0; i < plan_.names.size(); ++i)
-            MOEQ_TRY(append(all, plan_.name(i)));
-        for (const PlanItem& item : plan_.items)
-            if (item.kind == ItemKind::kCopy)
-                MOEQ_TRY(append(all, checkpoint_.tensor(item.source).entry.name));
-        std::sort(all.begin(), all.end(), [](const char* a, const char* b) { return std::strcmp(a, b) < 0; });
-        for (int64_t i = 1; i < all.size(); ++i)
-            if (std::strcmp(all[i - 1], all[i]) == 0)
-                return (report_.fail(MOEQ_ERROR_DUPLICATE, 2, "source") << "got two tensors that would be ")
-                           .quoted(all[i])
-                       << " in the target; want names that differ";
-        return MOEQ_OK;
-    }
-
     Plan& plan_;
     const Checkpoint& checkpoint_;
     Weights& weights_;
@@ -374,19 +356,22 @@ moeq_status Plan::make(const Checkpoint& checkpoint, Weights& weights, const Con
 {
     dialect = request.dialect;
     weights_only = request.weights_only;
+    patterns = request.patterns;
     MOEQ_TRY(identify(checkpoint, request, report));
     foreign = find_foreign_codes(checkpoint, weights);
     MOEQ_TRY(Planner(*this, checkpoint, weights, request, report).run());
     MOEQ_TRY(check_foreign(checkpoint, weights, request, report));
     MOEQ_TRY(check_loadable(weights, report));
     MOEQ_TRY(collect_notes(checkpoint, weights, request, report));
-    if (!has_new_weights || checkpoint.config().missing())
-        return MOEQ_OK;
-    // What config.json cannot say is refused before anything is written.
-    Array<char> text(allocator_);
-    JsonWriter json(text);
-    MOEQ_TRY(write_config(checkpoint, weights, json, report));
-    return json.ok() ? MOEQ_OK : report.out_of_memory(static_cast<uint64_t>(text.size()));
+    // What config.json cannot say, or a reader would not find again, is refused before anything is written.
+    Array<char> config(allocator_);
+    if (!checkpoint.config().missing()) {
+        JsonWriter json(config);
+        MOEQ_TRY(write_target_config(*this, checkpoint, weights, json, report));
+        if (!json.ok())
+            return report.out_of_memory(static_cast<uint64_t>(config.size()));
+    }
+    return check_foreseen(allocator_, *this, checkpoint, weights, &config, report);
 }
 
 const char* Plan::file_name(int64_t unit, char* out) const

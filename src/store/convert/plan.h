@@ -106,6 +106,7 @@ public:
     const char* name(int64_t i) const { return names_text.data() + names[i]; }
 
     const Dialect* dialect = nullptr;
+    const char* patterns = nullptr; // of the call
     ConvertRules rules;
     Array<PlanUnit> units; // in file order of their first tensor
     Array<PlanItem> items;
@@ -123,6 +124,7 @@ public:
 
 private:
     friend class Planner;
+    friend class ResultCheck;
     [[nodiscard]] moeq_status identify(const Checkpoint& checkpoint, const ConvertRequest& request, Report& report);
     [[nodiscard]] moeq_status list_weights(const Weights& weights, Array<WrittenWeight>* out, Report& report) const;
     [[nodiscard]] moeq_status check_foreign(const Checkpoint& checkpoint, const Weights& weights,
@@ -147,6 +149,10 @@ moeq_spec own_spec(const Weights& weights, const Stack& stack);
 
 // Whether a small file beside a checkpoint tells how that is quantized, and so would be untrue beside new weights.
 bool is_about_source(const char* name);
+
+// config.json of the target.
+[[nodiscard]] moeq_status write_target_config(const Plan& plan, const Checkpoint& source, const Weights& weights,
+                                              JsonWriter& json, Report& report);
 
 // {"name", "reason"} and, where there is one, "detail".
 void write_kept_entry(const PlanKept& kept, JsonWriter& json);

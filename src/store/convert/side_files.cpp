@@ -1,8 +1,8 @@
 // index, config.json and the small files of the source.
-#include <algorithm>
 #include <cstring>
 
 #include "store/convert/finish.h"
+#include "store/convert/planned_tensors.h"
 
 namespace moeq {
 
@@ -25,84 +25,6 @@ bool is_side_file(const char* name)
             return false;
     return true;
 }
-
-// Names of tensors, and the unit that each is in.
-class WeightMap {
-public:
-    WeightMap(const Conversion& conversion, Report& report)
-        : c_(conversion), report_(report), text_(conversion.allocator), places_(conversion.allocator)
-    {
-    }
-
-    moeq_status collect()
-    {
-        for (int64_t u = 0; u < c_.plan.units.size(); ++u) {
-            const PlanUnit& unit = c_.plan.units[u];
-            for (int64_t i = unit.first_item; i < unit.first_item + unit.item_count; ++i)
-                MOEQ_TRY(collect_item(u, c_.plan.items[i]));
-        }
-        const char* text = text_.data();
-        std::sort(places_.begin(), places_.end(),
-                  [text](const Place& a, const Place& b) { return std::strcmp(text + a.name, text + b.name) < 0; });
-        return MOEQ_OK;
-    }
-
-    void write(JsonWriter& json) const
-    {
-        char file[Plan::kFileNameLimit];
-        json.begin_object();
-        json.key("metadata").begin_object().key("total_size").integer(bytes_).end_object();
-        json.key("weight_map").begin_object();
-        for (const Place& place : places_)
-            json.key(text_.data() + place.name).string(c_.plan.file_name(place.unit, file));
-        json.end_object().end_object();
-    }
-
-private:
-    struct Place {
-        int64_t name; // offset
-        int64_t unit;
-    };
-
-    moeq_status collect_item(int64_t unit, const PlanItem& item)
-    {
-        if (item.kind == ItemKind::kCopy) {
-            const FileEntry& entry = c_.checkpoint.tensor(item.source).entry;
-            const int64_t start = text_.size();
-            if (!text_.reserve(start + entry.name_length + 1))
-                return report_.out_of_memory(static_cast<uint64_t>(start));
-            text_.append_reserved(entry.name, entry.name_length + 1);
-            return add(start, unit, entry.bytes);
-        }
-        for (int64_t n = 0; n < item.name_count; ++n) {
-            DialectEntries entries(c_.allocator);
-            const char* name = c_.plan.name(item.first_name + n);
-            MOEQ_TRY(c_.plan.dialect->list(item.out, name, &entries, report_));
-            for (int32_t i = 0; i < entries.count; ++i) {
-                const int64_t start = text_.size();
-                if (!append_entry_name(name, entries.entries[i], &text_))
-                    return report_.out_of_memory(static_cast<uint64_t>(start));
-                MOEQ_TRY(add(start, unit, entries.entries[i].bytes));
-            }
-        }
-        return MOEQ_OK;
-    }
-
-    moeq_status add(int64_t name, int64_t unit, int64_t bytes)
-    {
-        const Place place{name, unit};
-        if (!places_.append(place))
-            return report_.out_of_memory(static_cast<uint64_t>(places_.size()) * sizeof place);
-        bytes_ += bytes;
-        return MOEQ_OK;
-    }
-
-    const Conversion& c_;
-    Report& report_;
-    Array<char> text_;
-    Array<Place> places_;
-    int64_t bytes_ = 0;
-};
 
 // Whether a member tells how the source is quantized, which is not true of the target.
 bool is_about_quantization(const JsonMember& member)
@@ -139,13 +61,38 @@ moeq_status SideFiles::add(const char* name, const Array<char>& text, int64_t by
     return files_.append(file) ? MOEQ_OK : report_.out_of_memory(sizeof file);
 }
 
+moeq_status write_target_config(const Plan& plan, const Checkpoint& source, const Weights& weights, JsonWriter& json,
+                                Report& report)
+{
+    if (!plan.has_new_weights) {
+        json.copy(source.config());
+        return MOEQ_OK;
+    }
+    json.begin_object();
+    copy_members(source.config(), json);
+    json.key("quantization_config");
+    MOEQ_TRY(plan.write_config(source, weights, json, report));
+    json.end_object();
+    return MOEQ_OK;
+}
+
+// Names of tensors, sorted, and the file of the unit that each is in.
 moeq_status SideFiles::write_index()
 {
-    WeightMap map(c_, report_);
-    MOEQ_TRY(map.collect());
+    PlannedTensors planned(c_.allocator);
+    MOEQ_TRY(planned.list(c_.plan, c_.checkpoint, report_));
+    int64_t bytes = 0;
+    for (const FileEntry& entry : planned.entries)
+        bytes += entry.bytes;
     Array<char> text(c_.allocator);
+    char file[Plan::kFileNameLimit];
     JsonWriter json(text);
-    map.write(json);
+    json.begin_object();
+    json.key("metadata").begin_object().key("total_size").integer(bytes).end_object();
+    json.key("weight_map").begin_object();
+    for (const int64_t i : planned.sorted)
+        json.key(planned.entries[i].name).string(c_.plan.file_name(planned.origins[i].unit, file));
+    json.end_object().end_object();
     if (!json.ok())
         return report_.out_of_memory(static_cast<uint64_t>(text.size()));
     return add(kIndexFile, text, text.size());
@@ -155,15 +102,7 @@ moeq_status SideFiles::write_config()
 {
     Array<char> text(c_.allocator);
     JsonWriter json(text);
-    if (c_.plan.has_new_weights) {
-        json.begin_object();
-        copy_members(c_.checkpoint.config(), json);
-        json.key("quantization_config");
-        MOEQ_TRY(c_.plan.write_config(c_.checkpoint, c_.weights, json, report_));
-        json.end_object();
-    } else {
-        json.copy(c_.checkpoint.config());
-    }
+    MOEQ_TRY(write_target_config(c_.plan, c_.checkpoint, c_.weights, json, report_));
     if (!json.ok())
         return report_.out_of_memory(static_cast<uint64_t>(text.size()));
     return add(kConfigFile, text, text.size());

@@ -99,6 +99,7 @@ int32_t detect_dialect(const Checkpoint& checkpoint);
 // Whether a tensor is codes of a quantized weight that are worth nothing, as their scales are missing.
 bool lacks_scales(const Checkpoint& checkpoint, const Weights& weights, int64_t tensor);
 
+constexpr int64_t kSuffixLimit = 128; // bytes that dialects and metadata append to the name of a weight
 // The full name of an entry: at most kNameLimit bytes, ended by NUL, appended to `out`.
 [[nodiscard]] bool append_entry_name(const char* weight, const DialectEntry& entry, Array<char>* out);
 

@@ -172,7 +172,6 @@ moeq_status SafetensorsWriter::add_entries(const char* name, const DialectEntrie
 
 moeq_status SafetensorsWriter::declare_weight(const char* name, const Geometry& geometry, Report& report)
 {
-    constexpr int64_t kSuffixLimit = 128; // what dialects and the metadata append
     MOEQ_TRY(check_declaring(report));
     MOEQ_TRY(check_name(name, report));
     const int64_t length = static_cast<int64_t>(std::strlen(name));
