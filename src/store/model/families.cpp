@@ -119,6 +119,10 @@ constexpr Rule kFusedParts[] = {
     fused_part("**.moe.gate_proj.weight", "**.moe.gate_up_proj", Part::kGate),
     fused_part("**.moe.up_proj.weight", "**.moe.gate_up_proj", Part::kUp),
     fused("**.moe.down_proj.weight", "**.moe.down_proj", -1, MOEQ_LAYOUT_PLAIN, Cut::kContraction),
+    // What linears made of them are called.
+    linear("**.moe.{expert}.gate_proj.weight", "**.moe.gate_up_proj", Part::kGate, Cut::kOutput),
+    linear("**.moe.{expert}.up_proj.weight", "**.moe.gate_up_proj", Part::kUp, Cut::kOutput),
+    linear("**.moe.{expert}.down_proj.weight", "**.moe.down_proj", Part::kWhole, Cut::kContraction),
     kHalves[0],
     kHalves[1],
 };
