@@ -126,7 +126,19 @@ def test_what_would_lose_its_description_is_refused(tmp_path, scheme, dialect):
         moeq.plan(source, tmp_path / "out", spec=SPECS[dialect], dialect=dialect)
 
 
-@pytest.mark.parametrize(("scheme", "dialect"), CASES)
+# Scales that would be those of the target's own codes, of another shape.
+CLASHES = [("modelopt fp8", "compressed-tensors")]
+
+
+@pytest.mark.parametrize(("scheme", "dialect"), CLASHES)
+def test_what_the_target_would_misread_is_refused_even_on_request(tmp_path, scheme, dialect):
+    source = write(tmp_path / "source", *SCHEMES[scheme])
+    with pytest.raises(moeq.UnsupportedError, match="has another meaning for"):
+        moeq.convert(source, tmp_path / "out", spec=SPECS[dialect], dialect=dialect, keep_foreign=True, durable=False)
+    assert not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize(("scheme", "dialect"), [case for case in CASES if case not in CLASHES])
 def test_what_is_kept_on_request_is_reported_and_opens_again(tmp_path, scheme, dialect):
     tensors, quantization = SCHEMES[scheme]
     source = write(tmp_path / "source", tensors, quantization)
