@@ -57,9 +57,9 @@ const NameRow kNameRows[] = {
     {"mistral_large4", "layers.1.experts.gate_up_proj", Part::kUp, kLoaded, "layers.1.experts.7.w3.weight"},
     {"mistral_large4", "model.language_model.layers.1.mlp.experts.down_proj", kWhole, kLoaded,
      "model.language_model.layers.1.experts.7.w2.weight"},
-    {"nemo_speechlm", "llm.model.layers.1.mixer.experts.gate_and_up_projs", kWhole, kLoaded,
+    {"nemo_speechlm", "llm.model.layers.1.mixer.experts.up_proj", kWhole, kLoaded,
      "llm.model.layers.1.mixer.experts.7.up_proj.weight"},
-    {"nemo_speechlm", "llm.model.layers.1.mixer.experts.down_projs", kWhole, kLoaded,
+    {"nemo_speechlm", "llm.model.layers.1.mixer.experts.down_proj", kWhole, kLoaded,
      "llm.model.layers.1.mixer.experts.7.down_proj.weight"},
     {"switch_transformers", "encoder.block.1.layer.1.mlp.experts.up_proj", kWhole, kLoaded,
      "encoder.block.1.layer.1.mlp.experts.expert_7.wi.weight"},
@@ -79,12 +79,8 @@ const NameRow kNameRows[] = {
      "model.layers.1.mlp.experts.71.down_proj.weight"}, // behind 64 text experts
     {"grok-1", "model.layers.0.moe_block.experts.gate_up_proj", Part::kUp, kLoaded,
      "model.layers.0.moe_block.experts.7.linear_v.weight"},
-    {"qwen3_moe", "model.layers.0.mlp.switch_mlp.gate_up_proj", Part::kUp, kLoaded,
-     "model.layers.0.mlp.experts.7.up_proj.weight"},
-    {"mixtral", "model.layers.0.block_sparse_moe.switch_mlp.down_proj", kWhole, kLoaded,
-     "model.layers.0.block_sparse_moe.experts.7.w2.weight"},
-    {"dbrx", "transformer.blocks.0.ffn.experts.mlp.down_proj", kWhole, kNoLinears,
-     "transformer.blocks.0.ffn.experts.mlp.7.down_proj.weight"},
+    {"dbrx", "transformer.blocks.0.ffn.experts.down_proj", kWhole, kNoLinears,
+     "transformer.blocks.0.ffn.experts.7.down_proj.weight"},
     {"glm4v_moe_text", "layers.1.mlp.experts.down_proj", kWhole, kNoLinears, "layers.1.mlp.experts.7.down_proj.weight"},
     // Nothing is known: the type, the holder, the leaf.
     {"some_new_moe", "model.layers.0.mlp.experts.gate_up_proj", Part::kUp, kUnknownLinears,
@@ -109,6 +105,95 @@ TEST(Families, LinearsAreNamedAsTheirLoaderWantsThem)
         moeq::Array<char> name(memory.allocator);
         ASSERT_TRUE(moeq::append_linear_name(rules.family(), 64, {row.stack, length, 7, row.part}, &name));
         EXPECT_EQ(std::string(name.data(), static_cast<size_t>(name.size())), row.name);
+    }
+}
+
+std::string leaf_of(const std::string& name) { return name.substr(name.rfind('.') + 1); }
+
+// What is written so is read as the same experts of the same stack.
+TEST(Families, LinearsAreFoundAgain)
+{
+    for (const NameRow& row : kNameRows) {
+        if (row.linears == kUnknownLinears)
+            continue;
+        SCOPED_TRACE(std::string(row.model_type) + ": " + row.name);
+        CountedMemory memory;
+        moeq::Rules rules(memory.allocator);
+        Outcome outcome;
+        const std::string type = row.model_type;
+        const Config config(R"({"model_type": ")" + type + R"(", "moe_num_experts": 64})");
+        ASSERT_EQ(rules.collect(config.root(), nullptr, 3, outcome.report), MOEQ_OK);
+        moeq::PatternMatch match;
+        const std::string name = row.name;
+        const moeq::Rule* rule = rules.find(name.c_str(), static_cast<int64_t>(name.size()), 2, &match);
+        ASSERT_NE(rule, nullptr);
+        EXPECT_EQ(match.expert - rule->first_expert, 7);
+        // The holder may have become that of released files; a half is a part of what its own name does not say.
+        const std::string found = leaf_of(filled(rule->stack, match));
+        const bool half = row.part == kWhole && rule->part != kWhole;
+        EXPECT_EQ(half ? (rule->part == Part::kUp ? "up_proj" : "gate_proj") : found, leaf_of(row.stack));
+        EXPECT_EQ(rule->part, half ? rule->part : row.part);
+    }
+}
+
+// ---- names of fused weights in files that are not moeq's
+
+struct FusedRow {
+    const char* model_type;
+    const char* stack;
+    int32_t layout;
+    int32_t axis;
+    const char* name; // NULL: they have it in several tensors
+};
+
+const FusedRow kFusedRows[] = {
+    {"mixtral", "model.layers.0.mlp.experts.gate_up_proj", MOEQ_LAYOUT_GATE_UP, -1,
+     "model.layers.0.mlp.experts.gate_up_proj"},
+    {"mixtral", "model.layers.0.mlp.experts.gate_up_proj", MOEQ_LAYOUT_GATE_UP, -2, nullptr},
+    {"qwen3_vl_moe", "model.layers.0.mlp.experts.down_proj", MOEQ_LAYOUT_PLAIN, -1,
+     "model.layers.0.mlp.experts.down_proj"},
+    {"qwen3_vl_moe", "model.layers.0.mlp.experts.down_proj", MOEQ_LAYOUT_PLAIN, -2,
+     "model.layers.0.mlp.experts.down_proj"},
+    {"granitemoe", "model.layers.0.block_sparse_moe.experts.down_proj", MOEQ_LAYOUT_PLAIN, -1,
+     "model.layers.0.block_sparse_moe.experts.down_proj"},
+    // How it lies is told by its name.
+    {"inkling2", "model.llm.layers.0.mlp.experts.gate_up_proj", MOEQ_LAYOUT_GATE_UP_INTERLEAVED, -1,
+     "model.llm.layers.0.mlp.experts.w13_weight"},
+    {"inkling2", "model.llm.layers.0.mlp.experts.gate_up_proj", MOEQ_LAYOUT_GATE_UP, -1,
+     "model.llm.layers.0.mlp.experts.gate_up_proj"},
+    {"inkling2", "model.llm.layers.0.mlp.experts.gate_up_proj", MOEQ_LAYOUT_UP_GATE, -1, nullptr},
+    {"nemo_speechlm", "llm.model.layers.0.mixer.experts.up_proj", MOEQ_LAYOUT_PLAIN, -2,
+     "llm.model.layers.0.mixer.experts.gate_and_up_projs"},
+    {"nemo_speechlm", "llm.model.layers.0.mixer.experts.up_proj", MOEQ_LAYOUT_PLAIN, -1,
+     "llm.model.layers.0.mixer.experts.up_proj"},
+    {"jetmoe", "model.layers.0.mlp.experts.gate_up_proj", MOEQ_LAYOUT_GATE_UP, -1,
+     "model.layers.0.mlp.input_linear.weight"},
+    {"jetmoe", "model.layers.0.self_attention.experts.down_proj", MOEQ_LAYOUT_PLAIN, -1,
+     "model.layers.0.self_attention.experts.output_linear.weight"},
+    {"step3p7", "model.layers.0.moe.down_proj", MOEQ_LAYOUT_PLAIN, -1, "model.layers.0.moe.down_proj.weight"},
+    {"step3p7", "model.layers.0.moe.gate_up_proj", MOEQ_LAYOUT_GATE_UP, -1, nullptr},
+    {R"({"model_type": "dbrx", "ffn_config": {"moe_num_experts": 16}})", "transformer.blocks.0.ffn.experts.down_proj",
+     MOEQ_LAYOUT_PLAIN, -2, nullptr},
+    {"switch_transformers", "encoder.block.1.layer.1.mlp.experts.up_proj", MOEQ_LAYOUT_PLAIN, -1, nullptr},
+    // Nothing is known.
+    {"", "model.layers.0.mlp.experts.gate_up_proj", MOEQ_LAYOUT_GATE_UP, -1, "model.layers.0.mlp.experts.gate_up_proj"},
+    {"mixtral", "model.layers.0.other.w_in", MOEQ_LAYOUT_PLAIN, -1, "model.layers.0.other.w_in"},
+};
+
+TEST(Families, FusedWeightsAreNamedByHowTheyLie)
+{
+    for (const FusedRow& row : kFusedRows) {
+        SCOPED_TRACE(std::string(row.model_type) + ": " + row.stack);
+        CountedMemory memory;
+        moeq::Rules rules(memory.allocator);
+        Outcome outcome;
+        const Config config(row.model_type);
+        ASSERT_EQ(rules.collect(config.root(), nullptr, 3, outcome.report), MOEQ_OK);
+        moeq::Array<char> name(memory.allocator);
+        const auto fused = rules.append_fused_name(row.stack, static_cast<int64_t>(std::strlen(row.stack)), row.layout,
+                                                   row.axis, &name);
+        EXPECT_EQ(fused, row.name == nullptr ? moeq::Rules::Fused::kNone : moeq::Rules::Fused::kNamed);
+        EXPECT_EQ(std::string(name.data(), static_cast<size_t>(name.size())), row.name == nullptr ? "" : row.name);
     }
 }
 

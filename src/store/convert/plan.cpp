@@ -127,7 +127,7 @@ private:
     moeq_status add_stack(int64_t index, const moeq_spec* spec, int32_t scale_kind = MOEQ_SCALE_DEFAULT)
     {
         if (stays_in_fused_parts(weights_.stacks[index]))
-            return add_fused_parts(index, spec);
+            return add_fused_parts(index, spec, scale_kind);
         PlanItem item;
         item.scale_kind = scale_kind;
         item.kind = spec == nullptr ? ItemKind::kKeep : ItemKind::kEncode;
@@ -155,15 +155,16 @@ private:
         return MOEQ_OK;
     }
 
-    // Gate and up of all experts in a tensor each, where the dialect leaves what is fused as it is: one item for each tensor.
+    // Tensors with all experts that are less than the stack, or of two axes, where the dialect leaves what is fused as it is: one
+    // item for each of them.
     bool stays_in_fused_parts(const Stack& stack) const
     {
-        return stack.expert && !stack.fused && weights_.piece(stack, 0).ndim > 2 &&
+        const Weight& first = weights_.piece(stack, 0);
+        return stack.expert && (first.folded || (!stack.fused && first.ndim > 2)) &&
                request_.dialect->experts != ExpertForm::kFused && !becomes_linears(*request_.dialect, weights_, stack);
     }
 
-    // Such parts are dense: quantized ones are two stacks from the beginning.
-    moeq_status add_fused_parts(int64_t index, const moeq_spec* spec)
+    moeq_status add_fused_parts(int64_t index, const moeq_spec* spec, int32_t scale_kind)
     {
         const Stack whole = weights_.stacks[index];
         MOEQ_TRY(set_fate(index, Fate::kPlanned));
@@ -173,7 +174,7 @@ private:
             Stack& stack = weights_.stacks[part];
             stack.expert = stack.fused = true;
             stack.scale_axis = whole.scale_axis;
-            MOEQ_TRY(add_stack(part, spec));
+            MOEQ_TRY(add_stack(part, spec, scale_kind));
         }
         return MOEQ_OK;
     }
@@ -188,12 +189,24 @@ private:
         return MOEQ_OK;
     }
 
+    // As the file has it: rows of all experts in two axes.
+    static void fold(Weight* weight)
+    {
+        if (!weight->folded)
+            return;
+        weight->folded = false;
+        weight->ndim = 2;
+        weight->shape[0] *= weight->shape[1];
+        weight->shape[1] = weight->shape[2];
+    }
+
     // A stack of one weight; `of_expert`: it stays in its own stack too.
     moeq_status add_lone_stack(int64_t index, bool of_expert)
     {
         Weight weight = weights_.weights[index];
+        fold(&weight);
         Stack stack{};
-        stack.name = weight.name;
+        stack.name = stack.file_name = weight.name;
         stack.name_length = weight.name_length;
         stack.dtype = weight.dtype;
         stack.layout = MOEQ_LAYOUT_PLAIN;

@@ -11,8 +11,6 @@ namespace moeq {
 
 namespace {
 
-constexpr char kWeightEnding[] = ".weight";
-
 bool blocks_of_tiles(const moeq_spec& spec)
 {
     return !find_format(spec.format)->packed() && spec.granularity == MOEQ_GRANULARITY_BLOCK;
@@ -100,6 +98,11 @@ private:
         const int32_t ndim = lone ? 2 : 3;
         const int64_t* shape = stack_.shape + 3 - ndim;
         item_.form = ItemForm::kWhole;
+        if (stack_.expert && dialect_.experts != ExpertForm::kFused && stack_.file_name == nullptr)
+            return (report_.fail(MOEQ_ERROR_UNSUPPORTED, 4, "options") << "got ").quoted(stack_.name)
+                   << ", which files of this model type have in several tensors, and the dialect " << dialect_.name
+                   << " has no other form for what is one; want the dense checkpoint as the source, or the dialect "
+                      "compressed-tensors";
         moeq_spec spec = given == nullptr ? kept_spec() : by_nature(*given);
         if (given == nullptr)
             adjust_kept(&spec, ndim, shape);
@@ -113,18 +116,8 @@ private:
             plain.nested = 0;
             MOEQ_TRY(geometry(plain, ndim, shape, &item_.work));
         }
-        return add_name(stack_.name, stack_.name_length, "", keeps_ending() ? kWeightEnding : "");
-    }
-
-    // Whether the stack is one tensor "NAME.weight" whose loader wants it by that name: it looks for "NAME.weight_scale_inv".
-    bool keeps_ending() const
-    {
-        const Weight& only = piece(0);
-        const int64_t length = stack_.name_length;
-        return dialect_.experts != ExpertForm::kFused && stack_.fused &&
-               only.name_length == length + static_cast<int64_t>(sizeof kWeightEnding) - 1 &&
-               std::memcmp(only.name, stack_.name, static_cast<uint64_t>(length)) == 0 &&
-               std::strcmp(only.name + length, kWeightEnding) == 0;
+        const bool own = dialect_.experts == ExpertForm::kFused || !stack_.fused;
+        return add_name(own ? stack_.name : stack_.file_name);
     }
 
     void find_parts()
@@ -224,7 +217,7 @@ private:
         const int64_t count = stack_.shape[0] * parts;
         for (int64_t i = 0; i < count; ++i) {
             if (own_pieces_)
-                MOEQ_TRY(add_name(piece(i).name, piece(i).name_length, "", ""));
+                MOEQ_TRY(add_name(piece(i).name));
             else
                 MOEQ_TRY(add_derived_name(i / parts, i % parts));
         }
@@ -245,17 +238,14 @@ private:
         return MOEQ_OK;
     }
 
-    moeq_status add_name(const char* stem, int64_t length, const char* middle, const char* tail)
+    moeq_status add_name(const char* name)
     {
-        const int64_t middle_length = static_cast<int64_t>(std::strlen(middle));
-        const int64_t tail_length = static_cast<int64_t>(std::strlen(tail)) + 1;
         const int64_t start = text_.size();
-        if (!text_.reserve(start + length + middle_length + tail_length) || !names_.reserve(names_.size() + 1))
-            return report_.out_of_memory(static_cast<uint64_t>(length + tail_length));
+        const int64_t length = static_cast<int64_t>(std::strlen(name)) + 1;
+        if (!text_.reserve(start + length) || !names_.reserve(names_.size() + 1))
+            return report_.out_of_memory(static_cast<uint64_t>(start + length));
         names_.append_reserved(&start, 1);
-        text_.append_reserved(stem, length);
-        text_.append_reserved(middle, middle_length);
-        text_.append_reserved(tail, tail_length);
+        text_.append_reserved(name, length);
         return MOEQ_OK;
     }
 
@@ -357,7 +347,7 @@ bool becomes_linears(const Dialect& dialect, const Weights& weights, const Stack
     case ExpertForm::kLinears:
         return true;
     case ExpertForm::kLinearsWhereLoaded:
-        return stack.fused && weights.linears_of(stack) == Linears::kLoaded;
+        return weights.piece(stack, 0).ndim > 2 && weights.linears_of(stack) == Linears::kLoaded;
     default:
         return false;
     }

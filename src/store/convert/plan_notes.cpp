@@ -26,6 +26,24 @@ bool is_fused_expert(const PlanItem& item, const Stack& stack)
     return item.kind != ItemKind::kCopy && stack.expert && item.out.ndim > 2;
 }
 
+// Transformers has one module for FP8 experts: [E, out, in], gate before up, scales in tiles or one for each expert.
+moeq_status check_fp8_modules(const Weights& weights, const PlanItem& item, const Stack& stack, Report& report)
+{
+    const bool folded = stack.expert && stack.fused && item.form == ItemForm::kWhole && item.out.ndim == 2;
+    const char* what = nullptr;
+    if (folded)
+        what = ", the rows of all experts in a tensor of two axes";
+    else if (is_fused_expert(item, stack) && weights.has_own_modules())
+        what = ", experts of a module of their own";
+    else if (is_fused_expert(item, stack) && stack.cut_layout == MOEQ_LAYOUT_GATE_UP_INTERLEAVED &&
+             stack.cut_axis == -1)
+        what = ", rows of gate and up in turns, which share tiles that its loader takes apart";
+    if (what == nullptr)
+        return MOEQ_OK;
+    return (report.fail(MOEQ_ERROR_UNSUPPORTED, 4, "options") << "got ").quoted(stack.name)
+           << what << "; no loader of the dialect hf-fp8 takes those; want the dialect native";
+}
+
 } // namespace
 
 bool is_about_source(const char* name)
@@ -44,6 +62,7 @@ moeq_status Plan::check_loadable(const Weights& weights, Report& report)
         if (item.kind == ItemKind::kCopy)
             continue;
         const Stack& stack = weights.stacks[item.source];
+        MOEQ_TRY(check_fp8_modules(weights, item, stack, report));
         // Loaders of some families turn weights and scales around; all others would take inputs for outputs.
         if (is_fused_expert(item, stack) && stack.cut_axis == -2 && !stack.either_axis)
             return (report.fail(MOEQ_ERROR_UNSUPPORTED, 4, "options") << "got ").quoted(stack.name)
@@ -95,14 +114,16 @@ moeq_status Plan::keep_text(const char* text, const char** out, Report& report)
 
 moeq_status Plan::note_loaders(const Weights& weights, Report& report)
 {
-    Count on_gpu, random, unknown;
+    Count on_gpu, not_on_gpu, random, unknown;
     for (const PlanItem& item : items) {
         if (item.kind == ItemKind::kCopy)
             continue;
         const Stack& stack = weights.stacks[item.source];
         if (dialect->id == MOEQ_DIALECT_HF_FP8 && is_fused_expert(item, stack))
             on_gpu.add(stack);
-        if (dialect->id != MOEQ_DIALECT_COMPRESSED_TENSORS || !stack.expert || !stack.fused)
+        else if (dialect->id == MOEQ_DIALECT_HF_FP8 && stack.expert && weights.has_own_modules())
+            not_on_gpu.add(stack);
+        if (dialect->id != MOEQ_DIALECT_COMPRESSED_TENSORS || !stack.expert || weights.piece(stack, 0).ndim == 2)
             continue;
         const Linears linears = weights.linears_of(stack);
         if (linears == Linears::kNone)
@@ -113,6 +134,11 @@ moeq_status Plan::note_loaders(const Weights& weights, Report& report)
     if (on_gpu.stacks != 0)
         MOEQ_TRY(note_of(on_gpu.stacks, "weight", on_gpu.first,
                          "transformers reads fused FP8 experts on a GPU only; on a CPU it takes their codes for values",
+                         report));
+    if (not_on_gpu.stacks != 0)
+        MOEQ_TRY(note_of(not_on_gpu.stacks, not_on_gpu.first,
+                         "transformers reads these FP8 experts on a CPU only; on a GPU it puts a module of its own in "
+                         "their place, which finds no weights",
                          report));
     if (random.stacks != 0)
         MOEQ_TRY(

@@ -9,12 +9,17 @@ namespace {
 constexpr Rule linear(const char* match, const char* stack, Part part, Cut cut, Kind kind = Kind::kOnly)
 {
     const int32_t layout = part == Part::kWhole ? MOEQ_LAYOUT_PLAIN : MOEQ_LAYOUT_GATE_UP;
-    return {match, stack, part, Holds::kOne, -1, layout, cut, false, kind};
+    return {match, stack, part, Holds::kOne, -1, layout, cut, false, false, kind};
 }
 constexpr Rule fused(const char* match, const char* stack, int32_t scale_axis, int32_t layout, Cut cut,
                      bool either_axis = false)
 {
     return {match, stack, Part::kWhole, Holds::kAll, scale_axis, layout, cut, either_axis};
+}
+constexpr Rule own_name(Rule rule)
+{
+    rule.own_name = true;
+    return rule;
 }
 constexpr Rule fused_part(const char* match, const char* stack, Part part)
 {
@@ -47,10 +52,11 @@ constexpr Rule kTransposedInterleaved[] = {
     fused("**.experts.down_proj", "**.experts.down_proj", -2, MOEQ_LAYOUT_PLAIN, Cut::kContraction),
 };
 
-// [E, 2I, H]: gate, up, gate, up ... along the rows; halves in memory. The names say which, so that they stay.
+// [E, 2I, H]: gate, up, gate, up ... along the rows; halves in memory, under another name.
 constexpr Rule kInkling[] = {
-    fused("**.experts.w13_weight", "**.experts.w13_weight", -1, MOEQ_LAYOUT_GATE_UP_INTERLEAVED, Cut::kOutput),
-    fused("**.experts.w2_weight", "**.experts.w2_weight", -1, MOEQ_LAYOUT_PLAIN, Cut::kContraction),
+    own_name(
+        fused("**.experts.w13_weight", "**.experts.gate_up_proj", -1, MOEQ_LAYOUT_GATE_UP_INTERLEAVED, Cut::kOutput)),
+    own_name(fused("**.experts.w2_weight", "**.experts.down_proj", -1, MOEQ_LAYOUT_PLAIN, Cut::kContraction)),
     kHalves[0],
     kHalves[1],
 };
@@ -67,10 +73,12 @@ constexpr Rule kGranite[] = {
 
 // The attention of JetMoE has experts too.
 constexpr Rule kJetmoe[] = {
-    fused("**.mlp.input_linear.weight", "**.mlp.input_linear", -1, MOEQ_LAYOUT_GATE_UP, Cut::kOutput),
-    fused("**.mlp.output_linear.weight", "**.mlp.output_linear", -1, MOEQ_LAYOUT_PLAIN, Cut::kContraction),
-    fused("**.experts.input_linear.weight", "**.experts.input_linear", -1, MOEQ_LAYOUT_PLAIN, Cut::kOutput),
-    fused("**.experts.output_linear.weight", "**.experts.output_linear", -1, MOEQ_LAYOUT_PLAIN, Cut::kContraction),
+    own_name(fused("**.mlp.input_linear.weight", "**.mlp.experts.gate_up_proj", -1, MOEQ_LAYOUT_GATE_UP, Cut::kOutput)),
+    own_name(
+        fused("**.mlp.output_linear.weight", "**.mlp.experts.down_proj", -1, MOEQ_LAYOUT_PLAIN, Cut::kContraction)),
+    own_name(fused("**.experts.input_linear.weight", "**.experts.up_proj", -1, MOEQ_LAYOUT_PLAIN, Cut::kOutput)),
+    own_name(
+        fused("**.experts.output_linear.weight", "**.experts.down_proj", -1, MOEQ_LAYOUT_PLAIN, Cut::kContraction)),
 };
 
 // Experts without a gate.
@@ -83,8 +91,8 @@ constexpr Rule kUngated[] = {
 
 // What NeMo exports of them is transposed, [E, H, I] and [E, I, H], and has no gate in spite of its name.
 constexpr Rule kNemo[] = {
-    fused("**.experts.gate_and_up_projs", "**.experts.gate_and_up_projs", -2, MOEQ_LAYOUT_PLAIN, Cut::kOutput),
-    fused("**.experts.down_projs", "**.experts.down_projs", -2, MOEQ_LAYOUT_PLAIN, Cut::kContraction),
+    own_name(fused("**.experts.gate_and_up_projs", "**.experts.up_proj", -2, MOEQ_LAYOUT_PLAIN, Cut::kOutput)),
+    own_name(fused("**.experts.down_projs", "**.experts.down_proj", -2, MOEQ_LAYOUT_PLAIN, Cut::kContraction)),
     kUngated[0],
     kUngated[1],
     kUngated[2],
@@ -106,20 +114,18 @@ constexpr Rule kVitpose[] = {
 
 // All experts in tensors of two axes: [E * I, H] each, of which down is [in, out].
 constexpr Rule kDbrx[] = {
-    {"**.experts.mlp.w1", "**.experts.mlp.gate_up_proj", Part::kGate, Holds::kFolded, -1, MOEQ_LAYOUT_GATE_UP,
+    {"**.experts.mlp.w1", "**.experts.gate_up_proj", Part::kGate, Holds::kFolded, -1, MOEQ_LAYOUT_GATE_UP,
      Cut::kOutput},
-    {"**.experts.mlp.v1", "**.experts.mlp.gate_up_proj", Part::kUp, Holds::kFolded, -1, MOEQ_LAYOUT_GATE_UP,
-     Cut::kOutput},
-    {"**.experts.mlp.w2", "**.experts.mlp.down_proj", Part::kWhole, Holds::kFolded, -2, MOEQ_LAYOUT_PLAIN,
+    {"**.experts.mlp.v1", "**.experts.gate_up_proj", Part::kUp, Holds::kFolded, -1, MOEQ_LAYOUT_GATE_UP, Cut::kOutput},
+    {"**.experts.mlp.w2", "**.experts.down_proj", Part::kWhole, Holds::kFolded, -2, MOEQ_LAYOUT_PLAIN,
      Cut::kContraction},
 };
 
-// Gate and up of all experts in a tensor each, [E, I, H].
+// Gate and up of all experts in a tensor each, [E, I, H]. Cut into linears they have no "experts" in their names.
 constexpr Rule kFusedParts[] = {
     fused_part("**.moe.gate_proj.weight", "**.moe.gate_up_proj", Part::kGate),
     fused_part("**.moe.up_proj.weight", "**.moe.gate_up_proj", Part::kUp),
-    fused("**.moe.down_proj.weight", "**.moe.down_proj", -1, MOEQ_LAYOUT_PLAIN, Cut::kContraction),
-    // What linears made of them are called.
+    own_name(fused("**.moe.down_proj.weight", "**.moe.down_proj", -1, MOEQ_LAYOUT_PLAIN, Cut::kContraction)),
     linear("**.moe.{expert}.gate_proj.weight", "**.moe.gate_up_proj", Part::kGate, Cut::kOutput),
     linear("**.moe.{expert}.up_proj.weight", "**.moe.gate_up_proj", Part::kUp, Cut::kOutput),
     linear("**.moe.{expert}.down_proj.weight", "**.moe.down_proj", Part::kWhole, Cut::kContraction),
@@ -154,26 +160,20 @@ constexpr Rule kErnieVl[] = {
 
 // ---- what linears of one expert each are called where the loader takes such
 
-// MLX has the holder of the experts under another name.
 constexpr LinearNames kUsual[] = {
     {"**.experts", "**.experts.{expert}", "gate_proj", "up_proj", "down_proj"},
-    {"**.switch_mlp", "**.experts.{expert}", "gate_proj", "up_proj", "down_proj"},
 };
 // Transformers renames the holder and finds w1 under either; released files have the second one.
 constexpr LinearNames kMixtralNames[] = {
     {"**.mlp.experts", "**.block_sparse_moe.experts.{expert}", "w1", "w3", "w2"},
     {"**.block_sparse_moe.experts", "**.block_sparse_moe.experts.{expert}", "w1", "w3", "w2"},
-    {"**.mlp.switch_mlp", "**.block_sparse_moe.experts.{expert}", "w1", "w3", "w2"},
-    {"**.block_sparse_moe.switch_mlp", "**.block_sparse_moe.experts.{expert}", "w1", "w3", "w2"},
 };
 constexpr LinearNames kNumbered[] = {
     {"**.experts", "**.experts.{expert}", "w1", "w3", "w2"},
-    {"**.switch_mlp", "**.experts.{expert}", "w1", "w3", "w2"},
 };
 constexpr LinearNames kDeepseek4Names[] = {
     {"**.mlp.experts", "**.ffn.experts.{expert}", "w1", "w3", "w2"},
     {"**.ffn.experts", "**.ffn.experts.{expert}", "w1", "w3", "w2"},
-    {"**.ffn.switch_mlp", "**.ffn.experts.{expert}", "w1", "w3", "w2"},
 };
 // The loader puts "mlp" before every "experts".
 constexpr LinearNames kMistralLarge4Names[] = {
@@ -198,16 +198,18 @@ constexpr LinearNames kErnieVlNames[] = {
 
 // Released as linears, which the loader takes.
 template <size_t kRules, size_t kNames>
-constexpr Family per_expert(const char* types, const Rule (&rules)[kRules], const LinearNames (&names)[kNames])
+constexpr Family per_expert(const char* types, const Rule (&rules)[kRules], const LinearNames (&names)[kNames],
+                            bool own_modules = false)
 {
-    return {types, rules, static_cast<int32_t>(kRules), Linears::kLoaded, names, static_cast<int32_t>(kNames)};
+    return {types,      rules, static_cast<int32_t>(kRules), Linears::kLoaded, names, static_cast<int32_t>(kNames),
+            own_modules};
 }
 
 // Released as fused weights, which are all that the loader takes.
 template <size_t kRules>
-constexpr Family fused_only(const char* types, const Rule (&rules)[kRules])
+constexpr Family fused_only(const char* types, const Rule (&rules)[kRules], bool own_modules = false)
 {
-    return {types, rules, static_cast<int32_t>(kRules), Linears::kNone, nullptr, 0};
+    return {types, rules, static_cast<int32_t>(kRules), Linears::kNone, nullptr, 0, own_modules};
 }
 
 // Names on disk and shapes are those of transformers 5: modeling_*.py says how a fused weight lies, conversion_mapping.py which
@@ -231,12 +233,12 @@ constexpr Family kFamilies[] = {
     per_expert("dots3_note dots3_note_text", kDots3, kDots3Names),
     per_expert("nemotron_h nemotron_h_omni", kUngated, kUsual),
     per_expert("nemo_speechlm", kNemo, kUsual),
-    per_expert("switch_transformers", kSwitch, kSwitchNames),
-    per_expert("nllb-moe", kNllb, kNllbNames),
-    per_expert("vitpose vitpose_backbone", kVitpose, kVitposeNames),
+    per_expert("switch_transformers", kSwitch, kSwitchNames, true),
+    per_expert("nllb-moe", kNllb, kNllbNames, true),
+    per_expert("vitpose vitpose_backbone", kVitpose, kVitposeNames, true),
     {"ernie4_5_vl_moe ernie4_5_vl_moe_text", kErnieVl, std::size(kErnieVl), Linears::kLoaded, kErnieVlNames,
-     std::size(kErnieVlNames), true},
-    {"grok-1", nullptr, 0, Linears::kLoaded, kGrokNames, std::size(kGrokNames)},
+     std::size(kErnieVlNames), false, true},
+    {"grok-1", nullptr, 0, Linears::kLoaded, kGrokNames, std::size(kGrokNames), true},
     // Parts of larger models, as models of their own: nothing converts their linears.
     fused_only("minimax_m3_vl_text glm4v_moe_text qwen3_omni_moe_talker_text deepseek_ocr2_text", kHalves),
     fused_only("gemma4 gemma4_text diffusion_gemma diffusion_gemma_text hy_v4 hy_v4_vl hy_v4_vl_text lara_mini "
@@ -249,11 +251,11 @@ constexpr Family kFamilies[] = {
     fused_only("aria aria_text openai_privacy_filter", kTransposedHalves),
     fused_only("inkling_mm_model inkling_text inkling2 inkling2_text inkling2_loop inkling2_loop_text", kInkling),
     fused_only("granitemoe granitemoeshared granitemoehybrid granitemoe_swa", kGranite),
-    fused_only("jetmoe", kJetmoe),
+    fused_only("jetmoe", kJetmoe, true),
     fused_only("step3p5 step3p7 step3_vl step3_text", kFusedParts),
-    fused_only("dbrx", kDbrx),
+    fused_only("dbrx", kDbrx, true),
     // An expert is a row of two embeddings.
-    {"doge", nullptr, 0, Linears::kNone, nullptr, 0, true, "whose experts are rows of embeddings"},
+    {"doge", nullptr, 0, Linears::kNone, nullptr, 0, false, true, "whose experts are rows of embeddings"},
 };
 
 bool lists(const char* types, const char* type)
@@ -291,9 +293,9 @@ constexpr Rule kCommonRules[] = {
            Cut::kOutput),
     linear("**.moe_block.experts.{expert}.linear_1.weight", "**.moe_block.experts.down_proj", Part::kWhole,
            Cut::kContraction),
-    fused_part("**.switch_mlp.gate_proj.weight", "**.switch_mlp.gate_up_proj", Part::kGate),
-    fused_part("**.switch_mlp.up_proj.weight", "**.switch_mlp.gate_up_proj", Part::kUp),
-    fused("**.switch_mlp.down_proj.weight", "**.switch_mlp.down_proj", -1, MOEQ_LAYOUT_PLAIN, Cut::kContraction),
+    fused_part("**.switch_mlp.gate_proj.weight", "**.experts.gate_up_proj", Part::kGate),
+    fused_part("**.switch_mlp.up_proj.weight", "**.experts.gate_up_proj", Part::kUp),
+    own_name(fused("**.switch_mlp.down_proj.weight", "**.experts.down_proj", -1, MOEQ_LAYOUT_PLAIN, Cut::kContraction)),
 };
 constexpr int32_t kCommonRuleCount = std::size(kCommonRules);
 

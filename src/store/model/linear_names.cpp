@@ -41,9 +41,9 @@ const char* find_leaf(const LinearNames& names, const StackName& stack, Part par
 {
     if (part == Part::kGate || stack.is("gate_proj"))
         return names.gate;
-    if (part == Part::kUp || stack.is("up_proj") || stack.is("gate_and_up_projs"))
+    if (part == Part::kUp || stack.is("up_proj"))
         return names.up;
-    return stack.is("down_proj") || stack.is("down_projs") ? names.down : nullptr;
+    return stack.is("down_proj") ? names.down : nullptr;
 }
 
 bool append_text(const char* text, int64_t length, Array<char>* out)

@@ -150,6 +150,7 @@ private:
         if (folded && out->experts == 0)
             out->experts = known;
         out->holds = one ? Holds::kOne : folded ? Holds::kFolded : Holds::kAll;
+        out->own_name = true; // its loader is not known to have another one
         return MOEQ_OK;
     }
 

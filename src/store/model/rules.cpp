@@ -9,6 +9,13 @@ namespace {
 
 constexpr int64_t kPatternsLimit = 1 << 20; // bytes
 
+// Whether a weight of this layout and axis is what a rule's tensors are. One without a layout says nothing of gate and up.
+bool lies_as(const Rule& rule, int32_t layout, int32_t axis)
+{
+    return rule.holds == Holds::kAll && rule.part == Part::kWhole && (rule.either_axis || rule.scale_axis == axis) &&
+           (layout == MOEQ_LAYOUT_PLAIN || layout == rule.layout);
+}
+
 } // namespace
 
 const char* config_model_type(const JsonValue& config)
@@ -107,6 +114,29 @@ const Rule* Rules::find_stack(const char* name, int64_t length, PatternMatch* ma
         if (match_pattern(rule.stack, name, length, match))
             return &rule;
     return nullptr;
+}
+
+Rules::Fused Rules::append_fused_name(const char* stack, int64_t length, int32_t layout, int32_t axis,
+                                      Array<char>* out) const
+{
+    const auto append = [&](const char* text, const PatternMatch& match) {
+        return append_filled(text, match, out) ? Fused::kNamed : Fused::kOutOfMemory;
+    };
+    bool made = false;
+    PatternMatch match;
+    for (const Rule& rule : rules_) {
+        if (!match_pattern(rule.stack, stack, length, &match))
+            continue;
+        made = true;
+        if (lies_as(rule, layout, axis))
+            return append(rule.own_name ? rule.match : rule.stack, match);
+    }
+    if (made && family_ != nullptr)
+        return Fused::kNone;
+    if (!out->reserve(out->size() + length))
+        return Fused::kOutOfMemory;
+    out->append_reserved(stack, length);
+    return Fused::kNamed;
 }
 
 } // namespace moeq

@@ -26,7 +26,8 @@ enum class Kind : int32_t { kOnly, kFirst, kSecond };
 // One kind of name.
 struct Rule {
     const char* match;
-    const char* stack; // its wildcards are those of match
+    const char*
+        stack; // its wildcards are those of match; "...gate_up_proj" and "...down_proj", whatever files call them
     Part part;
     Holds holds;
     int32_t scale_axis; // the contraction axis: -1, or -2 where weights are [.., in, out]
@@ -34,6 +35,8 @@ struct Rule {
     Cut cut;
     // Files of this family have both orientations. config.json's hidden_size and the other weight of a layer say which one it is.
     bool either_axis = false;
+    // A tensor with all experts keeps its name, by which loaders tell how it lies; others get that of the stack.
+    bool own_name = false;
     Kind kind = Kind::kOnly;
     int64_t first_expert = 0; // the number that names have for the stack's first one
     int64_t experts = 0;      // how many of them there are; 0: config.json may say it, and names tell
@@ -49,6 +52,10 @@ public:
     const Rule* find(const char* name, int64_t length, int32_t ndim, PatternMatch* match) const;
     // The rule that makes stacks of this name, which a native file has as weights; NULL: none.
     const Rule* find_stack(const char* name, int64_t length, PatternMatch* match) const;
+    // Appends what files that are not moeq's call a weight of this name, layout and axis with all experts, and tells whether they
+    // have such at all. Nothing is known to be otherwise where the family is unknown, or no rule makes such a stack.
+    enum class Fused : int32_t { kNone, kNamed, kOutOfMemory };
+    Fused append_fused_name(const char* stack, int64_t length, int32_t layout, int32_t axis, Array<char>* out) const;
     const Family* family() const { return family_; } // NULL: none of the table's
 
 private:

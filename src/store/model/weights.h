@@ -55,11 +55,12 @@ struct Stack {
     int32_t cut_axis;
     bool quantized;
     bool fused;
-    bool expert;       // false: a lone weight that is quantized and belongs to no experts
-    bool either_axis;  // files of the family lie in either of two ways, and its loader turns one of them
-    bool guessed_axis; // it lies in either of two ways, which its shapes do not tell apart
-    Cut cut;           // which axis a rank of tensor parallelism has a part of
-    moeq_spec spec;    // where quantized: of the whole stack; nested pieces have plain statistics here
+    bool either_axis;      // files of the family have both orientations, and its loader turns one of them
+    bool guessed_axis;     // which of them it is does its shape not tell, nor that of the other weight of its layer
+    bool expert;           // false: a lone weight that is quantized and belongs to no experts
+    const char* file_name; // of a fused one in files that are not moeq's own; NULL: they have it in several tensors
+    Cut cut;               // which axis a rank of tensor parallelism has a part of
+    moeq_spec spec;        // where quantized: of the whole stack; nested pieces have plain statistics here
     int64_t shape[3];
     int64_t bytes;
     int64_t first_piece, piece_count; // in Weights::pieces, by (expert, row, column)
@@ -96,6 +97,8 @@ public:
     Weight& piece(const Stack& stack, int64_t i) { return weights[pieces[stack.first_piece + i]]; }
     int64_t find_stack(const char* name, int64_t length) const; // -1: none
 
+    // Whether the family's experts are modules that transformers' FP8 has none for.
+    bool has_own_modules() const { return family_ != nullptr && family_->own_modules; }
     // Whether the family's loader takes linears in place of this stack, and what it wants one to be called; part: kGate or kUp of
     // "...gate_up_proj", kWhole of others. False: out of memory.
     Linears linears_of(const Stack& stack) const { return moeq::linears_of(family_, stack.name, stack.name_length); }
