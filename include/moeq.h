@@ -597,6 +597,7 @@ typedef struct moeq_tensor_info {
     int64_t  file;  /* index; tensors are listed file by file, in file order: read in this order */
     int64_t  stack; /* -1: no part of an expert weight */
     int64_t  expert, row, column; /* where the first element of the weight that it belongs to goes */
+    int64_t  experts; /* of the stack, that this weight has a part of: 1, or all of them; 0: no part of one */
 } moeq_tensor_info;
 
 /* A weight of all experts of a layer: one fused tensor, or a group of 2-D ones, of which gate and up are one stack. */

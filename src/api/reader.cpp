@@ -145,6 +145,7 @@ extern "C" moeq_status moeq_reader_get_tensor(const moeq_reader* reader, int64_t
             info.expert = weight.expert;
             info.row = weight.row;
             info.column = weight.column;
+            info.experts = weight.stack < 0 ? 0 : weight.ndim > 2 ? weights.stacks[weight.stack].shape[0] : 1;
         }
         write_struct(info, out);
         return MOEQ_OK;

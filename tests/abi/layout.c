@@ -285,6 +285,7 @@ int main(void)
     FIELD(moeq_tensor_info, expert, "int64_t");
     FIELD(moeq_tensor_info, row, "int64_t");
     FIELD(moeq_tensor_info, column, "int64_t");
+    FIELD(moeq_tensor_info, experts, "int64_t");
     STRUCT(moeq_stack_info);
     FIELD(moeq_stack_info, struct_size, "uint32_t");
     FIELD(moeq_stack_info, dtype, "int32_t");

@@ -29,7 +29,8 @@ class TensorInfo:
 
     file: index into the files of `Reader.metadata()`. stack: index into `Reader.stacks`, None for no part of an expert
     weight. component: None for dense values, else "codes", "scale" and the like, or "description".
-    expert, row, column: where its first element goes in the stack [experts, rows, columns].
+    expert, row, column: where its first element goes in the stack [experts, rows, columns]. experts: of how many of
+    its experts it has a part: one, or all; 0 for no part of a stack.
     """
 
     index: int
@@ -43,6 +44,7 @@ class TensorInfo:
     expert: int
     row: int
     column: int
+    experts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +198,7 @@ class Reader:
             info.expert,
             info.row,
             info.column,
+            info.experts,
         )
 
     def _stack(self, index: int) -> StackInfo:

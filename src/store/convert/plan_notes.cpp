@@ -136,7 +136,7 @@ moeq_status Plan::note_loaders(const Weights& weights, Report& report)
                          "transformers reads fused FP8 experts on a GPU only; on a CPU it takes their codes for values",
                          report));
     if (not_on_gpu.stacks != 0)
-        MOEQ_TRY(note_of(not_on_gpu.stacks, not_on_gpu.first,
+        MOEQ_TRY(note_of(not_on_gpu.stacks, "weight", not_on_gpu.first,
                          "transformers reads these FP8 experts on a CPU only; on a GPU it puts a module of its own in "
                          "their place, which finds no weights",
                          report));

@@ -375,6 +375,7 @@ typedef struct moeq_tensor_info {
     int64_t  file;
     int64_t  stack;
     int64_t  expert, row, column;
+    int64_t  experts;
 } moeq_tensor_info;
 typedef struct moeq_stack_info {
     uint32_t struct_size;

@@ -75,6 +75,11 @@ def from_canonical(array: np.ndarray, stack: StackInfo) -> np.ndarray:
     return array.T if stack.scale_axis == -2 else array
 
 
+def rows_of(part: TensorInfo) -> int:
+    """Of one expert; a tensor of two axes may have the rows of all of them."""
+    return part.shape[-2] if part.experts == 0 else math.prod(part.shape[:-1]) // part.experts
+
+
 class Weight:
     """A weight of one checkpoint: a stack, or a dense tensor that belongs to none.
 
@@ -95,7 +100,7 @@ class Weight:
         self.placed = not (tensor or self.lone)
         self._by_expert: dict[int, list[TensorInfo]] = {}
         for part in self.parts:
-            self._by_expert.setdefault(part.expert if len(part.shape) == 2 else -1, []).append(part)
+            self._by_expert.setdefault(part.expert if part.experts == 1 else -1, []).append(part)
 
     @property
     def name(self) -> str:
@@ -150,9 +155,9 @@ class Weight:
         if part.dtype not in FLOATS:
             raise CommandError(f"{part.name} is of {part.dtype}", f"wanted {', '.join(FLOATS)}", Status.INPUT)
         size = dtype_bytes(dtype_code(part.dtype))
-        rows, columns = part.shape[-2:]
+        columns = part.shape[-1]
         out = np.empty((end - begin, columns), RAW[size])
-        first = (expert - part.expert) * rows + begin
+        first = (expert - part.expert) * rows_of(part) + begin
         self.reader.read(part, begin=first * columns * size, out=out.reshape(-1).view(np.uint8))
         return Raw(out, part.dtype)
 
@@ -160,12 +165,12 @@ class Weight:
         """A dense expert of several tensors, each of which has it alone, or has all experts."""
         _, rows, columns = self.stack.shape
         parts = self._by_expert.get(expert, []) + self._by_expert.get(-1, [])
-        if sum(math.prod(part.shape[-2:]) for part in parts) != rows * columns:
+        if sum(rows_of(part) * part.shape[-1] for part in parts) != rows * columns:
             raise CommandError(f"{self.name} lacks parts of expert {expert}", "moeq verify lists them", Status.INPUT)
         dtype = self.stack.dtype  # fp32 where they are of several types
         dense = np.empty((rows, columns), RAW[dtype_bytes(dtype_code(dtype))])
         for part in parts:
-            height, width = part.shape[-2:]
+            height, width = rows_of(part), part.shape[-1]
             raw = self._read(part, expert, 0, height)
             values = raw.array if raw.dtype == dtype else raw.fp32().view(np.uint32)
             dense[part.row : part.row + height, part.column : part.column + width] = values

@@ -945,10 +945,12 @@ pub struct moeq_tensor_info {
     pub row: i64,
     /// where the first element of the weight that it belongs to goes
     pub column: i64,
+    /// of the stack, that this weight has a part of: 1, or all of them; 0: no part of one
+    pub experts: i64,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of moeq_tensor_info"][::core::mem::size_of::<moeq_tensor_info>() - 136usize];
+    ["Size of moeq_tensor_info"][::core::mem::size_of::<moeq_tensor_info>() - 144usize];
     [
         "Alignment of moeq_tensor_info",
     ][::core::mem::align_of::<moeq_tensor_info>() - 8usize];
@@ -988,6 +990,9 @@ const _: () = {
     [
         "Offset of field: moeq_tensor_info::column",
     ][::core::mem::offset_of!(moeq_tensor_info, column) - 128usize];
+    [
+        "Offset of field: moeq_tensor_info::experts",
+    ][::core::mem::offset_of!(moeq_tensor_info, experts) - 136usize];
 };
 impl Default for moeq_tensor_info {
     fn default() -> Self {
