@@ -173,28 +173,28 @@ class Reader:
     @cached_property
     def tensors(self) -> tuple[TensorInfo, ...]:
         """Every tensor, file by file and in file order."""
-        return tuple(self._tensor(index) for index in range(self._info.tensor_count))
+        info, err = sized("moeq_tensor_info"), new_error()
+        return tuple(self._tensor(index, info, err) for index in range(self._info.tensor_count))
 
     @cached_property
     def stacks(self) -> tuple[StackInfo, ...]:
         """The expert weights."""
         return tuple(self._stack(index) for index in range(self._info.stack_count))
 
-    def _tensor(self, index: int) -> TensorInfo:
-        info, err = sized("moeq_tensor_info"), new_error()
+    def _tensor(self, index: int, info: Any = None, err: Any = None) -> TensorInfo:
+        """info, err: structs that are used again, where there are many to ask for."""
+        info, err = info or sized("moeq_tensor_info"), err or new_error()
         check(lib.moeq_reader_get_tensor(self._pointer, index, info, err), err)
-        component: str | None = None
-        if info.component:
-            component = "description" if info.component == DESCRIBES else str(word_of("component", info.component))
+        stack, component = info.stack, info.component
         return TensorInfo(
             index,
             ffi.string(info.name).decode("utf-8", "replace"),
             dtype_word(info.dtype),
-            tuple(info.shape[0 : info.ndim]),
+            tuple(ffi.unpack(info.shape, info.ndim)) if info.ndim else (),
             info.bytes,
             info.file,
-            None if info.stack < 0 else info.stack,
-            component,
+            None if stack < 0 else stack,
+            component_word(component) if component else None,
             info.expert,
             info.row,
             info.column,
@@ -357,6 +357,10 @@ class Reader:
             return f"moeq.Reader({self._path!r}, closed)"
         info = self._info
         return f"moeq.Reader({self._path!r}, tensors={info.tensor_count}, stacks={info.stack_count})"
+
+
+def component_word(number: int) -> str:
+    return "description" if number == DESCRIBES else str(word_of("component", number))
 
 
 def holdable(info: TensorInfo) -> bool:

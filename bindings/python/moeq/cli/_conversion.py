@@ -19,7 +19,7 @@ from .._reader import Reader, StackInfo
 from .._spec import Spec
 from ._exit import CommandError, Status
 from ._job import Clock, memory_now, peak_memory, run
-from ._options import unit_range
+from ._options import expert_stacks, unit_range
 from ._plan import coverage, foreign_text, notes, requantized, totals_line
 from ._screen import counted, duration, emit, nbytes, rate, remark, say
 from ._selection import Selection
@@ -58,6 +58,7 @@ class Conversion:
     finish: bool = True
     durable: bool = True
     stacks: tuple[StackInfo, ...] = ()
+    experts: list[StackInfo] = field(default_factory=list)  # of the stacks those that are weights of experts
     plan: dict[str, Any] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
@@ -82,7 +83,7 @@ class Conversion:
         self.check_target()
         plan = _convert.dry_run(self.source, self.target, **self.arguments)
         self.plan = self.selection.translate(plan)
-        self.stacks = reader.stacks
+        self.stacks, self.experts = reader.stacks, expert_stacks(reader)
         self.remarks = [*self.selection.remarks(self.plan, reader), *notes(self.plan, self.wanted)]
         return self.plan
 
@@ -204,7 +205,7 @@ class Conversion:
             "plan": self.plan["hash"],
             "units": [begin, begin + len(self.chosen)],
             "finished": self.finish,
-            **coverage(self.plan, self.stacks).facts(),
+            **coverage(self.plan, self.experts).facts(),
             "requantized": requantized(self.plan),
             "bytes_in": bytes_in,
             "bytes_out": bytes_out,
@@ -217,7 +218,7 @@ class Conversion:
 
     def show(self, facts: dict[str, Any]) -> None:
         if self.finish:
-            say(f"{coverage(self.plan, self.stacks)}", totals_line(self.plan))
+            say(f"{coverage(self.plan, self.experts)}", totals_line(self.plan))
         else:
             begin, end = facts["units"]
             say(f"units {begin} to {end - 1} of {len(self.plan['units'])} are in {self.partial}")

@@ -11,7 +11,7 @@ import typer
 
 from .._errors import MoeqError
 from .._names import DIALECTS, SPEC_WORDS
-from .._reader import Reader, TensorInfo
+from .._reader import Reader, StackInfo, TensorInfo
 from .._spec import Spec
 from ._exit import CommandError, Status, one_line
 
@@ -145,6 +145,18 @@ def tensors_of(reader: Reader) -> dict[int, list[TensorInfo]]:
     for tensor in reader.tensors:
         found.setdefault(-1 if tensor.stack is None else tensor.stack, []).append(tensor)
     return found
+
+
+def is_lone(stack: StackInfo, parts: Sequence[TensorInfo]) -> bool:
+    """Whether it is a quantized linear by itself and no weight of experts. parts: its tensors."""
+    codes = [part.name for part in parts if part.component in (None, "codes")]
+    return not stack.fused and len(codes) == 1 and codes[0].startswith(stack.name)
+
+
+def expert_stacks(reader: Reader) -> list[StackInfo]:
+    """Stacks without quantized linears by themselves."""
+    members = tensors_of(reader)
+    return [stack for stack in reader.stacks if not is_lone(stack, members.get(stack.index, []))]
 
 
 def unit_range(text: str | None) -> tuple[int, int] | None:

@@ -9,6 +9,8 @@ from typing import Any
 
 from .._reader import StackInfo
 from ._screen import (
+    MAX_ROWS,
+    beyond,
     counted,
     digits,
     kind_of,
@@ -175,7 +177,7 @@ def loading_notes(plan: dict[str, Any]) -> list[str]:
     return found
 
 
-def change_table(plan: dict[str, Any], stacks: Sequence[StackInfo]) -> Any:
+def change_table(plan: dict[str, Any], stacks: Sequence[StackInfo]) -> list[Any]:
     """One line for the weights of all layers that fare alike, and a line for the whole checkpoint."""
     groups: dict[tuple, list[Change]] = {}
     for change in changes(plan, stacks):
@@ -190,17 +192,20 @@ def change_table(plan: dict[str, Any], stacks: Sequence[StackInfo]) -> Any:
         before, after = before + bytes_in, after + bytes_out
         numbers = ranges(kind_of(one.name)[1] for one in group if kind_of(one.name)[1] >= 0)
         rows.append((short_kind(kind), numbers, shape_text(shape), old, new, *sizes(bytes_in, bytes_out, size)))
+    shown = rows[:MAX_ROWS]
+    more = beyond(rows)
     rest_in, rest_out = totals["bytes_in"] - before, totals["bytes_out"] - after
     if rest_in > 0:
-        rows.append(("all else", "", "", "", "kept", *sizes(rest_in, rest_out, size)))
-    rows.append(("checkpoint", "", "", "", "", *sizes(totals["bytes_in"], totals["bytes_out"], size)))
-    return table(
+        shown.append(("all else", "", "", "", "kept", *sizes(rest_in, rest_out, size)))
+    shown.append(("checkpoint", "", "", "", "", *sizes(totals["bytes_in"], totals["bytes_out"], size)))
+    made = table(
         "What changes",
         [("weights", "left"), ("layers", "right"), ("shape", "right"), ("from", "left"), ("to", "left"),
          (f"before\n{unit}", "right"), (f"after\n{unit}", "right"), ("left\n%", "right")],
-        rows,
+        shown,
         total=True,
     )  # fmt: skip
+    return [made, *more]
 
 
 def sizes(before: int, after: int, size: int) -> tuple[str, str, str]:
@@ -208,7 +213,7 @@ def sizes(before: int, after: int, size: int) -> tuple[str, str, str]:
     return digits(before, size) if before else "", digits(after, size), percent(after, before)
 
 
-def kept_table(plan: dict[str, Any]) -> Any:
+def kept_table(plan: dict[str, Any]) -> list[Any]:
     groups: dict[tuple[str, str, str], int] = {}
     for entry in plan["kept"]:
         key = kind_of(entry["name"])[0], entry["reason"], str(entry.get("detail") or "")
@@ -217,7 +222,8 @@ def kept_table(plan: dict[str, Any]) -> Any:
         (short_kind(kind), count, f"{reason}: {detail}" if detail else reason)
         for (kind, reason, detail), count in groups.items()
     ]
-    return table("What stays as it is", [("name", "left"), ("count", "right"), ("why", "left")], rows)
+    made = table("What stays as it is", [("name", "left"), ("count", "right"), ("why", "left")], rows[:MAX_ROWS])
+    return [made, *beyond(rows)]
 
 
 def totals_line(plan: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from rich import box
@@ -21,6 +21,8 @@ from ._streams import drop
 UNATTENDED_WIDTH = 200  # characters; output that goes into a file or a pipe is not folded at 80
 
 LEAST_NAME, LEAST_WORDS = 16, 10  # characters of folded text in a table's first column, and in others
+
+MAX_ROWS = 200  # of a table: what has more kinds of names than that is not for people to read
 
 UNITS = (("B", 1), ("kB", 10**3), ("MB", 10**6), ("GB", 10**9), ("TB", 10**12))
 
@@ -76,10 +78,44 @@ def remark(*lines: Any) -> None:
         drop(sys.stderr)
 
 
+class Lines:
+    """A list in a document of emit, which is written while it is made, an item a line."""
+
+    def __init__(self, items: Iterable[Any]) -> None:
+        self.items = items
+
+
 def emit(value: Any) -> None:
     """One JSON document on standard output; NaN and infinities, which JSON does not have, become null."""
-    sys.stdout.write(json.dumps(finite(value), indent=1, allow_nan=False) + "\n")
+    for text in document(value):
+        sys.stdout.write(text)
     sys.stdout.flush()
+
+
+def document(value: Any) -> Iterator[str]:
+    if not (isinstance(value, dict) and any(isinstance(item, Lines) for item in value.values())):
+        yield json.dumps(finite(value), indent=1, allow_nan=False) + "\n"
+        return
+    before = "{\n "
+    for key, item in value.items():
+        yield f"{before}{json.dumps(str(key))}: "
+        before = ",\n "
+        if not isinstance(item, Lines):
+            yield json.dumps(finite(item), indent=1, allow_nan=False).replace("\n", "\n ")
+            continue
+        opening = "["
+        for one in item.items:
+            yield f"{opening}\n  {line_of(one)}"
+            opening = ","
+        yield "[]" if opening == "[" else "\n ]"
+    yield "\n}\n"
+
+
+def line_of(value: Any) -> str:
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError:
+        return json.dumps(finite(value), allow_nan=False)
 
 
 def finite(value: Any) -> Any:
@@ -227,6 +263,32 @@ def table(
     return made
 
 
+def beyond(rows: Sequence[Any], note: str = "") -> list[str]:
+    """A line below a table that shows MAX_ROWS of them; nothing where those are all."""
+    if len(rows) <= MAX_ROWS:
+        return []
+    return [f"... and {len(rows) - MAX_ROWS:,} more kinds of names{note}; --json has all", ""]
+
+
+def say_all(title: str, columns: Sequence[tuple[str, str]], rows: Callable[[], Iterable[Sequence[Any]]]) -> None:
+    """A table of any length, a line at a time and nothing folded. rows: makes them, twice as the widths come first."""
+    widths = [cell_len(header) for header, _ in columns]
+    for row in rows():
+        widths = [max(width, cell_len(printable(str(cell)))) for width, cell in zip(widths, row)]
+
+    def line(cells: Sequence[Any]) -> str:
+        texts = [printable(str(cell)) for cell in cells]
+        blanks = [" " * (width - cell_len(text)) for width, text in zip(widths, texts)]
+        sides = [side for _, side in columns]
+        return "  ".join(b + t if s == "right" else t + b for s, t, b in zip(sides, texts, blanks)).rstrip()
+
+    screen = console()
+    for text in (title, line([header for header, _ in columns])):
+        screen.print(text, style="bold", soft_wrap=True)
+    for row in rows():
+        sys.stdout.write(line(row) + "\n")
+
+
 def text_of(cell: Any) -> Any:
     """Names come from files: whatever is in them is shown as text, without control characters."""
     if isinstance(cell, Text):
@@ -235,4 +297,4 @@ def text_of(cell: Any) -> Any:
 
 
 def printable(text: str) -> str:
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+    return text if text.isprintable() else "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)

@@ -15,7 +15,7 @@ from .._names import dtype_bytes, dtype_code
 from .._reader import Reader, StackInfo, TensorInfo
 from .._tensor import empty
 from ._exit import CommandError, Status
-from ._options import tensors_of
+from ._options import is_lone, tensors_of
 
 RAW = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 FLOATS = ("fp32", "fp16", "bf16")
@@ -92,11 +92,7 @@ class Weight:
         self.stack = stack
         self.parts = list(parts)
         self.tensor = tensor
-        if tensor:
-            self.lone = len(self.parts[0].shape) == 2
-        else:
-            codes = [part.name for part in self.parts if part.component in (None, "codes")]
-            self.lone = not stack.fused and len(codes) == 1 and codes[0].startswith(stack.name)
+        self.lone = len(self.parts[0].shape) == 2 if tensor else is_lone(stack, self.parts)
         self.placed = not (tensor or self.lone)
         self._by_expert: dict[int, list[TensorInfo]] = {}
         for part in self.parts:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Annotated, Any
 
 import typer
 
 from .._reader import Reader, StackInfo, TensorInfo
-from ._options import AllFiles, Json, Lenient, Patterns, Source, open_reader, tensors_of
+from ._options import AllFiles, Json, Lenient, Patterns, Source, expert_stacks, open_reader, tensors_of
 from ._plan import foreign_text
 from ._screen import (
+    MAX_ROWS,
+    Lines,
+    beyond,
     counted,
     digits,
     emit,
@@ -18,12 +23,15 @@ from ._screen import (
     nbytes,
     ranges,
     say,
+    say_all,
     shape_text,
     short_kind,
     short_spec,
     table,
     unit_for,
 )
+
+Groups = dict[tuple, list]
 
 
 def inspect(
@@ -54,11 +62,15 @@ def facts(reader: Reader) -> dict[str, Any]:
         "dialect": reader.dialect,
         "model_type": reader.model_type,
         "bytes": reader.nbytes,
-        "parameters": parameters(reader),
-        "stacks": [stack_facts(stack) for stack in reader.stacks],
-        "tensors": [{field: getattr(tensor, field) for field in TensorInfo.__slots__} for tensor in reader.tensors],
+        "parameters": parameters(reader.stacks, tensors_of(reader).get(-1, [])),
+        "stacks": Lines(stack_facts(stack) for stack in reader.stacks),
+        "tensors": Lines(tensor_facts(tensor) for tensor in reader.tensors),
         "metadata": reader.metadata(),
     }
+
+
+def tensor_facts(tensor: TensorInfo) -> dict[str, Any]:
+    return {field: getattr(tensor, field) for field in TensorInfo.__slots__}
 
 
 def stack_facts(stack: StackInfo) -> dict[str, Any]:
@@ -67,32 +79,36 @@ def stack_facts(stack: StackInfo) -> dict[str, Any]:
     }
 
 
-def parameters(reader: Reader) -> int:
-    """Elements of the model: of expert weights as they would be dense, and of all other tensors."""
-    others = tensors_of(reader).get(-1, [])
-    return sum(math.prod(stack.shape) for stack in reader.stacks) + sum(
+def parameters(stacks: Sequence[StackInfo], others: Sequence[TensorInfo]) -> int:
+    """Elements of the model: of weights in stacks as they would be dense, and of all other tensors."""
+    return sum(math.prod(stack.shape) for stack in stacks) + sum(
         math.prod(tensor.shape) for tensor in others if not tensor.component
     )
 
 
 def show(reader: Reader, all_tensors: bool) -> None:
-    stacks, others = reader.stacks, tensors_of(reader).get(-1, [])
+    others = tensors_of(reader).get(-1, [])
+    stacks = expert_stacks(reader)
+    of_experts = {stack.index for stack in stacks}
+    linears = [stack for stack in reader.stacks if stack.index not in of_experts]
     layers = {kind_of(stack.name)[1] for stack in stacks}
     experts = max((stack.shape[0] for stack in stacks), default=0)
     say(
         f"{reader.path}: {reader.model_type or 'a model of no stated type'}, "
         + state(reader),
-        f"{parameters(reader) / 1e6:,.2f} M parameters, {nbytes(reader.nbytes)} in {len(reader.tensors)} tensors and "
-        f"{counted(reader.file_count, 'file')}"
+        f"{parameters(reader.stacks, others) / 1e6:,.2f} M parameters, {nbytes(reader.nbytes)} in "
+        f"{len(reader.tensors)} tensors and {counted(reader.file_count, 'file')}"
         + (f"; {len(layers)} layers with {experts} experts" if stacks else "; no expert weights were recognised"),
         "",
     )
     if stacks:
-        say(stack_table(stacks))
+        say(*stack_table(stacks))
+    if linears:
+        say(*linear_table(linears))
     if all_tensors:
-        say(tensor_table(reader.tensors))
+        list_tensors(reader.tensors)
     elif others:
-        say(kinds_table(others))
+        say(*kinds_table(others))
 
 
 def state(reader: Reader) -> str:
@@ -104,56 +120,72 @@ def state(reader: Reader) -> str:
     return told or "not quantized"
 
 
-def stack_table(stacks: tuple[StackInfo, ...]) -> Any:
+def stored_as(stack: StackInfo) -> str:
+    return short_spec(str(stack.spec)) if stack.spec else stack.dtype
+
+
+def layers_of(group: Sequence[StackInfo]) -> str:
+    return ranges(layer for layer in (kind_of(stack.name)[1] for stack in group) if layer >= 0)
+
+
+def stack_table(stacks: Sequence[StackInfo]) -> list[Any]:
     """One line for the stacks of all layers that are alike."""
-    groups: dict[tuple, list[StackInfo]] = {}
+    groups: Groups = {}
     for stack in stacks:
-        stored = short_spec(str(stack.spec)) if stack.spec else stack.dtype
         form = "fused" if stack.fused else "split"
         layout = f"{stack.layout}, [in, out]" if stack.scale_axis == -2 else stack.layout
-        groups.setdefault((kind_of(stack.name)[0], stack.shape, layout, form, stored), []).append(stack)
-    unit, size = unit_for(max(sum(stack.bytes for stack in group) for group in groups.values()))
-    rows = []
-    for (kind, shape, layout, form, stored), group in groups.items():
-        numbers = ranges(kind_of(stack.name)[1] for stack in group if kind_of(stack.name)[1] >= 0)
-        total = digits(sum(stack.bytes for stack in group), size)
-        rows.append((short_kind(kind), numbers, shape_text(shape), layout, form, stored, total))
-    return table(
+        groups.setdefault((kind_of(stack.name)[0], stack.shape, layout, form, stored_as(stack)), []).append(stack)
+    return bounded(
         "Expert weights: experts × rows × columns; one fused tensor, or split into one for each expert",
         [("name", "left"), ("layers", "right"), ("shape", "right"), ("layout", "left"), ("form", "left"),
-         ("stored as", "left"), (unit, "right")],
-        rows,
+         ("stored as", "left")],
+        groups,
+        lambda kind, shape, layout, form, stored, group: (
+            short_kind(kind), layers_of(group), shape_text(shape), layout, form, stored
+        ),
     )  # fmt: skip
 
 
-def kinds_table(tensors: list[TensorInfo]) -> Any:
-    groups: dict[tuple, list[TensorInfo]] = {}
-    for tensor in tensors:
-        groups.setdefault((kind_of(tensor.name)[0], tensor.shape, tensor.dtype), []).append(tensor)
-    unit, size = unit_for(max(sum(tensor.bytes for tensor in group) for group in groups.values()))
-    return table(
-        "Other tensors",
-        [("name", "left"), ("count", "right"), ("shape", "right"), ("type", "left"), (unit, "right")],
-        [
-            (
-                short_kind(kind),
-                len(group),
-                shape_text(shape),
-                dtype,
-                digits(sum(tensor.bytes for tensor in group), size),
-            )
-            for (kind, shape, dtype), group in groups.items()
-        ],
+def linear_table(stacks: Sequence[StackInfo]) -> list[Any]:
+    groups: Groups = {}
+    for stack in stacks:
+        groups.setdefault((kind_of(stack.name)[0], stack.shape[1:], stored_as(stack)), []).append(stack)
+    return bounded(
+        "Other quantized weights",
+        [("name", "left"), ("layers", "right"), ("shape", "right"), ("stored as", "left")],
+        groups,
+        lambda kind, shape, stored, group: (short_kind(kind), layers_of(group), shape_text(shape), stored),
     )
 
 
-def tensor_table(tensors: tuple[TensorInfo, ...]) -> Any:
+def kinds_table(tensors: Sequence[TensorInfo]) -> list[Any]:
+    groups: Groups = {}
+    for tensor in tensors:
+        groups.setdefault((kind_of(tensor.name)[0], tensor.shape, tensor.dtype), []).append(tensor)
+    return bounded(
+        "Other tensors",
+        [("name", "left"), ("count", "right"), ("shape", "right"), ("type", "left")],
+        groups,
+        lambda kind, shape, dtype, group: (short_kind(kind), len(group), shape_text(shape), dtype),
+    )
+
+
+def bounded(title: str, columns: list[tuple[str, str]], groups: Groups, cells: Callable[..., tuple]) -> list[Any]:
+    """A table with a line and the bytes of each group, and how many groups there are beyond it."""
+    sizes = [sum(one.bytes for one in group) for group in groups.values()]
+    unit, size = unit_for(max(sizes))
+    shown = [(*key, group) for key, group in islice(groups.items(), MAX_ROWS)]
+    rows = [(*cells(*one), digits(total, size)) for one, total in zip(shown, sizes)]
+    return [table(title, [*columns, (unit, "right")], rows), *beyond(sizes, f", {nbytes(sum(sizes[MAX_ROWS:]))}")]
+
+
+def list_tensors(tensors: Sequence[TensorInfo]) -> None:
     unit, size = unit_for(max((tensor.bytes for tensor in tensors), default=0))
-    return table(
+    say_all(
         "Tensors, in file order",
         [("name", "left"), ("file", "right"), ("shape", "right"), ("type", "left"), ("holds", "left"), (unit, "right")],
-        [
+        lambda: (
             (t.name, t.file, shape_text(t.shape), t.dtype, t.component or "values", digits(t.bytes, size))
             for t in tensors
-        ],
+        ),
     )

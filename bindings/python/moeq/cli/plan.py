@@ -71,14 +71,14 @@ def plan(
 
 def show(job: Conversion, units: bool) -> None:
     plan, totals = job.plan, job.plan["totals"]
-    say(change_table(plan, job.stacks))
+    say(*change_table(plan, job.stacks))
     if plan["kept"]:
-        say(kept_table(plan))
+        say(*kept_table(plan))
     if units:
         say(units_table(plan))
     free = free_bytes(job.target)
     say(
-        f"quantized: {coverage(plan, job.stacks)}",
+        f"quantized: {coverage(plan, job.experts)}",
         totals_line(plan),
         f"{counted(totals['units'], 'unit')}; a process takes at most {nbytes(totals['peak'])} of memory for one",
         f"disk: {nbytes(totals['bytes_out'])} are needed" + ("" if free is None else f", {nbytes(free)} are free"),
