@@ -21,7 +21,7 @@ def is_kept(name):
 
 
 def clean_environment(given=os.environ, **more):
-    """Of the given variables those that are kept, and more; programs of this Python's environment come first on PATH."""
+    """Of the given variables those that are kept, and more. This environment's programs come first on PATH."""
     kept = {name: value for name, value in given.items() if is_kept(name)}
     path = os.pathsep.join([str(Path(sys.prefix) / "bin"), kept.get("PATH", os.defpath)])
     return {"LANG": LANGUAGE} | kept | {"PATH": path} | {name: str(value) for name, value in more.items()}

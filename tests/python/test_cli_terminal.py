@@ -58,6 +58,7 @@ def test_a_pipe_that_nobody_reads(arguments):
     assert all(line.startswith(b"moeq: ") for line in child.stderr.splitlines())
 
 
+COMMANDS = ("inspect", "plan", "quantize", "convert", "verify", "diff", "report", "bench", "doctor")
 UNWRITABLE = {">/dev/full": "No space left on device", ">&-": "Bad file descriptor"}
 
 
@@ -71,21 +72,20 @@ def with_streams(arguments, streams, **more):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
 @pytest.mark.parametrize("streams", UNWRITABLE)
-@pytest.mark.parametrize(
-    "name", ["inspect", "plan", "quantize", "convert", "verify", "diff", "report", "bench", "doctor", "--help", "--version"]
-)
+@pytest.mark.parametrize("name", [*COMMANDS, "--help", "--version"])
 def test_output_that_cannot_be_written(model, quantized, tmp_path, name, streams):
     """One line and one status, for every command, with and without --json, whether Python buffers or not."""
     arguments = {
-        "inspect": (model[0],), "plan": (model[0], "-f", "nf4"), "quantize": (model[0], tmp_path / "o", "-f", "int8"),
-        "convert": (quantized, tmp_path / "o", "--dialect", "native"), "verify": (quantized,),
-        "diff": (model[0], quantized), "report": (quantized,), "bench": ("--megabytes=16", "--seconds=0.01", "-f", "int8"),
+        "inspect": (model[0],), "plan": (model[0], "-f", "nf4"), "verify": (quantized,), "report": (quantized,),
+        "quantize": (model[0], tmp_path / "o", "-f", "int8"), "diff": (model[0], quantized),
+        "convert": (quantized, tmp_path / "o", "--dialect", "native"),
+        "bench": ("--megabytes=16", "--seconds=0.01", "-f", "int8"),
     }.get(name, ())  # fmt: skip
-    for json in ((), ("--json",)) if name[0] != "-" else ((),):
+    for more in ((), ("--json",)) if name[0] != "-" else ((),):
         shutil.rmtree(tmp_path / "o", ignore_errors=True)
         # Turn and turn about, as each is a process.
-        unbuffered = {"PYTHONUNBUFFERED": "1"} if bool(json) == (streams == ">&-") else {}
-        done = with_streams((name, *arguments, *json), streams, **unbuffered)
+        unbuffered = {"PYTHONUNBUFFERED": "1"} if bool(more) == (streams == ">&-") else {}
+        done = with_streams((name, *arguments, *more), streams, **unbuffered)
         lines = [line for line in done.stderr.splitlines() if name != "bench" or line.startswith("moeq:")]
         assert (done.returncode, lines) == (4, [f"moeq: standard output: {UNWRITABLE[streams]}"])
         assert (tmp_path / "o").exists() == (name in ("quantize", "convert"))  # what was done stays

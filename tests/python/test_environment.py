@@ -16,11 +16,12 @@ OF_RUNNER = {"HYPOTHESIS_STORAGE_DIRECTORY", "MOEQ_TEST_LONG", "MOEQ_LIBRARY", "
 
 
 def test_what_is_kept_of_an_environment():
-    given = {"HOME": "/h", "PATH": "/bin", "LANG": "de_DE.UTF-8", "HTTPS_PROXY": "p", "PIP_CERT": "c", "PYTHONUNBUFFERED": "1",
-             "PYTHONPATH": "/p", "MOEQ_CPU_TIER": "scalar", "COLUMNS": "80", "RUST_BACKTRACE": "1"}  # fmt: skip
+    kept = {"HOME": "/h", "LANG": "de_DE.UTF-8", "HTTPS_PROXY": "p", "PIP_CERT": "c", "CARGO_HOME": "/r"}
+    lost = {"PYTHONUNBUFFERED": "1", "PYTHONPATH": "/p", "MOEQ_CPU_TIER": "scalar", "COLUMNS": "80", "LC_ALL": "C"}
+    given = {**kept, **lost, "PATH": "/bin"}
     made = clean_environment(given, MORE=3)
     assert made.pop("PATH").split(os.pathsep) == [os.path.join(sys.prefix, "bin"), "/bin"]
-    assert made == {"HOME": "/h", "LANG": "de_DE.UTF-8", "HTTPS_PROXY": "p", "PIP_CERT": "c", "MORE": "3"}
+    assert made == {**kept, "MORE": "3"}
     assert set(clean_environment({})) == {"LANG", "PATH"}
 
 
