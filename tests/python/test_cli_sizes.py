@@ -33,7 +33,7 @@ print(json.dumps([status, took, usage.ru_utime + usage.ru_stime, usage.ru_maxrss
 
 
 def measured(out, *arguments):
-    """Runs a command into a file: seconds by the clock and of processors, and the peak in MB, the least of some tries."""
+    """Runs a command into a file: seconds by the clock and of processors, peak in MB, the least of some tries."""
     tries = []
     for _ in range(TRIES):
         line = [sys.executable, "-c", STARTER, out, sys.executable, "-m", "moeq", *arguments]
