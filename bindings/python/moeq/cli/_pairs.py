@@ -34,8 +34,8 @@ class Pair:
     @property
     def as_stored(self) -> bool:
         """Whether the elements of both lie alike, so that no common form is needed."""
-        mine, other = self.ours, self.theirs[0].weight
-        if mine.stack.shape != other.stack.shape or len(self.theirs) > 1:
+        mine, (other, begin, end) = self.ours, self.theirs[0]
+        if mine.stack.shape != other.stack.shape or len(self.theirs) > 1 or end - begin != other.outputs:
             return False
         if not (mine.placed and other.placed):
             return True  # a name is a name
