@@ -101,6 +101,8 @@ def show(reader: Reader, all_tensors: bool) -> None:
         + (f"; {len(layers)} layers with {experts} experts" if stacks else "; no expert weights were recognised"),
         "",
     )
+    for line in doubts(reader):
+        say(f"note: {line}")
     if stacks:
         say(*stack_table(stacks))
     if linears:
@@ -109,6 +111,18 @@ def show(reader: Reader, all_tensors: bool) -> None:
         list_tensors(reader.tensors)
     elif others:
         say(*kinds_table(others))
+
+
+def doubts(reader: Reader) -> list[str]:
+    """Where files and index do not agree."""
+    metadata = reader.metadata()
+    strays, unlisted = metadata["strays"], metadata["unlisted"]
+    found = []
+    if strays:
+        found.append(f"{counted(len(strays), 'file')} that the index does not name, such as {strays[0]}: --all-files")
+    if unlisted:
+        found.append(f"{counted(unlisted, 'tensor')} in files, but not in the index")
+    return found
 
 
 def state(reader: Reader) -> str:
