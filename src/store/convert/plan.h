@@ -137,6 +137,7 @@ private:
     [[nodiscard]] moeq_status note_of(int64_t count, const char* what, const char* first, const char* text,
                                       Report& report);
     [[nodiscard]] moeq_status note_loaders(const Weights& weights, Report& report);
+    [[nodiscard]] moeq_status note_kinds(const Weights& weights, Report& report);
     [[nodiscard]] moeq_status keep_text(const char* text, const char** out, Report& report);
     bool describes_foreign(const Weights& weights) const;
 

@@ -112,6 +112,30 @@ moeq_status Plan::keep_text(const char* text, const char** out, Report& report)
     return report.out_of_memory(static_cast<uint64_t>(texts_.size() + 1) * sizeof(char*));
 }
 
+// Experts of two kinds are numbered through, and the loader makes one weight of all of them before it parts it.
+moeq_status Plan::note_kinds(const Weights& weights, Report& report)
+{
+    const PlanItem* first[2] = {}; // of the first kind: down, gate and up
+    Count other;
+    for (const PlanItem& item : items)
+        if (item.kind != ItemKind::kCopy && weights.kind_of(weights.stacks[item.source]) == Kind::kFirst)
+            first[item.parts.count == 2] = &item;
+    for (const PlanItem& item : items) {
+        const PlanItem* alike = first[item.parts.count == 2];
+        if (item.kind == ItemKind::kCopy || alike == nullptr || item.out.ndim != 2)
+            continue;
+        const Stack& stack = weights.stacks[item.source];
+        if (weights.kind_of(stack) == Kind::kSecond &&
+            (item.out.rows != alike->out.rows || item.out.columns != alike->out.columns))
+            other.add(stack);
+    }
+    if (other.stacks == 0 || dialect->experts == ExpertForm::kFused)
+        return MOEQ_OK;
+    return note_of(other.stacks, "weight", other.first,
+                   "experts of two widths; transformers reads quantized ones of one width only, and refuses these",
+                   report);
+}
+
 moeq_status Plan::note_loaders(const Weights& weights, Report& report)
 {
     Count on_gpu, not_on_gpu, random, unknown;
@@ -179,6 +203,7 @@ moeq_status Plan::collect_notes(const Checkpoint& checkpoint, const Weights& wei
     if (checkpoint.unlisted_count() != 0)
         MOEQ_TRY(note_of(checkpoint.unlisted_count(), "tensor", checkpoint.tensor(checkpoint.first_unlisted()).entry.name,
                          "in a file, but not in the index; taken over", report));
+    MOEQ_TRY(note_kinds(weights, report));
     return note_loaders(weights, report);
 }
 

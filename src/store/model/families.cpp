@@ -190,7 +190,7 @@ constexpr LinearNames kDots3Names[] = {
     kUsual[0],
 };
 constexpr LinearNames kErnieVlNames[] = {
-    {"**.text_moe.experts", "**.experts.{expert}", "gate_proj", "up_proj", "down_proj"},
+    {"**.text_moe.experts", "**.experts.{expert}", "gate_proj", "up_proj", "down_proj", Kind::kFirst},
     {"**.vision_moe.experts", "**.experts.{expert}", "gate_proj", "up_proj", "down_proj", Kind::kSecond},
 };
 

@@ -47,6 +47,9 @@ extern const int32_t kCommonRuleCount;
 // are: "...gate_up_proj", or "...gate_proj", "...up_proj" and "...down_proj".
 Linears linears_of(const Family* family, const char* stack, int64_t length);
 
+// Which kind of experts they are, where linears of two kinds are numbered through.
+Kind kind_of(const Family* family, const char* stack, int64_t length);
+
 // A linear of one expert that a stack is cut into.
 struct LinearOf {
     const char* stack; // its name

@@ -85,6 +85,13 @@ Linears linears_of(const Family* family, const char* stack, int64_t length)
     return known ? family->linears : Linears::kUnknown;
 }
 
+Kind kind_of(const Family* family, const char* stack, int64_t length)
+{
+    PatternMatch match;
+    const LinearNames* names = find_names(family, split(stack, length), &match);
+    return names == nullptr ? Kind::kOnly : names->kind;
+}
+
 bool append_linear_name(const Family* family, int64_t first_kind, const LinearOf& linear, Array<char>* out)
 {
     PatternMatch match;

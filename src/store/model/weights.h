@@ -99,6 +99,8 @@ public:
 
     // Whether the family's experts are modules that transformers' FP8 has none for.
     bool has_own_modules() const { return family_ != nullptr && family_->own_modules; }
+    // Which kind of experts a stack has, where linears of two kinds are numbered through.
+    Kind kind_of(const Stack& stack) const { return moeq::kind_of(family_, stack.name, stack.name_length); }
     // Whether the family's loader takes linears in place of this stack, and what it wants one to be called; part: kGate or kUp of
     // "...gate_up_proj", kWhole of others. False: out of memory.
     Linears linears_of(const Stack& stack) const { return moeq::linears_of(family_, stack.name, stack.name_length); }
