@@ -715,12 +715,17 @@ typedef struct moeq_convert_options {
     int32_t  flags; /* MOEQ_WRITER_NOT_DURABLE, MOEQ_CONVERT_ flags */
     const moeq_spec *spec; /* for every expert stack; NULL: dense ones stay dense, quantized ones keep theirs ... */
     const char *rules;     /* ... except JSON [{"match": glob, "spec": text or null}, ...] on names of stacks and of
-                              2-D tensors; first match wins */
+                              2-D tensors; first match wins. "bf16", "fp16" and "fp32" for a spec make what is quantized
+                              dense, null keeps what there is */
     const char *patterns;  /* as in moeq_reader_options */
     int64_t  unit_begin;
     int64_t  unit_end;     /* 0: to the last */
     moeq_progress_fn progress;
     void *progress_user;
+    int32_t  dense_dtype;  /* MOEQ_DTYPE_FP32, FP16 or BF16, with spec NULL: every quantized weight, of experts or not,
+                              becomes dense, decoded in fp32 and rounded once. Names, shapes and what is dense already
+                              stay. 0: none does */
+    int32_t  reserved;
 } moeq_convert_options;
 
 /* Dry run. JSON: units with bytes and peak, what is quantized to what, what is not and why (docs/store.md). Same input,

@@ -31,6 +31,19 @@ moeq_status refuse_option(Report& report, const char* field, int64_t got, const 
     return report.fail(MOEQ_ERROR_ARGUMENT, 4, "options") << "got " << field << " " << got << "; want " << want;
 }
 
+moeq_status read_dense_dtype(const moeq_convert_options& options, ConvertRequest* out, Report& report)
+{
+    if (options.dense_dtype != 0 && float_type(options.dense_dtype) < 0)
+        return refuse_option(report, "dense_dtype", options.dense_dtype,
+                             "0, MOEQ_DTYPE_FP32, MOEQ_DTYPE_FP16 or MOEQ_DTYPE_BF16");
+    if (options.dense_dtype != 0 && options.spec != nullptr)
+        return report.fail(MOEQ_ERROR_ARGUMENT, 4, "options") << "got spec and dense_dtype; want one of them";
+    if (options.reserved != 0)
+        return refuse_option(report, "reserved", options.reserved, "0");
+    out->dense_dtype = options.dense_dtype;
+    return MOEQ_OK;
+}
+
 moeq_status read_options(const moeq_convert_options* given, Opened* out, Report& report)
 {
     moeq_convert_options& options = out->options;
@@ -47,6 +60,7 @@ moeq_status read_options(const moeq_convert_options* given, Opened* out, Report&
         return refuse_option(report, "unit_begin", options.unit_begin, "0 or more");
     if (options.unit_end != 0 && options.unit_end < options.unit_begin)
         return refuse_option(report, "unit_end", options.unit_end, "0, or unit_begin or more");
+    MOEQ_TRY(read_dense_dtype(options, &out->request, report));
     out->request.rules = options.rules;
     out->request.patterns = options.patterns;
     out->request.keep_foreign = (options.flags & MOEQ_CONVERT_KEEP_FOREIGN) != 0;

@@ -1,5 +1,7 @@
 #include "core/dtype.h"
 
+#include <cstring>
+
 #include "core/text.h"
 
 namespace moeq {
@@ -42,6 +44,14 @@ const char* dtype_name(int32_t dtype)
         if (named.dtype == dtype)
             return named.name;
     return "another type";
+}
+
+int32_t float_dtype(const char* name)
+{
+    for (const Named& named : kNamed)
+        if (float_type(named.dtype) >= 0 && std::strcmp(named.name, name) == 0)
+            return named.dtype;
+    return 0;
 }
 
 uint32_t dtype_set(int32_t dtype)

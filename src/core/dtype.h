@@ -24,6 +24,9 @@ const char* dtype_name(int32_t dtype);
 // The element types of weights, as an index into kernel tables.
 enum FloatType : int32_t { kFp32 = 0, kFp16 = 1, kBf16 = 2, kFloatTypes = 3 };
 
+// The type of weights that is called so: MOEQ_DTYPE_ of "fp32", "fp16", "bf16"; 0 for all else.
+int32_t float_dtype(const char* name);
+
 // -1 for all else.
 constexpr int32_t float_type(int32_t dtype)
 {

@@ -327,6 +327,8 @@ int main(void)
     FIELD(moeq_convert_options, unit_end, "int64_t");
     FIELD(moeq_convert_options, progress, "moeq_progress_fn");
     FIELD(moeq_convert_options, progress_user, "void *");
+    FIELD(moeq_convert_options, dense_dtype, "int32_t");
+    FIELD(moeq_convert_options, reserved, "int32_t");
     puts("handle moeq_context");
     puts("handle moeq_qtensor");
     puts("handle moeq_builder");

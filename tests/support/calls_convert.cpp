@@ -38,12 +38,25 @@ struct OfCheckpoint : Base {
     moeq_convert_options options_ = sized<moeq_convert_options>();
 };
 
-struct ConvertPlan : OfCheckpoint {
-    using OfCheckpoint::OfCheckpoint;
+// The same, once quantized, as the source: its weights become dense.
+struct OfQuantized : OfCheckpoint {
+    OfQuantized(World& world, const char* text, const Size& size) : OfCheckpoint(world, text, size)
+    {
+        const std::string quantized = folder_.path("quantized");
+        EXPECT_DONE(moeq_convert(world.context, source_path_.c_str(), quantized.c_str(), &options_, &err));
+        source_path_ = quantized;
+        options_.spec = nullptr;
+        options_.dense_dtype = MOEQ_DTYPE_BF16;
+    }
+};
+
+template <class Of>
+struct ConvertPlan : Of {
+    using Of::Of;
     moeq_status run(moeq_error* err) override
     {
-        return moeq_convert_plan(world_.context, source_path_.c_str(), target_path_.c_str(), &options_, out_.ready(),
-                                 err);
+        return moeq_convert_plan(this->world_.context, this->source_path_.c_str(), this->target_path_.c_str(),
+                                 &this->options_, out_.ready(), err);
     }
     bool outs_are_null() const override { return out_.is_null(); }
     Bytes result() override
@@ -58,22 +71,24 @@ struct ConvertPlan : OfCheckpoint {
 };
 
 // A failure may leave units in the directory beside the target, never a target.
-struct Convert : OfCheckpoint {
-    using OfCheckpoint::OfCheckpoint;
+template <class Of>
+struct Convert : Of {
+    using Of::Of;
     moeq_status run(moeq_error* err) override
     {
-        return moeq_convert(world_.context, source_path_.c_str(), target_path_.c_str(), &options_, err);
+        return moeq_convert(this->world_.context, this->source_path_.c_str(), this->target_path_.c_str(),
+                            &this->options_, err);
     }
     Bytes state() override
     {
         Bytes bytes;
-        append_value(bytes, std::filesystem::exists(target_path_));
+        append_value(bytes, std::filesystem::exists(this->target_path_));
         return bytes;
     }
     Bytes result() override
     {
         std::map<std::string, Bytes> files;
-        for (const auto& entry : std::filesystem::directory_iterator(target_path_)) {
+        for (const auto& entry : std::filesystem::directory_iterator(this->target_path_)) {
             std::ifstream file(entry.path(), std::ios::binary);
             files[entry.path().filename().string()] = Bytes(std::istreambuf_iterator<char>(file), {});
         }
@@ -82,7 +97,7 @@ struct Convert : OfCheckpoint {
             append(bytes, name.data(), name.size());
             append(bytes, contents);
         }
-        std::filesystem::remove_all(target_path_); // for the next time
+        std::filesystem::remove_all(this->target_path_); // for the next time
         return bytes;
     }
 };
@@ -91,8 +106,10 @@ struct Convert : OfCheckpoint {
 
 void add_convert_calls(std::vector<CallKind>& calls)
 {
-    add<ConvertPlan>(calls, "convert_plan", "moeq_convert_plan", false, kFew);
-    add<Convert>(calls, "convert", "moeq_convert", false, kFew);
+    add<ConvertPlan<OfCheckpoint>>(calls, "convert_plan", "moeq_convert_plan", false, kFew);
+    add<Convert<OfCheckpoint>>(calls, "convert", "moeq_convert", false, kFew);
+    add<ConvertPlan<OfQuantized>>(calls, "plan of a dense target", "moeq_convert_plan", false, kFew);
+    add<Convert<OfQuantized>>(calls, "convert into a dense target", "moeq_convert", false, kFew);
 }
 
 } // namespace moeq_test

@@ -2,7 +2,6 @@
 
 #include <cstring>
 
-#include "formats/spec_text.h"
 #include "store/container/folder.h"
 #include "store/convert/result.h"
 #include "store/dialects/parts.h"
@@ -20,7 +19,7 @@ moeq_status write_weights(const Conversion& c, JsonWriter& json, Report& report)
         char spec[MOEQ_SPEC_TEXT];
         if (item.kind == ItemKind::kCopy)
             continue;
-        MOEQ_TRY(print_spec(item.out.spec, spec, report));
+        MOEQ_TRY(print_item_spec(item, spec, report));
         for (int64_t n = 0; n < item.name_count; ++n) {
             json.begin_object();
             json.key("name").string(c.plan.name(item.first_name + n));
@@ -30,6 +29,8 @@ moeq_status write_weights(const Conversion& c, JsonWriter& json, Report& report)
                 json.integer(item.out.shape[d]);
             json.end_array();
             json.key("bytes").integer(item.out_bytes);
+            if (item.kind == ItemKind::kDecode) // readers look for it under the name of its stack
+                json.key("stack").string(c.weights.stacks[item.source].name);
             json.end_object();
         }
     }
@@ -46,7 +47,7 @@ moeq_status write_report(const Conversion& c, const Array<UnitFacts>& facts, con
     json.begin_object();
     json.key("version").integer(kLibraryVersion);
     json.key("plan").string(c.plan.hash_text);
-    json.key("dialect").string(c.plan.dialect->name);
+    json.key("dialect").string(c.plan.file_dialect().name);
     json.key("units").integer(c.plan.units.size());
     json.key("files").begin_object();
     for (int64_t u = 0; u < facts.size(); ++u) {
@@ -60,10 +61,10 @@ moeq_status write_report(const Conversion& c, const Array<UnitFacts>& facts, con
     json.end_object();
     json.key("weights");
     MOEQ_TRY(write_weights(c, json, report));
-    json.key("kept").begin_array();
-    for (const PlanKept& kept : c.plan.kept)
-        write_kept_entry(kept, json);
-    json.end_array();
+    json.key("kept");
+    write_kept(c.plan.kept, json);
+    json.key("dropped");
+    write_kept(c.plan.dropped, json);
     json.key("foreign");
     write_foreign_codes(c.checkpoint, c.plan.foreign, json);
     if (c.plan.foreign.count != 0 && !quantization_config(c.checkpoint).missing())

@@ -4,36 +4,10 @@
 
 #include "core/text.h"
 #include "formats/spec_text.h"
+#include "store/convert/decode.h"
 #include "store/convert/result.h"
 
 namespace moeq {
-
-namespace {
-
-constexpr const char* kRouters[] = {".gate.weight", ".router.weight", ".shared_expert_gate.weight", "router"};
-
-bool holds(const char* text, const char* part) { return std::strstr(text, part) != nullptr; }
-
-// Why a tensor that nobody asked to quantize is not.
-const char* reason_of(const Checkpoint& checkpoint, const Weights& weights, int64_t tensor)
-{
-    const FileEntry& entry = checkpoint.tensor(tensor).entry;
-    if (lacks_scales(checkpoint, weights, tensor))
-        return "codes without scales";
-    if (float_type(entry.dtype) < 0)
-        return "not of a float type that is quantized";
-    if (entry.ndim == 3)
-        return "three axes, but no name of experts that is known for this model type";
-    if (entry.ndim != 2)
-        return "not a matrix";
-    if (holds(entry.name, kRouters[0]) || holds(entry.name, kRouters[1]) || holds(entry.name, kRouters[2]) ||
-        holds(entry.name, kRouters[3]))
-        return "router";
-    return holds(entry.name, "embed") || holds(entry.name, "lm_head") ? "embedding or output layer"
-                                                                      : "not an expert weight";
-}
-
-} // namespace
 
 // Walks the tensors in file order.
 class Planner {
@@ -55,7 +29,7 @@ public:
     }
 
 private:
-    enum class Fate : int8_t { kUnknown, kCopied, kPlanned };
+    enum class Fate : int8_t { kUnknown, kCopied, kPlanned, kDecoded };
 
     template <class T>
     moeq_status append(Array<T>& to, const T& value)
@@ -71,9 +45,10 @@ private:
             return take_dense(tensor);
         if (fate_[stack] == Fate::kUnknown)
             MOEQ_TRY(decide(stack));
-        if (fate_[stack] != Fate::kCopied)
+        const bool decoded = fate_[stack] == Fate::kDecoded && weights_.weights[weight].quantized;
+        if (fate_[stack] == Fate::kPlanned || decoded)
             return MOEQ_OK;
-        if (!weights_.stacks[stack].quantized) // a weight of experts that config.json has to name as one that stays
+        if (!weights_.weights[weight].quantized) // of experts, and config.json has to name it as one that stays
             MOEQ_TRY(append(plan_.dense, checkpoint_.tensor(tensor).entry.name));
         return add_copy(tensor);
     }
@@ -84,9 +59,12 @@ private:
     {
         const Stack& stack = weights_.stacks[index];
         const ConvertRule* rule = plan_.rules.find(stack.name);
-        const moeq_spec* spec = rule != nullptr                     ? (rule->dense ? nullptr : &rule->spec)
+        const moeq_spec* spec = rule != nullptr                     ? rule->wanted()
                                 : stack.expert && request_.has_spec ? &request_.spec
                                                                     : nullptr;
+        const int32_t dtype = rule != nullptr ? rule->dtype : request_.dense_dtype;
+        if (dtype != 0 && stack.quantized)
+            return add_decoded(index, dtype);
         if (spec != nullptr)
             MOEQ_TRY(check_by_nature(*spec));
         const bool held =
@@ -95,8 +73,9 @@ private:
             return add_stack(index, spec);
         if (!held) {
             fate_[index] = Fate::kCopied;
-            return keep(stack.name, rule != nullptr ? "kept dense by rule" : "no spec was given",
-                        rule != nullptr ? rule->glob : nullptr);
+            return dtype != 0 ? keep(stack.name, kDenseAlready, dtype_name(stack.dtype))
+                              : keep(stack.name, rule != nullptr ? "kept dense by rule" : "no spec was given",
+                                     rule != nullptr ? rule->glob : nullptr);
         }
         const char* text = nullptr;
         MOEQ_TRY(spec_text(own_spec(weights_, stack), &text));
@@ -179,6 +158,26 @@ private:
         return MOEQ_OK;
     }
 
+    // Every quantized weight of the stack under its own name.
+    moeq_status add_decoded(int64_t index, int32_t dtype)
+    {
+        const Stack& stack = weights_.stacks[index];
+        PlanItem item;
+        item.source = index;
+        item.dtype = dtype;
+        MOEQ_TRY(shape_decoded(weights_, &item, &plan_.names, &plan_.names_text, report_));
+        for (int64_t i = 0; i < stack.piece_count; ++i)
+            if (weights_.piece(stack, i).quantized)
+                MOEQ_TRY(append(plan_.dense, weights_.piece(stack, i).name));
+        MOEQ_TRY(set_fate(index, Fate::kDecoded));
+        plan_.has_new_weights = true;
+        if (!stack.expert)
+            return add_to_group(item);
+        const PlanUnit unit = unit_of(item);
+        MOEQ_TRY(append(plan_.items, item));
+        return append_unit(unit, plan_.items.size() - 1);
+    }
+
     // Each piece as a stack of its own.
     moeq_status add_lone_stacks(PlanItem* item)
     {
@@ -243,7 +242,8 @@ private:
             return unit;
         }
         unit.bytes_out = item.out_bytes * item.name_count;
-        unit.peak = item_peak(checkpoint_, weights_, item);
+        unit.peak = item.kind == ItemKind::kDecode ? decoded_peak(checkpoint_, weights_, item)
+                                                   : item_peak(checkpoint_, weights_, item);
         return unit;
     }
 
@@ -252,18 +252,43 @@ private:
     moeq_status take_dense(int64_t tensor)
     {
         const FileEntry& entry = checkpoint_.tensor(tensor).entry;
+        bool gone = false;
+        MOEQ_TRY(drop_with_codes(tensor, &gone));
+        if (gone)
+            return MOEQ_OK;
         const bool matrix = entry.ndim == 2 && float_type(entry.dtype) >= 0;
         const ConvertRule* rule = matrix ? plan_.rules.find(entry.name) : nullptr;
-        if (rule != nullptr && !rule->dense) {
+        if (rule != nullptr && rule->wanted() != nullptr) {
             MOEQ_TRY(check_by_nature(rule->spec));
             return add_lone_tensor(tensor, rule->spec);
         }
-        MOEQ_TRY(keep(entry.name, rule != nullptr ? "kept dense by rule" : reason_of(checkpoint_, weights_, tensor),
-                      rule != nullptr ? rule->glob : nullptr));
+        if (rule != nullptr && rule->dtype != 0)
+            MOEQ_TRY(keep(entry.name, kDenseAlready, dtype_name(entry.dtype)));
+        else
+            MOEQ_TRY(keep(entry.name, rule != nullptr ? "kept dense by rule" : reason_of(checkpoint_, weights_, tensor),
+                          rule != nullptr ? rule->glob : nullptr));
         const bool statistic = plan_.foreign.count != 0 && is_companion_name(entry.name, entry.name_length);
         if (matrix && !statistic) // which is no module
             MOEQ_TRY(append(plan_.dense, entry.name));
         return add_copy(tensor);
+    }
+
+    // What config.json and a weight's codes gave a meaning to goes with them: scales of activations and of the KV cache.
+    moeq_status drop_with_codes(int64_t tensor, bool* gone)
+    {
+        const int64_t codes = find_codes_beside(checkpoint_, tensor);
+        const int64_t weight = codes < 0 ? -1 : weights_.weight_of[codes];
+        const int64_t stack = weight < 0 ? -1 : weights_.weights[weight].stack;
+        if (stack >= 0 && fate_[stack] == Fate::kUnknown)
+            MOEQ_TRY(decide(stack));
+        const bool beside = stack >= 0 && fate_[stack] == Fate::kDecoded && weights_.weights[weight].quantized;
+        const bool cache =
+            request_.dense_dtype != 0 && weights_.dialect != MOEQ_DIALECT_NONE && is_cache_scale(checkpoint_, tensor);
+        const char* name = checkpoint_.tensor(tensor).entry.name;
+        *gone = beside || cache;
+        return beside  ? append(plan_.dropped, PlanKept{name, kBesideDense, weights_.weights[weight].name})
+               : cache ? append(plan_.dropped, PlanKept{name, kOfTheCache, nullptr})
+                       : moeq_status{MOEQ_OK};
     }
 
     moeq_status add_lone_tensor(int64_t tensor, const moeq_spec& spec)
@@ -281,9 +306,12 @@ private:
 
     moeq_status add_copy(int64_t tensor)
     {
+        const FileEntry& entry = checkpoint_.tensor(tensor).entry;
+        const bool differs = float_type(entry.dtype) >= 0 && entry.dtype != request_.dense_dtype;
+        plan_.other_dtypes += request_.dense_dtype != 0 && differs ? 1 : 0;
         PlanItem item;
         item.source = tensor;
-        item.bytes_in = checkpoint_.tensor(tensor).entry.bytes;
+        item.bytes_in = entry.bytes;
         return add_to_group(item);
     }
 
@@ -354,8 +382,9 @@ private:
 };
 
 Plan::Plan(Allocator& allocator)
-    : rules(allocator), units(allocator), items(allocator), kept(allocator), dense(allocator), names(allocator),
-      names_text(allocator), identity(allocator), notes(allocator), allocator_(allocator), texts_(allocator)
+    : rules(allocator), units(allocator), items(allocator), kept(allocator), dropped(allocator), dense(allocator),
+      names(allocator), names_text(allocator), identity(allocator), notes(allocator), allocator_(allocator),
+      texts_(allocator)
 {
 }
 
@@ -373,6 +402,7 @@ moeq_status Plan::make(const Checkpoint& checkpoint, Weights& weights, const Con
     MOEQ_TRY(identify(checkpoint, request, report));
     foreign = find_foreign_codes(checkpoint, weights);
     MOEQ_TRY(Planner(*this, checkpoint, weights, request, report).run());
+    MOEQ_TRY(find_whether_dense(weights, report));
     MOEQ_TRY(check_foreign(checkpoint, weights, request, report));
     MOEQ_TRY(check_loadable(weights, report));
     MOEQ_TRY(collect_notes(checkpoint, weights, request, report));

@@ -21,6 +21,7 @@ struct ConvertRequest {
     const Dialect* dialect = nullptr;
     bool has_spec = false;
     moeq_spec spec{};
+    int32_t dense_dtype = 0; // without spec: what is quantized becomes dense, of this type; 0: it stays
     const char* rules = nullptr;
     const char* patterns = nullptr;
     bool keep_foreign =
@@ -37,7 +38,7 @@ struct ExpertParts {
     bool transposed = false; // the stack is [in, out]
 };
 
-enum class ItemKind : int32_t { kCopy, kKeep, kEncode };
+enum class ItemKind : int32_t { kCopy, kKeep, kEncode, kDecode };
 
 // How the output weights of a stack are got.
 enum class ItemForm : int32_t {
@@ -54,8 +55,9 @@ struct PlanItem {
     int64_t source = 0; // the tensor, or the stack
     int64_t bytes_in = 0;
     // Of stacks:
-    Geometry work{}; // codes of the whole stack, as they are in memory
-    Geometry out{};  // of each output weight
+    Geometry work{};   // codes of the whole stack, as they are in memory
+    Geometry out{};    // of each output weight; kDecode: as the file has it
+    int32_t dtype = 0; // kDecode: of the elements that are written
     ExpertParts parts{};
     bool requantized = false;
     int32_t scale_kind = MOEQ_SCALE_DEFAULT; // kKeep: what the statistics become; DEFAULT: they stay
@@ -63,6 +65,9 @@ struct PlanItem {
     int64_t first_name = 0;                  // the output weights, in Plan::names
     int64_t name_count = 0;
     int64_t out_bytes = 0; // of one output weight in the file
+
+    // Whether its weights are quantized in the target.
+    bool is_quantized() const { return kind == ItemKind::kKeep || kind == ItemKind::kEncode; }
 };
 
 struct PlanUnit {
@@ -73,7 +78,7 @@ struct PlanUnit {
     int64_t peak = 0;      // bytes of memory that it takes at most, besides what the checkpoint's headers take
 };
 
-// Why a tensor or a stack is not quantized.
+// Why a tensor or a stack is not quantized; or why a tensor is left out.
 struct PlanKept {
     const char* name;
     const char* reason;
@@ -103,7 +108,12 @@ public:
 
     const char* file_name(int64_t unit, char* out) const; // kFileNameLimit bytes
     static constexpr int64_t kFileNameLimit = 64;
+    // The tensors of one output weight of an item.
+    [[nodiscard]] moeq_status list_entries(const PlanItem& item, const char* weight, DialectEntries* out,
+                                           Report& report) const;
     const char* name(int64_t i) const { return names_text.data() + names[i]; }
+    // The dialect of the target's files.
+    const Dialect& file_dialect() const { return is_dense ? kDenseDialect : *dialect; }
 
     const Dialect* dialect = nullptr;
     const char* patterns = nullptr; // of the call
@@ -111,6 +121,7 @@ public:
     Array<PlanUnit> units; // in file order of their first tensor
     Array<PlanItem> items;
     Array<PlanKept> kept;
+    Array<PlanKept> dropped;  // what belonged to codes that are gone
     Array<const char*> dense; // names of 2-D float tensors, and of weights of experts, that stay
     Array<int64_t> names;     // offsets into names_text
     Array<char> names_text;
@@ -121,11 +132,14 @@ public:
     bool weights_only = false;
     ForeignCodes foreign;
     Array<const char*> notes; // for who has it carried out
+    bool is_dense = false;    // weights were made dense, and none is left that is quantized
+    int64_t other_dtypes = 0; // tensors of another float type than what is made dense
 
 private:
     friend class Planner;
     friend class ResultCheck;
     [[nodiscard]] moeq_status identify(const Checkpoint& checkpoint, const ConvertRequest& request, Report& report);
+    [[nodiscard]] moeq_status find_whether_dense(const Weights& weights, Report& report);
     [[nodiscard]] moeq_status list_weights(const Weights& weights, Array<WrittenWeight>* out, Report& report) const;
     [[nodiscard]] moeq_status check_foreign(const Checkpoint& checkpoint, const Weights& weights,
                                             const ConvertRequest& request, Report& report);
@@ -136,6 +150,7 @@ private:
     [[nodiscard]] moeq_status note(const char* text, Report& report);
     [[nodiscard]] moeq_status note_of(int64_t count, const char* what, const char* first, const char* text,
                                       Report& report);
+    [[nodiscard]] moeq_status note_dense(const Checkpoint& checkpoint, Report& report);
     [[nodiscard]] moeq_status note_loaders(const Weights& weights, Report& report);
     [[nodiscard]] moeq_status note_kinds(const Weights& weights, Report& report);
     [[nodiscard]] moeq_status keep_text(const char* text, const char** out, Report& report);
@@ -155,14 +170,23 @@ bool is_about_source(const char* name);
 [[nodiscard]] moeq_status write_target_config(const Plan& plan, const Checkpoint& source, const Weights& weights,
                                               JsonWriter& json, Report& report);
 
-// {"name", "reason"} and, where there is one, "detail".
-void write_kept_entry(const PlanKept& kept, JsonWriter& json);
+// An array of {"name", "reason"} and, where there is one, "detail".
+void write_kept(const Array<PlanKept>& kept, JsonWriter& json);
+// What the weights of an item are in the target: a spec, or "bf16" and its like. MOEQ_SPEC_TEXT bytes.
+[[nodiscard]] moeq_status print_item_spec(const PlanItem& item, char* out, Report& report);
+
+// INCOMPLETE names an expert that a stack lacks.
+[[nodiscard]] moeq_status check_experts(const Stack& stack, Report& report);
+// The name of an output weight.
+[[nodiscard]] moeq_status append_name(const char* name, Array<int64_t>* names, Array<char>* names_text, Report& report);
 
 // What an item of a stack becomes: forms, geometries, names. spec: what was asked for; NULL: the stack keeps its own.
 // UNSUPPORTED where the dialect cannot hold that.
 [[nodiscard]] moeq_status shape_item(Allocator& allocator, const Weights& weights, const Dialect& dialect,
                                      const moeq_spec* spec, PlanItem* item, Array<int64_t>* names,
                                      Array<char>* names_text, Report& report);
+// Why a tensor that nobody asked to quantize is not.
+const char* reason_of(const Checkpoint& checkpoint, const Weights& weights, int64_t tensor);
 // Whether experts of a stack get 2-D weights of their own, whatever the source has.
 bool becomes_linears(const Dialect& dialect, const Weights& weights, const Stack& stack);
 // Bytes of memory that a stack takes at most while it is read, encoded and written: buffers, codes and statistics.

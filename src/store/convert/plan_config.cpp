@@ -12,6 +12,8 @@ moeq_status Plan::list_weights(const Weights& weights, Array<WrittenWeight>* out
                                    : report.out_of_memory(static_cast<uint64_t>(out->size()) * sizeof weight);
     };
     for (const PlanItem& item : items) {
+        if (item.kind == ItemKind::kDecode)
+            continue;
         if (item.kind != ItemKind::kCopy) {
             const bool expert = weights.stacks[item.source].expert;
             for (int64_t n = 0; n < item.name_count; ++n)
@@ -28,6 +30,18 @@ moeq_status Plan::list_weights(const Weights& weights, Array<WrittenWeight>* out
         const bool expert = weight.stack >= 0 && weights.stacks[weight.stack].expert;
         MOEQ_TRY(add({weight.name, geometry, expert, true}));
     }
+    return MOEQ_OK;
+}
+
+moeq_status Plan::find_whether_dense(const Weights& weights, Report& report)
+{
+    for (const PlanItem& item : items)
+        is_dense = is_dense || item.kind == ItemKind::kDecode;
+    if (!is_dense)
+        return MOEQ_OK;
+    Array<WrittenWeight> written(allocator_);
+    MOEQ_TRY(list_weights(weights, &written, report));
+    is_dense = written.empty();
     return MOEQ_OK;
 }
 
@@ -55,7 +69,8 @@ moeq_status Plan::write_config(const Checkpoint& checkpoint, const Weights& weig
 // scheme, and those of the source stay.
 bool Plan::describes_foreign(const Weights& weights) const
 {
-    return dialect->id == MOEQ_DIALECT_COMPRESSED_TENSORS && weights.dialect == dialect->id && !foreign.lost;
+    return !is_dense && dialect->id == MOEQ_DIALECT_COMPRESSED_TENSORS && weights.dialect == dialect->id &&
+           !foreign.lost;
 }
 
 // Codes whose description is replaced are lost: nobody could tell any more what they are.

@@ -37,10 +37,7 @@ public:
 
     moeq_status run(const moeq_spec* spec)
     {
-        if (stack_.missing_expert >= 0)
-            return (report_.fail(MOEQ_ERROR_INCOMPLETE, 2, "source") << "got ").quoted(stack_.name)
-                   << " without expert " << stack_.missing_expert << "; want all " << stack_.shape[0]
-                   << "; is the checkpoint complete?";
+        MOEQ_TRY(check_experts(stack_, report_));
         if (stack_.odd_piece >= 0)
             return ((report_.fail(MOEQ_ERROR_MISMATCH, 2, "source") << "got ").quoted(stack_.name) << " with ")
                        .quoted(piece(stack_.odd_piece).name)
@@ -238,16 +235,7 @@ private:
         return MOEQ_OK;
     }
 
-    moeq_status add_name(const char* name)
-    {
-        const int64_t start = text_.size();
-        const int64_t length = static_cast<int64_t>(std::strlen(name)) + 1;
-        if (!text_.reserve(start + length) || !names_.reserve(names_.size() + 1))
-            return report_.out_of_memory(static_cast<uint64_t>(start + length));
-        names_.append_reserved(&start, 1);
-        text_.append_reserved(name, length);
-        return MOEQ_OK;
-    }
+    moeq_status add_name(const char* name) { return append_name(name, &names_, &text_, report_); }
 
     // Asks the dialect whether it can hold the weights, and how many bytes one of them takes.
     moeq_status list()
@@ -277,6 +265,26 @@ private:
 };
 
 } // namespace
+
+moeq_status check_experts(const Stack& stack, Report& report)
+{
+    if (stack.missing_expert < 0)
+        return MOEQ_OK;
+    return (report.fail(MOEQ_ERROR_INCOMPLETE, 2, "source") << "got ").quoted(stack.name)
+           << " without expert " << stack.missing_expert << "; want all " << stack.shape[0]
+           << "; is the checkpoint complete?";
+}
+
+moeq_status append_name(const char* name, Array<int64_t>* names, Array<char>* names_text, Report& report)
+{
+    const int64_t start = names_text->size();
+    const int64_t length = static_cast<int64_t>(std::strlen(name)) + 1;
+    if (!names_text->reserve(start + length) || !names->reserve(names->size() + 1))
+        return report.out_of_memory(static_cast<uint64_t>(start + length));
+    names->append_reserved(&start, 1);
+    names_text->append_reserved(name, length);
+    return MOEQ_OK;
+}
 
 int64_t experts_at_once(const PlanItem& item, const Stack& stack)
 {

@@ -23,7 +23,7 @@ constexpr const char* kDescriptions[] = {"hf_quant_config.json", "quantize_confi
 
 bool is_fused_expert(const PlanItem& item, const Stack& stack)
 {
-    return item.kind != ItemKind::kCopy && stack.expert && item.out.ndim > 2;
+    return item.is_quantized() && stack.expert && item.out.ndim > 2;
 }
 
 // Transformers has one module for FP8 experts: [E, out, in], gate before up, scales in tiles or one for each expert.
@@ -59,7 +59,7 @@ moeq_status Plan::check_loadable(const Weights& weights, Report& report)
     if (dialect->id != MOEQ_DIALECT_HF_FP8)
         return MOEQ_OK;
     for (const PlanItem& item : items) {
-        if (item.kind == ItemKind::kCopy)
+        if (!item.is_quantized())
             continue;
         const Stack& stack = weights.stacks[item.source];
         MOEQ_TRY(check_fp8_modules(weights, item, stack, report));
@@ -140,7 +140,7 @@ moeq_status Plan::note_loaders(const Weights& weights, Report& report)
 {
     Count on_gpu, not_on_gpu, random, unknown;
     for (const PlanItem& item : items) {
-        if (item.kind == ItemKind::kCopy)
+        if (!item.is_quantized())
             continue;
         const Stack& stack = weights.stacks[item.source];
         if (dialect->id == MOEQ_DIALECT_HF_FP8 && is_fused_expert(item, stack))
@@ -182,7 +182,7 @@ moeq_status Plan::note_loaders(const Weights& weights, Report& report)
 moeq_status Plan::collect_notes(const Checkpoint& checkpoint, const Weights& weights, const ConvertRequest& request,
                                 Report& report)
 {
-    if (checkpoint.config().missing())
+    if (checkpoint.config().missing() && !is_dense)
         MOEQ_TRY(
             note("no config.json beside the source: none is written, so readers of other projects are not told "
                  "how the weights are quantized",
@@ -201,9 +201,11 @@ moeq_status Plan::collect_notes(const Checkpoint& checkpoint, const Weights& wei
         MOEQ_TRY(note_of(checkpoint.stray_count(), "file", checkpoint.stray(0),
                          "the index does not name it: neither read nor copied", report));
     if (checkpoint.unlisted_count() != 0)
-        MOEQ_TRY(note_of(checkpoint.unlisted_count(), "tensor", checkpoint.tensor(checkpoint.first_unlisted()).entry.name,
+        MOEQ_TRY(note_of(checkpoint.unlisted_count(), "tensor",
+                         checkpoint.tensor(checkpoint.first_unlisted()).entry.name,
                          "in a file, but not in the index; taken over", report));
     MOEQ_TRY(note_kinds(weights, report));
+    MOEQ_TRY(note_dense(checkpoint, report));
     return note_loaders(weights, report);
 }
 

@@ -1,7 +1,7 @@
 // A plan as text: what it depends on, which its hash is of, what people read, and what config.json says.
 #include "core/text.h"
 #include "formats/spec_text.h"
-#include "store/convert/plan.h"
+#include "store/convert/decode.h"
 
 namespace moeq {
 
@@ -35,7 +35,8 @@ moeq_status Plan::identify(const Checkpoint& checkpoint, const ConvertRequest& r
     json.key("plan_version").integer(kPlanVersion);
     json.key("library").integer(kLibraryVersion);
     json.key("dialect").string(request.dialect->name);
-    write_text("spec", request.has_spec ? spec : nullptr, json);
+    const char* type = request.dense_dtype != 0 ? dtype_name(request.dense_dtype) : nullptr;
+    write_text("spec", request.has_spec ? spec : type, json);
     write_text("rules", request.rules, json);
     write_text("patterns", request.patterns, json);
     json.key("keep_foreign").boolean(request.keep_foreign);
@@ -74,14 +75,17 @@ public:
     {
         json_.begin_object();
         json_.key("hash").string(plan_.hash_text);
-        json_.key("dialect").string(plan_.dialect->name);
+        json_.key("dialect").string(plan_.file_dialect().name);
         write_source();
         json_.key("units").begin_array();
         for (int64_t i = 0; i < plan_.units.size(); ++i)
             MOEQ_TRY(write_unit(i));
         json_.end_array();
         write_totals();
-        write_kept();
+        json_.key("kept");
+        write_kept(plan_.kept, json_);
+        json_.key("dropped");
+        write_kept(plan_.dropped, json_);
         json_.key("unused_rules").begin_array();
         for (int64_t i = 0; i < plan_.rules.size(); ++i)
             if (!plan_.rules[i].used)
@@ -135,8 +139,9 @@ private:
     {
         char spec[MOEQ_SPEC_TEXT];
         char from[MOEQ_SPEC_TEXT];
-        MOEQ_TRY(print_spec(item.out.spec, spec, report_));
-        if (item.requantized)
+        const bool decoded = item.kind == ItemKind::kDecode;
+        MOEQ_TRY(print_item_spec(item, spec, report_));
+        if (item.requantized || decoded)
             MOEQ_TRY(print_spec(own_spec(weights_, weights_.stacks[item.source]), from, report_));
         for (int64_t i = 0; i < item.name_count; ++i) {
             json_.begin_object();
@@ -148,8 +153,8 @@ private:
             json_.end_array();
             json_.key("bytes").integer(item.out_bytes);
             json_.key("stack").string(weights_.stacks[item.source].name);
-            if (item.requantized)
-                json_.key("requantized_from").string(from);
+            if (item.requantized || decoded)
+                json_.key(decoded ? "decoded_from" : "requantized_from").string(from);
             json_.end_object();
         }
         return MOEQ_OK;
@@ -158,7 +163,7 @@ private:
     void write_totals()
     {
         PlanUnit total;
-        int64_t weights = 0, stacks = 0, experts = 0;
+        int64_t weights = 0, decoded = 0, stacks = 0, experts = 0;
         for (const PlanUnit& unit : plan_.units) {
             total.bytes_in += unit.bytes_in;
             total.bytes_out += unit.bytes_out;
@@ -167,6 +172,10 @@ private:
         for (const PlanItem& item : plan_.items) {
             if (item.kind == ItemKind::kCopy)
                 continue;
+            if (item.kind == ItemKind::kDecode) {
+                decoded += item.name_count;
+                continue;
+            }
             const Stack& stack = weights_.stacks[item.source];
             weights += item.name_count;
             stacks += stack.expert ? 1 : 0;
@@ -178,17 +187,10 @@ private:
         json_.key("bytes_out").integer(total.bytes_out);
         json_.key("peak").integer(total.peak);
         json_.key("weights_quantized").integer(weights);
+        json_.key("weights_made_dense").integer(decoded);
         json_.key("stacks").integer(stacks);
         json_.key("experts").integer(experts);
         json_.end_object();
-    }
-
-    void write_kept()
-    {
-        json_.key("kept").begin_array();
-        for (const PlanKept& kept : plan_.kept)
-            write_kept_entry(kept, json_);
-        json_.end_array();
     }
 
     const Plan& plan_;
@@ -201,14 +203,26 @@ private:
 
 } // namespace
 
-void write_kept_entry(const PlanKept& kept, JsonWriter& json)
+void write_kept(const Array<PlanKept>& kept, JsonWriter& json)
 {
-    json.begin_object();
-    json.key("name").string(kept.name);
-    json.key("reason").string(kept.reason);
-    if (kept.detail != nullptr)
-        json.key("detail").string(kept.detail);
-    json.end_object();
+    json.begin_array();
+    for (const PlanKept& one : kept) {
+        json.begin_object();
+        json.key("name").string(one.name);
+        json.key("reason").string(one.reason);
+        if (one.detail != nullptr)
+            json.key("detail").string(one.detail);
+        json.end_object();
+    }
+    json.end_array();
+}
+
+moeq_status print_item_spec(const PlanItem& item, char* out, Report& report)
+{
+    if (item.kind != ItemKind::kDecode)
+        return print_spec(item.out.spec, out, report);
+    Text(out, MOEQ_SPEC_TEXT).add(dtype_name(item.dtype));
+    return MOEQ_OK;
 }
 
 moeq_status Plan::print(const Checkpoint& checkpoint, const Weights& weights, Array<char>* out, Report& report) const

@@ -27,12 +27,12 @@ moeq_status PlannedTensors::list_item(const PlanItem& item, const PlannedOrigin&
 {
     for (int64_t n = 0; n < item.name_count; ++n) {
         const char* name = plan_->name(item.first_name + n);
-        if (static_cast<int64_t>(std::strlen(name)) > kNameLimit - kSuffixLimit)
+        if (item.is_quantized() && static_cast<int64_t>(std::strlen(name)) > kNameLimit - kSuffixLimit)
             return (report.fail(MOEQ_ERROR_LIMIT, 2, "source") << "got ").quoted(name)
                    << ", a name too long for one of a quantized weight; want at most " << kNameLimit - kSuffixLimit
                    << " bytes";
         DialectEntries parts(allocator_);
-        MOEQ_TRY(plan_->dialect->list(item.out, name, &parts, report));
+        MOEQ_TRY(plan_->list_entries(item, name, &parts, report));
         for (int32_t i = 0; i < parts.count; ++i) {
             const DialectEntry& part = parts.entries[i];
             FileEntry entry{};

@@ -132,10 +132,10 @@ private:
     {
         JsonWriter json(metadata_);
         json.begin_object();
-        plan_.dialect->write_metadata(nullptr, json);
+        plan_.file_dialect().write_metadata(nullptr, json);
         for (int64_t i = unit.first_item; i < unit.first_item + unit.item_count; ++i) {
             const PlanItem& item = plan_.items[i];
-            for (int64_t n = 0; item.kind != ItemKind::kCopy && n < item.name_count; ++n) {
+            for (int64_t n = 0; item.is_quantized() && n < item.name_count; ++n) {
                 const WrittenWeight weight{plan_.name(item.first_name + n), item.out};
                 plan_.dialect->write_metadata(&weight, json);
             }
@@ -158,7 +158,7 @@ private:
         if (origin.weight < 0)
             return source_.read(item.source, begin, count, out, report);
         DialectEntries parts(allocator_);
-        MOEQ_TRY(plan_.dialect->list(item.out, plan_.name(item.first_name + origin.weight), &parts, report));
+        MOEQ_TRY(plan_.list_entries(item, plan_.name(item.first_name + origin.weight), &parts, report));
         const DialectEntry& part = parts.entries[origin.entry];
         if (part.component != 0)
             return (report.fail(MOEQ_ERROR_UNSUPPORTED) << "tensor ").quoted(tensors_.entries[tensor].name)

@@ -73,10 +73,12 @@ moeq_status ConvertRules::add(const JsonValue& value, int64_t index, Report& rep
     if (value.size() != 2 || !plain || !(spec.is_string() || spec.is(JsonKind::kNull)))
         return report.fail(MOEQ_ERROR_ARGUMENT, kOptionsArgument, kName)
                << "got rule " << index << " of another form; want {\"match\": a glob, \"spec\": a text or null}";
-    ConvertRule rule{match.text(), !spec.is_string(), false, {}};
+    ConvertRule rule{match.text(), !spec.is_string(), false, 0, {}};
     moeq_error error{};
     Report inner("spec", &error);
-    if (!rule.dense && parse_spec(spec.text(), &rule.spec, inner) != MOEQ_OK)
+    if (!rule.dense)
+        rule.dtype = float_dtype(spec.text());
+    if (rule.wanted() != nullptr && parse_spec(spec.text(), &rule.spec, inner) != MOEQ_OK)
         return report.fail(MOEQ_ERROR_ARGUMENT, kOptionsArgument, kName)
                << "got rule " << index << " with a wrong " << error.message;
     return rules_.append(rule) ? MOEQ_OK : report.out_of_memory(sizeof(ConvertRule));

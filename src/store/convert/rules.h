@@ -13,14 +13,18 @@ struct ConvertRule {
     const char* glob; // in the document
     bool dense;       // null: keep as it is
     bool used;
+    int32_t dtype; // of "bf16" and its like: what is quantized becomes dense; 0: none of these
     moeq_spec spec;
+
+    // What the weight is to be quantized as; NULL: nothing.
+    const moeq_spec* wanted() const { return dense || dtype != 0 ? nullptr : &spec; }
 };
 
 class ConvertRules {
 public:
     explicit ConvertRules(Allocator& allocator) : text_(allocator), document_(allocator), rules_(allocator) {}
 
-    // text: JSON [{"match": glob, "spec": text or null}, ...]; NULL: no rules. ARGUMENT tells what is wrong with it.
+    // text: JSON [{"match": glob, "spec": text, name of a float type, or null}, ...]; NULL: no rules. ARGUMENT tells what is wrong with it.
     [[nodiscard]] moeq_status read(const char* text, Report& report);
 
     // The first rule that matches, marked as used; NULL: none.

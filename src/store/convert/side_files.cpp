@@ -70,8 +70,10 @@ moeq_status write_target_config(const Plan& plan, const Checkpoint& source, cons
     }
     json.begin_object();
     copy_members(source.config(), json);
-    json.key("quantization_config");
-    MOEQ_TRY(plan.write_config(source, weights, json, report));
+    if (!plan.is_dense) {
+        json.key("quantization_config");
+        MOEQ_TRY(plan.write_config(source, weights, json, report));
+    }
     json.end_object();
     return MOEQ_OK;
 }

@@ -45,8 +45,12 @@ moeq_status declare_all(const Conversion& c, const PlanUnit& unit, SafetensorsWr
             MOEQ_TRY(writer.declare(entry.name, entry.dtype, entry.ndim, entry.shape, report));
             continue;
         }
-        for (int64_t n = 0; n < item.name_count; ++n)
-            MOEQ_TRY(writer.declare_weight(c.plan.name(item.first_name + n), item.out, report));
+        for (int64_t n = 0; n < item.name_count; ++n) {
+            const char* name = c.plan.name(item.first_name + n);
+            MOEQ_TRY(item.kind == ItemKind::kDecode
+                         ? writer.declare(name, item.dtype, item.out.ndim, item.out.shape, report)
+                         : writer.declare_weight(name, item.out, report));
+        }
     }
     return MOEQ_OK;
 }
@@ -77,7 +81,9 @@ moeq_status pass_through(const UnitSink& sink, const PlanUnit& unit, Report& rep
             MOEQ_TRY(copy_tensors(sink, i, last, report));
             i = last;
         } else {
-            MOEQ_TRY(convert_stack(sink, items[i++], report));
+            MOEQ_TRY(items[i].kind == ItemKind::kDecode ? decode_stack(sink, items[i], report)
+                                                        : convert_stack(sink, items[i], report));
+            ++i;
         }
     }
     return MOEQ_OK;
@@ -102,7 +108,7 @@ moeq_status write_unit(const Conversion& c, int64_t index, UnitFacts* out, Repor
     MOEQ_TRY(source_metadata(c, &metadata, report));
     {
         SafetensorsWriter writer(c.allocator, c.engine.kernels.digest);
-        MOEQ_TRY(writer.create(c.folder(), c.plan.file_name(index, name), *c.plan.dialect,
+        MOEQ_TRY(writer.create(c.folder(), c.plan.file_name(index, name), c.plan.file_dialect(),
                                metadata.empty() ? nullptr : metadata.data(), c.durable, report));
         MOEQ_TRY(declare_all(c, unit, writer, report));
         MOEQ_TRY(writer.start(report)); // puts run side by side

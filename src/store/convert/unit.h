@@ -49,6 +49,9 @@ struct UnitSink {
 // A stack, encoded or as it is.
 [[nodiscard]] moeq_status convert_stack(const UnitSink& sink, const PlanItem& item, Report& report);
 
+// The quantized weights of a stack, as dense ones.
+[[nodiscard]] moeq_status decode_stack(const UnitSink& sink, const PlanItem& item, Report& report);
+
 // Codes and scales in memory of their own.
 class OwnWeight {
 public:

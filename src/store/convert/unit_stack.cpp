@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "codec/host_device.h"
+#include "store/convert/put_tasks.h"
 #include "store/convert/unit.h"
 #include "store/load/buffers.h"
 #include "store/load/side_tasks.h"
@@ -9,8 +10,6 @@
 namespace moeq {
 
 namespace {
-
-constexpr int64_t kPutBytes = 1 << 20; // that a task writes; a multiple of what one digest is of
 
 class StackConverter {
 public:
@@ -99,19 +98,6 @@ private:
         return MOEQ_OK;
     }
 
-    // Bytes [begin, begin + count) of an entry, in tasks that end where the pieces do that digests are of.
-    static int64_t put_tasks(int64_t begin, int64_t count)
-    {
-        return ceil_divide(begin + count - round_down(begin, kPutBytes), kPutBytes);
-    }
-    moeq_status put_piece(const char* entry, int64_t begin, const char* bytes, int64_t count, int64_t task,
-                          Report& report)
-    {
-        const int64_t first = round_down(begin, kPutBytes) + task * kPutBytes;
-        const int64_t from = maximum(first, begin);
-        const int64_t to = minimum(first + kPutBytes, begin + count);
-        return sink_.writer->put(entry, from, bytes + (from - begin), to - from, report);
-    }
     moeq_status put_entry(const char* weight_name, const DialectEntry& entry, const char* bytes)
     {
         Array<char> full(c_.allocator);
@@ -119,8 +105,9 @@ private:
             return report_.out_of_memory(static_cast<uint64_t>(kNameLimit));
         TaskErrors errors;
         auto body = [&](int64_t i) {
-            errors.run(i, report_.function(),
-                       [&](Report& report) { return put_piece(full.data(), 0, bytes, entry.bytes, i, report); });
+            errors.run(i, report_.function(), [&](Report& report) {
+                return put_piece(*sink_.writer, full.data(), 0, bytes, entry.bytes, i, report);
+            });
         };
         MOEQ_TRY(c_.engine.executor.for_each(put_tasks(0, entry.bytes), body, report_));
         return errors.conclude(report_);
@@ -143,7 +130,7 @@ private:
             [&](int64_t begin, EncodedWeight* weight) { share_statistics(statistics.weight, begin, weight); },
             [&](const Range& range) { return put_tasks(range.begin * each, range.experts() * each); },
             [&](const Range& range, int64_t i, Report& report) {
-                return put_piece(codes_name.data(), range.begin * each, range.weight->codes.data,
+                return put_piece(*sink_.writer, codes_name.data(), range.begin * each, range.weight->codes.data,
                                  range.experts() * each, i, report);
             }));
         return put_whole(statistics.weight, MOEQ_COMPONENT_CODES);

@@ -89,6 +89,9 @@ struct Dialect {
     bool (*lacks_scales)(const Checkpoint& checkpoint, int64_t tensor);
 };
 
+// Of files that hold no quantized weight; it has no weights to list, nor a place in the table.
+extern const Dialect kDenseDialect;
+
 const Dialect* find_dialect(int32_t id); // NULL: none
 const Dialect* find_dialect(const char* name);
 constexpr int32_t kDialectCount = 4;

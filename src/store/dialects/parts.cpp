@@ -249,7 +249,7 @@ JsonValue quantization_config(const Checkpoint& checkpoint)
     return root.find("compression_config"); // an older name that compressed-tensors gave it
 }
 
-int32_t model_dtype(const Checkpoint& checkpoint)
+int32_t stated_dtype(const Checkpoint& checkpoint)
 {
     for (JsonValue holder = checkpoint.config(); !holder.missing(); holder = config_of_part(holder))
         for (const char* name : {"dtype", "torch_dtype"}) {
@@ -257,7 +257,13 @@ int32_t model_dtype(const Checkpoint& checkpoint)
             if (dtype != 0)
                 return dtype;
         }
-    return MOEQ_DTYPE_BF16;
+    return 0;
+}
+
+int32_t model_dtype(const Checkpoint& checkpoint)
+{
+    const int32_t stated = stated_dtype(checkpoint);
+    return stated != 0 ? stated : int32_t{MOEQ_DTYPE_BF16};
 }
 
 const char* torch_dtype_name(int32_t dtype)

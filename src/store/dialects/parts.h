@@ -58,7 +58,8 @@ Weight make_weight(const Checkpoint& checkpoint, int64_t codes, const Geometry& 
 
 // The object quantization_config of config.json, wherever it is; missing: none.
 JsonValue quantization_config(const Checkpoint& checkpoint);
-// The element type that the model of config.json computes in; BF16 where it says nothing that moeq knows.
+// The element type that the model of config.json computes in; 0 where it says nothing that moeq knows, and then BF16.
+int32_t stated_dtype(const Checkpoint& checkpoint);
 int32_t model_dtype(const Checkpoint& checkpoint);
 // "bfloat16" as torch names it, and back; NULL and 0 for all else.
 const char* torch_dtype_name(int32_t dtype);

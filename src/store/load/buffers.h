@@ -28,8 +28,8 @@ public:
     [[nodiscard]] moeq_status open(int64_t elements_bytes, int64_t scratch_bytes, int64_t wanted, Report& report)
     {
         scratch_at_ = round_up(elements_bytes, kLine);
-        slot_bytes_ = maximum(scratch_at_ + round_up(scratch_bytes, kLine), kLine);
-        const int64_t count = maximum(1, minimum(minimum(wanted, kSlots), kBufferBytes / slot_bytes_));
+        slot_bytes_ = slot_bytes_of(elements_bytes, scratch_bytes);
+        const int64_t count = slots_of(slot_bytes_, wanted);
         const uint64_t bytes = static_cast<uint64_t>(count * slot_bytes_);
         if (bytes > bytes_) {
             release();
@@ -40,6 +40,13 @@ public:
         }
         count_ = count;
         return MOEQ_OK;
+    }
+
+    // The memory that open takes.
+    static int64_t bytes_of(int64_t elements_bytes, int64_t scratch_bytes, int64_t wanted)
+    {
+        const int64_t slot_bytes = slot_bytes_of(elements_bytes, scratch_bytes);
+        return slots_of(slot_bytes, wanted) * slot_bytes;
     }
 
     int64_t count() const { return count_; }
@@ -60,6 +67,15 @@ public:
 
 private:
     static constexpr int64_t kLine = 64; // of the cache
+
+    static int64_t slot_bytes_of(int64_t elements_bytes, int64_t scratch_bytes)
+    {
+        return maximum(round_up(elements_bytes, kLine) + round_up(scratch_bytes, kLine), kLine);
+    }
+    static int64_t slots_of(int64_t slot_bytes, int64_t wanted)
+    {
+        return maximum(1, minimum(minimum(wanted, kSlots), kBufferBytes / slot_bytes));
+    }
 
     void release()
     {

@@ -130,6 +130,8 @@ void StackSource::set_dtype()
             encoded_part_bytes(geometry, minimum(rows, maximum(geometry.rows, 1))) + row_bytes(geometry);
         scratch_bytes_ = maximum(scratch_bytes_, bytes);
     }
+    if (decoded_dtype_ != 0)
+        dtype_ = decoded_dtype_;
 }
 
 Place StackSource::to_stack(const Place& place) const
@@ -316,6 +318,14 @@ moeq_status StackSource::read_box(const cpu::Kernels& kernels, const Box& box, v
         row += maximum(rows, 1);
     }
     return MOEQ_OK;
+}
+
+moeq_status StackSource::read_piece(const cpu::Kernels& kernels, int64_t i, int64_t expert, int64_t row_begin,
+                                    int64_t row_end, void* out, void* scratch, Report& report) const
+{
+    const Weight& weight = piece(i);
+    const Run run{&weight, expert, row_begin, 0, row_end - row_begin, weight.columns()};
+    return read_run(kernels, run, static_cast<char*>(out), weight.columns(), scratch, report);
 }
 
 moeq_status StackSource::read_range(const cpu::Kernels& kernels, int64_t begin, int64_t end, void* out, void* scratch,

@@ -36,6 +36,8 @@ public:
 
     // RANGE, SHAPE where the cut does not fit.
     [[nodiscard]] moeq_status set_cut(const StackCut& cut, Report& report);
+    // Quantized pieces are decoded to this type, and dense ones are not to be read. Before check_complete.
+    void decode_as(int32_t dtype) { decoded_dtype_ = dtype; }
     // INCOMPLETE (F28) names a missing expert. Before any read.
     [[nodiscard]] moeq_status check_complete(Report& report);
 
@@ -73,6 +75,9 @@ public:
     // A box of one expert to `out`, row-major and without gaps. Safe in tasks: allocates nothing.
     [[nodiscard]] moeq_status read_box(const cpu::Kernels& kernels, const Box& box, void* out, void* scratch,
                                        Report& report) const;
+    // Rows of one expert of the i-th piece, counted in the piece, row-major.
+    [[nodiscard]] moeq_status read_piece(const cpu::Kernels& kernels, int64_t i, int64_t expert, int64_t row_begin,
+                                         int64_t row_end, void* out, void* scratch, Report& report) const;
     // Elements [begin, end) in storage order.
     [[nodiscard]] moeq_status read_range(const cpu::Kernels& kernels, int64_t begin, int64_t end, void* out,
                                          void* scratch, Report& report) const;
@@ -97,6 +102,7 @@ private:
     int64_t shape_[3] = {};
     AxisCut row_cut_;
     AxisCut column_cut_;
+    int32_t decoded_dtype_ = 0; // 0: that of the pieces
     int32_t dtype_ = 0;
     int64_t scratch_bytes_ = 0;
 };

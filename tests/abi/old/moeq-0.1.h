@@ -456,6 +456,8 @@ typedef struct moeq_convert_options {
     int64_t  unit_end;
     moeq_progress_fn progress;
     void *progress_user;
+    int32_t  dense_dtype;
+    int32_t  reserved;
 } moeq_convert_options;
 MOEQ_API moeq_status moeq_convert_plan(const moeq_context *context, const char *source, const char *target,
                                        const moeq_convert_options *options, moeq_blob **out, moeq_error *err);

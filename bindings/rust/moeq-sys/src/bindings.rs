@@ -1196,7 +1196,8 @@ pub struct moeq_convert_options {
     /// for every expert stack; NULL: dense ones stay dense, quantized ones keep theirs ...
     pub spec: *const moeq_spec,
     /** ... except JSON [{"match": glob, "spec": text or null}, ...] on names of stacks and of
- 2-D tensors; first match wins*/
+ 2-D tensors; first match wins. "bf16", "fp16" and "fp32" for a spec make what is quantized
+ dense, null keeps what there is*/
     pub rules: *const ::core::ffi::c_char,
     /// as in moeq_reader_options
     pub patterns: *const ::core::ffi::c_char,
@@ -1205,12 +1206,17 @@ pub struct moeq_convert_options {
     pub unit_end: i64,
     pub progress: moeq_progress_fn,
     pub progress_user: *mut ::core::ffi::c_void,
+    /** MOEQ_DTYPE_FP32, FP16 or BF16, with spec NULL: every quantized weight, of experts or not,
+ becomes dense, decoded in fp32 and rounded once. Names, shapes and what is dense already
+ stay. 0: none does*/
+    pub dense_dtype: i32,
+    pub reserved: i32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     [
         "Size of moeq_convert_options",
-    ][::core::mem::size_of::<moeq_convert_options>() - 72usize];
+    ][::core::mem::size_of::<moeq_convert_options>() - 80usize];
     [
         "Alignment of moeq_convert_options",
     ][::core::mem::align_of::<moeq_convert_options>() - 8usize];
@@ -1247,6 +1253,12 @@ const _: () = {
     [
         "Offset of field: moeq_convert_options::progress_user",
     ][::core::mem::offset_of!(moeq_convert_options, progress_user) - 64usize];
+    [
+        "Offset of field: moeq_convert_options::dense_dtype",
+    ][::core::mem::offset_of!(moeq_convert_options, dense_dtype) - 72usize];
+    [
+        "Offset of field: moeq_convert_options::reserved",
+    ][::core::mem::offset_of!(moeq_convert_options, reserved) - 76usize];
 };
 impl Default for moeq_convert_options {
     fn default() -> Self {

@@ -1,0 +1,182 @@
+// What a plan knows of weights that become dense.
+#include "core/text.h"
+#include "store/convert/decode.h"
+#include "store/dialects/parts.h"
+#include "store/load/buffers.h"
+
+namespace moeq {
+
+namespace {
+
+constexpr const char kWeight[] = ".weight";
+
+// After the name of a weight, or of its module: what goes with its codes and is no part of them.
+constexpr const char* kBesideCodes[] = {
+    ".input_scale",      ".input_zero_point", ".input_global_scale", ".output_scale", ".output_zero_point",
+    ".activation_scale", "_activation_scale", "_input_scale",        ".weight_shape", ".weight_zero_point"};
+// Scales with one element, after the name of a module.
+constexpr const char* kOfCaches[] = {".k_scale", ".v_scale", ".q_scale", ".kv_scale", ".prob_output_scale"};
+
+// Experts stay what is read together.
+void set_shape_of_file(Geometry* weight)
+{
+    weight->ndim = 2;
+    weight->shape[0] = weight->experts * weight->rows;
+    weight->shape[1] = weight->columns;
+}
+
+int64_t length_of(const char* text) { return static_cast<int64_t>(std::strlen(text)); }
+
+} // namespace
+
+moeq_status shape_decoded(const Weights& weights, PlanItem* item, Array<int64_t>* names, Array<char>* names_text,
+                          Report& report)
+{
+    const Stack& stack = weights.stacks[item->source];
+    MOEQ_TRY(check_experts(stack, report));
+    item->kind = ItemKind::kDecode;
+    item->first_name = names->size();
+    item->bytes_in = 0;
+    for (int64_t i = 0; i < stack.piece_count; ++i) {
+        const Weight& weight = weights.piece(stack, i);
+        if (!weight.quantized)
+            continue;
+        if (item->bytes_in == 0) { // the others have its shape
+            MOEQ_TRY(make_geometry(weight.spec, 4, weight.ndim, weight.shape, 2, "source", &item->out, report));
+            if (weight.folded) // the file has rows of all experts in two axes
+                set_shape_of_file(&item->out);
+        }
+        item->bytes_in += weight.bytes;
+        MOEQ_TRY(append_name(weight.name, names, names_text, report));
+    }
+    item->name_count = names->size() - item->first_name;
+    item->out_bytes = item->out.count() * dtype_bytes(item->dtype);
+    return MOEQ_OK;
+}
+
+moeq_status Plan::list_entries(const PlanItem& item, const char* weight, DialectEntries* out, Report& report) const
+{
+    if (item.kind != ItemKind::kDecode)
+        return dialect->list(item.out, weight, out, report);
+    DialectEntry& entry = out->entries[out->count++];
+    entry = {};
+    entry.suffix = "";
+    entry.dtype = item.dtype;
+    entry.ndim = item.out.ndim;
+    for (int32_t i = 0; i < item.out.ndim; ++i)
+        entry.shape[i] = item.out.shape[i];
+    entry.component = MOEQ_COMPONENT_CODES;
+    entry.bytes = item.out_bytes;
+    return MOEQ_OK;
+}
+
+int64_t decoded_peak(const Checkpoint& checkpoint, const Weights& weights, const PlanItem& item)
+{
+    constexpr int64_t kChunkBytes = sizeof(DecodeChunk) + sizeof(Digest) + 32; // what tells tasks what to do
+    StackSource source(checkpoint, weights, item.source);
+    Report quiet("", nullptr);
+    source.decode_as(item.dtype);
+    const DecodeCutter cutter(weights, item);
+    const int64_t both = cutter.bytes() > cutter.batch_bytes() ? 2 : 1;
+    int64_t scratch = 0;
+    if (source.set_cut({.expert_begin = 0, .expert_end = item.out.experts}, quiet) == MOEQ_OK &&
+        source.check_complete(quiet) == MOEQ_OK)
+        scratch = Buffers::bytes_of(wide_row_bytes(item), source.scratch_bytes(), cutter.batch_chunks());
+    return both * (cutter.batch_bytes() + cutter.batch_chunks() * kChunkBytes) + scratch;
+}
+
+int64_t find_codes_beside(const Checkpoint& checkpoint, int64_t tensor)
+{
+    const FileEntry& entry = checkpoint.tensor(tensor).entry;
+    for (const char* suffix : kBesideCodes) {
+        if (!ends_with(entry, suffix))
+            continue;
+        const int64_t stem = entry.name_length - length_of(suffix);
+        const int64_t linear = find_tensor(checkpoint, entry.name, stem, kWeight);
+        return linear >= 0 ? linear : find_tensor(checkpoint, entry.name, stem, "");
+    }
+    return -1;
+}
+
+bool is_cache_scale(const Checkpoint& checkpoint, int64_t tensor)
+{
+    const FileEntry& entry = checkpoint.tensor(tensor).entry;
+    int64_t count = 1;
+    for (int32_t i = 0; i < entry.ndim; ++i)
+        count *= entry.shape[i];
+    if (count != 1 || float_type(entry.dtype) < 0)
+        return false;
+    for (const char* suffix : kOfCaches)
+        if (ends_with(entry, suffix))
+            return true;
+    return false;
+}
+
+// What of the target is not of the type that was asked for.
+moeq_status Plan::note_dense(const Checkpoint& checkpoint, Report& report)
+{
+    int32_t made = 0; // the type of what is made dense
+    for (const PlanItem& item : items)
+        made = item.kind == ItemKind::kDecode ? item.dtype : made;
+    char buffer[256];
+    const char* told = nullptr;
+    if (made != 0 && other_dtypes != 0) {
+        Text text(buffer, sizeof buffer);
+        text.add("tensors that were dense keep their type, which for ").add(other_dtypes);
+        text.add(" of them is not ").add(dtype_name(made));
+        MOEQ_TRY(keep_text(text.c_str(), &told, report));
+        MOEQ_TRY(note(told, report));
+    }
+    const int32_t stated = stated_dtype(checkpoint);
+    if (made == 0 || stated == 0 || stated == made)
+        return MOEQ_OK;
+    Text text(buffer, sizeof buffer);
+    text.add("config.json says ").add(torch_dtype_name(stated)).add(", as which loaders may take all weights; ");
+    text.add("the weights that were quantized are ").add(torch_dtype_name(made));
+    MOEQ_TRY(keep_text(text.c_str(), &told, report));
+    return note(told, report);
+}
+
+// ---- how an item is cut
+
+DecodeCutter::DecodeCutter(const Weights& weights, const PlanItem& item)
+    : weights_(weights), stack_(weights.stacks[item.source]), experts_(item.out.experts), height_(item.out.rows),
+      row_bytes_(item.out.columns * dtype_bytes(item.dtype)),
+      rows_(minimum(maximum(1, kDecodeBytes / maximum(1, row_bytes_)), maximum(1, height_))), pieces_(item.name_count),
+      bytes_(item.out_bytes * item.name_count)
+{
+}
+
+// Whether there is no quantized piece left.
+bool DecodeCutter::is_done()
+{
+    while (piece_ < stack_.piece_count && !weights_.piece(stack_, piece_).quantized)
+        ++piece_;
+    return bytes_ == 0 || piece_ == stack_.piece_count;
+}
+
+void DecodeCutter::fill(Array<DecodeChunk>* batch)
+{
+    (void)batch->resize(0);
+    for (int64_t filled = 0; batch->size() < batch_chunks() && !is_done();) {
+        const int64_t end = minimum(row_ + rows_, height_);
+        const int64_t bytes = (end - row_) * row_bytes_;
+        if (filled != 0 && filled + bytes > batch_bytes())
+            return;
+        const DecodeChunk chunk{name_, piece_, expert_, row_, end, (expert_ * height_ + row_) * row_bytes_,
+                                bytes, filled};
+        batch->append_reserved(&chunk, 1);
+        filled += bytes;
+        row_ = end;
+        if (row_ < height_)
+            continue;
+        row_ = 0;
+        if (++expert_ < experts_)
+            continue;
+        expert_ = 0;
+        ++name_;
+        ++piece_;
+    }
+}
+
+} // namespace moeq
