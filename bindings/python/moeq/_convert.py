@@ -12,17 +12,28 @@ from ._cdef import ffi
 from ._context import Context, default_context, sized
 from ._errors import ArgumentError, ArgumentTypeError, MoeqError, check, new_error
 from ._library import lib
-from ._names import number_of
+from ._names import FLOATS, dtype_code, number_of
 from ._progress import Progress, ProgressFunction
 from ._reader import json_of, json_text, path_bytes
 from ._spec import Spec, as_spec
 
 UNITS, FINISH = ffi.integer_const("MOEQ_CONVERT_UNITS"), ffi.integer_const("MOEQ_CONVERT_FINISH")
 
-# By glob: the spec for what matches, None to leave it as it is. Order counts: the first match wins.
+# By glob: the spec for what matches, "bf16" and its like to make it dense, None to leave it as it is. Order counts: the
+# first match wins.
 Rules = Mapping[str, "Spec | str | None"] | Iterable[tuple[str, "Spec | str | None"]] | str
 
 WANTED_RULES = "{glob: spec or None}, pairs of these, or JSON"
+
+
+def as_target(spec: Spec | str | None) -> Spec | str | None:
+    """What weights become: a Spec; or one of FLOATS, which makes dense ones of quantized ones."""
+    return spec if spec is None or spec in FLOATS else as_spec(spec)
+
+
+def target_text(spec: Spec | str | None) -> str | None:
+    """The same as text."""
+    return None if spec is None else str(as_target(spec))
 
 
 def rule_pairs(rules: Rules | None) -> list[tuple[str, str | None]] | str | None:
@@ -36,7 +47,7 @@ def rule_pairs(rules: Rules | None) -> list[tuple[str, str | None]] | str | None
     for glob, spec in pairs:
         if not isinstance(glob, str) or not isinstance(spec, (Spec, str, type(None))):
             raise ArgumentTypeError(f"moeq.convert: rules: got {glob!r}: {spec!r}; wanted {WANTED_RULES}")
-    return [(glob, None if spec is None else str(as_spec(spec))) for glob, spec in pairs]
+    return [(glob, target_text(spec)) for glob, spec in pairs]
 
 
 def rules_json(rules: Rules | None) -> Any:
@@ -73,13 +84,15 @@ class _Options:
         all_files: bool = False,
     ):
         self.pointer = sized("moeq_convert_options")
-        self._spec = None if spec is None else as_spec(spec)
+        target = as_target(spec)
+        self._spec = target if isinstance(target, Spec) else None
         self._rules, self._patterns = json_text(rules_json(rules), "rules"), json_text(patterns, "patterns")
         self.pointer.dialect = number_of("dialect", dialect)
         asked = {"WRITER_NOT_DURABLE": not durable, "CONVERT_KEEP_FOREIGN": keep_foreign,
                  "CONVERT_WEIGHTS_ONLY": weights_only, "CONVERT_ALL_FILES": all_files}  # fmt: skip
         self.pointer.flags = sum(ffi.integer_const(f"MOEQ_{name}") for name, wanted in asked.items() if wanted)
         self.pointer.spec = ffi.NULL if self._spec is None else self._spec._struct
+        self.pointer.dense_dtype = dtype_code(target) if isinstance(target, str) else 0
         self.pointer.rules, self.pointer.patterns = self._rules, self._patterns
 
     def set_steps(self, units: Any, finish: bool) -> None:
@@ -121,7 +134,8 @@ def plan(
     all_files: bool = False,
     context: Context | None = None,
 ) -> dict[str, Any]:
-    """A dry run of `convert`: units with bytes and peak memory, what is quantized to what, what is not and why.
+    """A dry run of `convert`: units with bytes and peak memory, what is quantized to what or made dense, what is not
+    and why.
 
     The same input gives the same plan, wherever source and target lie. Arguments as of `convert`.
     """
@@ -151,11 +165,13 @@ def convert(
 ) -> None:
     """Converts a checkpoint unit by unit; what an earlier run has finished is verified and skipped.
 
-    spec: for every expert weight; None leaves dense ones dense and quantized ones as they are. rules: exceptions, as
-    {glob: spec or None} on names of stacks and of 2-D tensors, the first match wins. dialect: how quantized weights lie
-    in the target; a rule without effect gives a UserWarning. keep_foreign: codes of schemes that moeq does not read are
-    copied, though config.json of the target no longer says what they are; else UnsupportedError. weights_only: new
-    weights of compressed-tensors ask for no quantized activations. all_files: as of moeq.open, of the source.
+    spec: for every expert weight; None leaves dense ones dense and quantized ones as they are. "bf16", "fp16" or "fp32"
+    makes every quantized weight dense, of experts or not, under its name and in its shape; what is dense keeps its
+    type. rules: exceptions, as {glob: spec or None} on names of stacks and of 2-D tensors, the first match wins.
+    dialect: how quantized weights lie in the target; a rule without effect gives a UserWarning. keep_foreign: codes of
+    schemes that moeq does not read are copied, though config.json of the target no longer says what they are; else
+    UnsupportedError. weights_only: new weights of compressed-tensors ask for no quantized activations.
+    all_files: as of moeq.open, of the source.
     units: (begin, end) of the plan's units, None for all, an empty range for none; any number of
     processes may share them. finish: adds index, config and report and puts the target in its place; IncompleteError
     names missing units. progress: called with (stage, name, bytes done, bytes in total); what it raises stops the work

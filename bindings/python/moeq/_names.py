@@ -21,6 +21,7 @@ PREFIX_OF_FIELD = {"scale_kind": "SCALE"}
 COMPONENTS = ("codes", "scale", "nested_scale", "nested_map", "nested_offset", "code_map", "global_scale")
 CPU_TIERS = ("best", "scalar", "avx2", "avx512", "neon")
 DIALECTS = ("native", "bitsandbytes", "compressed-tensors", "hf-fp8", "none")
+FLOATS = ("fp32", "fp16", "bf16")  # element types of dense weights
 STAGES = ("read", "quantize", "write", "verify")
 METRICS = ("max_error", "rmse", "rmse_over_scale", "sqnr_db", "saturated", "zero", "amax")
 REDUCTIONS = ("amax", "sum")

@@ -52,7 +52,7 @@ def convert(
     import ray
 
     source, target = os.path.abspath(source), os.path.abspath(target)
-    arguments: dict[str, Any] = {"spec": None if spec is None else str(spec), "dialect": dialect, "patterns": patterns}
+    arguments: dict[str, Any] = {"spec": _convert.target_text(spec), "dialect": dialect, "patterns": patterns}
     arguments |= {"keep_foreign": keep_foreign, "weights_only": weights_only, "all_files": all_files}
     arguments["rules"] = _convert.rule_pairs(rules)
     wanted = None if units is None else _convert.unit_bounds(units)

@@ -20,7 +20,7 @@ from .._spec import Spec
 from ._exit import CommandError, Status
 from ._job import Clock, memory_now, peak_memory, run
 from ._options import expert_stacks, unit_range
-from ._plan import coverage, foreign_text, notes, requantized, totals_line
+from ._plan import coverage, foreign_text, made_dense, notes, outcome, requantized, totals_line
 from ._screen import counted, duration, emit, nbytes, rate, remark, say
 from ._selection import Selection
 
@@ -48,7 +48,7 @@ class Conversion:
     source: Path
     target: Path
     dialect: str = "native"
-    spec: Spec | None = None
+    spec: Spec | str | None = None
     patterns: str | None = None
     keep_foreign: bool = False
     weights_only: bool = False
@@ -111,7 +111,16 @@ class Conversion:
         """That there is something to do."""
         if not self.chosen:
             raise CommandError(f"--units: the plan has {len(self.plan['units'])} units", "moeq plan lists them")
-        nothing = not self.plan["totals"]["weights_quantized"]
+        totals = self.plan["totals"]
+        nothing = not (totals["weights_quantized"] or totals["weights_made_dense"])
+        if nothing and isinstance(self.spec, str) and not any(stack.quantized for stack in self.stacks):
+            foreign = self.plan["foreign"]
+            raise CommandError(
+                f"{self.source}: nothing in it is quantized that could be made {self.spec}"
+                + (f"; it is {foreign_text(foreign)}" if foreign else ""),
+                "" if foreign else "what is dense keeps its type",
+                Status.INPUT,
+            )
         if self.wanted and nothing and not any(stack.quantized for stack in self.stacks):
             options = self.selection.leaving(self.plan, self.stacks)
             if options:
@@ -201,11 +210,12 @@ class Conversion:
             "source": str(self.source),
             "target": str(self.target if self.finish else self.partial),
             "spec": None if self.spec is None else str(self.spec),
-            "dialect": self.dialect,
+            "dialect": self.plan["dialect"],
             "plan": self.plan["hash"],
             "units": [begin, begin + len(self.chosen)],
             "finished": self.finish,
             **coverage(self.plan, self.experts).facts(),
+            "made_dense": made_dense(self.plan),
             "requantized": requantized(self.plan),
             "bytes_in": bytes_in,
             "bytes_out": bytes_out,
@@ -218,7 +228,7 @@ class Conversion:
 
     def show(self, facts: dict[str, Any]) -> None:
         if self.finish:
-            say(f"{coverage(self.plan, self.experts)}", totals_line(self.plan))
+            say(*outcome(self.plan, self.experts), totals_line(self.plan))
         else:
             begin, end = facts["units"]
             say(f"units {begin} to {end - 1} of {len(self.plan['units'])} are in {self.partial}")

@@ -10,13 +10,14 @@ from typing import Annotated
 import typer
 
 from .._errors import MoeqError
-from .._names import DIALECTS, SPEC_WORDS
+from .._names import DIALECTS, FLOATS, SPEC_WORDS
 from .._reader import Reader, StackInfo, TensorInfo
 from .._spec import Spec
 from ._exit import CommandError, Status, one_line
 
 LAYOUTS = tuple(name for name in DIALECTS if name != "none")  # that can be written
 FORMATS = SPEC_WORDS["format"]
+TARGETS = (*FORMATS, *FLOATS)
 LIKENESS = 0.4  # of a word to the one that was meant, from 0 to 1
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output and nothing else.")]
@@ -56,8 +57,9 @@ Format = Annotated[
         "--format",
         "-f",
         metavar="SPEC",
-        help="Format of the experts, such as nf4:64,nested, int8 or fp8_e4m3.",
-        autocompletion=lambda: list(FORMATS),
+        help="Format of the experts, such as nf4:64,nested, int8 or fp8_e4m3; bf16, fp16 or fp32 makes all that is "
+        "quantized dense.",
+        autocompletion=lambda: list(TARGETS),
     ),
 ]
 Dialect = Annotated[
@@ -74,7 +76,7 @@ Only = Annotated[
 Skip = Annotated[list[str] | None, typer.Option(metavar="GLOB", help="Leave weights with such names. Repeatable.")]
 Rule = Annotated[
     list[str] | None,
-    typer.Option(metavar="GLOB=SPEC", help="Another format for such names; 'none' leaves them. First match wins."),
+    typer.Option(metavar="GLOB=SPEC", help="Another format for such names; 'none' leaves them. First wins."),
 ]
 Units = Annotated[
     str | None,
@@ -114,14 +116,21 @@ def nearest(word: str, words: Sequence[str]) -> str:
     return f"did you mean {like[0]}?" if like else ""
 
 
-def checked_spec(text: str | None, option: str = "--spec") -> Spec | None:
+def checked_spec(text: str | None, option: str = "--spec", words: Sequence[str] = FORMATS) -> Spec | None:
     """The spec that an option spells; a mistake in it is told under the option's name."""
     try:
         return None if text is None else Spec(text)
     except MoeqError as error:
         word = str(text).partition(":")[0]
-        hint = "" if word in FORMATS else nearest(word, FORMATS)
+        hint = "" if word in FORMATS else nearest(word, words)
         raise CommandError(f"{option}: {one_line(error)}", hint) from error
+
+
+def checked_target(text: str | None, option: str = "--spec") -> Spec | str | None:
+    """As checked_spec; or a type, of which all that is quantized is to become dense."""
+    if text is None or text in FLOATS:
+        return text
+    return checked_spec(text, option, TARGETS)
 
 
 def checked_dialect(name: str) -> str:

@@ -25,7 +25,8 @@ from ._screen import (
 )
 
 KEPT_QUANTIZED = "quantized already, kept"
-KEPT_DENSE = "kept dense by rule", "no spec was given"  # what a command line leaves dense
+# What a command line leaves dense.
+KEPT_DENSE = "kept dense by rule", "no spec was given", "dense already, its type stays"
 TILE = 128  # rows and columns of hf-fp8
 
 
@@ -58,6 +59,7 @@ class Coverage:
     experts_done: int = 0
     weights: int = 0
     skipped: list[str] = field(default_factory=list)
+    dense: int = 0  # weights that are made dense
 
     def facts(self) -> dict[str, Any]:
         return {
@@ -67,13 +69,14 @@ class Coverage:
             "experts": self.experts,
             "experts_quantized": self.experts_done,
             "weights": self.weights,
-            "weights_quantized": self.weights - len(self.skipped),
+            "weights_quantized": self.weights - self.dense - len(self.skipped),
             "skipped": self.skipped,
         }
 
     def __str__(self) -> str:
         partly = f" ({self.layers_partly} in part)" if self.layers_partly else ""
-        weights = f"{self.weights - len(self.skipped)}/{self.weights} weights, " if self.skipped else ""
+        left = self.dense + len(self.skipped)
+        weights = f"{self.weights - left}/{self.weights} weights, " if left else ""
         return (
             f"{self.layers_done}/{self.layers} layers{partly}, {self.experts_done}/{self.experts} experts, {weights}"
             f"{len(self.skipped)} skipped"
@@ -92,11 +95,11 @@ def changes(plan: dict[str, Any], stacks: Sequence[StackInfo]) -> list[Change]:
                 before = "dense" if stack is None else str(stack.spec or stack.dtype)
                 found[weight["stack"]] = Change(
                     weight["stack"],
-                    weight.get("requantized_from") or before,
+                    weight.get("requantized_from") or weight.get("decoded_from") or before,
                     weight["spec"],
                     0 if stack is None else stack.bytes,
                     weight["shape"] if stack is None else stack.shape,
-                    lossy=weight["stack"] not in kept,
+                    lossy=weight["stack"] not in kept and "decoded_from" not in weight,
                 )
             found[weight["stack"]].bytes_out += weight["bytes"]
             found[weight["stack"]].weights += 1
@@ -104,7 +107,8 @@ def changes(plan: dict[str, Any], stacks: Sequence[StackInfo]) -> list[Change]:
 
 
 def coverage(plan: dict[str, Any], stacks: Sequence[StackInfo]) -> Coverage:
-    done = {weight["stack"] for unit in plan["units"] for weight in unit["weights"]}
+    made = {weight["stack"]: "decoded_from" in weight for unit in plan["units"] for weight in unit["weights"]}
+    done = {name for name, is_dense in made.items() if not is_dense}
     done |= {entry["name"] for entry in plan["kept"] if entry["reason"] == KEPT_QUANTIZED}
     layers: dict[int, list[StackInfo]] = {}
     for stack in stacks:
@@ -114,13 +118,32 @@ def coverage(plan: dict[str, Any], stacks: Sequence[StackInfo]) -> Coverage:
         experts = max(stack.shape[0] for stack in group)
         left = [stack.name for stack in group if stack.name not in done]
         result.experts += experts
-        result.skipped += left
+        result.skipped += [name for name in left if name not in made]
+        result.dense += sum(name in made for name in left)
         if not left:
             result.layers_done += 1
             result.experts_done += experts
         elif len(left) < len(group):
             result.layers_partly += 1
     return result
+
+
+def made_dense(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    """Quantized weights that become dense: how many tensors, from what to what."""
+    counts = Counter(
+        (short_spec(weight["decoded_from"]), weight["spec"])
+        for unit in plan["units"]
+        for weight in unit["weights"]
+        if "decoded_from" in weight
+    )
+    return [{"from": old, "to": new, "weights": number} for (old, new), number in counts.items()]
+
+
+def outcome(plan: dict[str, Any], stacks: Sequence[StackInfo], title: str = "") -> list[str]:
+    """Lines that say how much is quantized in the end, and how much is dense that was not."""
+    dense = made_dense(plan)
+    lines = [f"made dense: {counted(one['weights'], 'weight')} from {one['from']} to {one['to']}" for one in dense]
+    return lines if plan["dialect"] == "none" else [f"{title}{coverage(plan, stacks)}", *lines]
 
 
 def requantized(plan: dict[str, Any]) -> list[dict[str, Any]]:
@@ -155,12 +178,15 @@ def notes(plan: dict[str, Any], wanted: bool) -> list[str]:
     elif not kept and not plan["totals"]["weights_quantized"]:
         lack = "the source has none" if not plan["foreign"] else f"the source is {foreign_text(plan['foreign'])}"
         found.append(f"nothing is quantized: no format was asked for, and {lack}")
+    if plan["dropped"]:
+        gone = plan["dropped"]
+        found.append(f"left out: {counted(len(gone), 'tensor')} such as {gone[0]['name']}: {gone[0]['reason']}")
     return found + plan["notes"] + loading_notes(plan)
 
 
 def loading_notes(plan: dict[str, Any]) -> list[str]:
     """What other projects cannot do with the result: docs/store.md, "Who loads what"."""
-    made = [weight for unit in plan["units"] for weight in unit["weights"]]
+    made = [weight for unit in plan["units"] for weight in unit["weights"] if "decoded_from" not in weight]
     found = []
     if plan["dialect"] == "hf-fp8":
         ragged = [weight for weight in made if any(extent % TILE for extent in weight["shape"][-2:])]

@@ -9,7 +9,7 @@ from typing import Any
 
 from .._reader import Reader, StackInfo
 from ._exit import CommandError
-from ._options import checked_spec, tensors_of
+from ._options import checked_target, tensors_of
 
 LEAVE = ("none", "null", "dense", "")  # as the spec of a rule
 
@@ -79,7 +79,7 @@ def selection(reader: Reader, only: list[str] | None, skip: list[str] | None, ru
         glob, equals, spec = text.partition("=")
         if not equals or not glob:
             raise CommandError(f"--rule: got {text!r}; wanted GLOB=SPEC", "for example --rule '**.down_proj=int8'")
-        made.rules.append((glob, None if spec in LEAVE else str(checked_spec(spec, "--rule"))))
+        made.rules.append((glob, None if spec in LEAVE else str(checked_target(spec, "--rule"))))
         made.given.append(("--rule", glob))
     if only:
         # Expert weights that no glob names are named one by one: a rule for "all the others" would also be one for

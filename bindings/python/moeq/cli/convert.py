@@ -6,10 +6,12 @@ from typing import Annotated
 
 import typer
 
+from .._spec import Spec
 from ._conversion import Conversion
 from ._exit import CommandError
 from ._options import (
     LAYOUTS,
+    TARGETS,
     AllFiles,
     Finish,
     Json,
@@ -23,7 +25,7 @@ from ._options import (
     Units,
     WeightsOnly,
     checked_dialect,
-    checked_spec,
+    checked_target,
     open_reader,
     read_patterns,
 )
@@ -35,17 +37,22 @@ def convert(
     source: Source,
     target: Target,
     dialect: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="NAME",
-            help="Layout to make: native, bitsandbytes, compressed-tensors or hf-fp8.",
+            help="Layout to make: native, bitsandbytes, compressed-tensors or hf-fp8. Not needed for -f bf16.",
             autocompletion=lambda: list(LAYOUTS),
         ),
-    ],
+    ] = None,
     spec: Annotated[
         str | None,
         typer.Option(
-            "--spec", "--format", "-f", metavar="SPEC", help="Another format; loses precision: see --allow-lossy."
+            "--spec",
+            "--format",
+            "-f",
+            metavar="SPEC",
+            help="bf16, fp16 or fp32: dense weights. Or another format; loses precision: see --allow-lossy.",
+            autocompletion=lambda: list(TARGETS),
         ),
     ] = None,
     allow_lossy: Annotated[
@@ -65,10 +72,18 @@ def convert(
     """Bring quantized weights into another layout.
 
     The same codes and scales, under the names and in the shapes that other projects look for. Refuses to quantize anew.
+    With -f bf16 all that is quantized becomes dense: decoded in fp32 and rounded once.
 
     Example: [cyan]moeq convert out out-bnb --dialect bitsandbytes[/cyan]
+
+    Example: [cyan]moeq convert out out-bf16 -f bf16[/cyan]
     """
-    job = Conversion(source, target, checked_dialect(dialect), checked_spec(spec), read_patterns(patterns), keep_foreign,
+    wanted = checked_target(spec)
+    if dialect is None and (wanted is None or isinstance(wanted, Spec)):
+        raise CommandError(
+            f"--dialect: got none; wanted {', '.join(LAYOUTS[:-1])} or {LAYOUTS[-1]}", "or -f bf16 for dense weights"
+        )
+    job = Conversion(source, target, checked_dialect(dialect or LAYOUTS[0]), wanted, read_patterns(patterns), keep_foreign,
                      weights_only, all_files)  # fmt: skip
     job.set_steps(units, finish, no_sync)
     with open_reader(source, all_files=all_files, patterns=patterns) as reader:

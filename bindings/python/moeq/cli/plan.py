@@ -22,12 +22,12 @@ from ._options import (
     Source,
     WeightsOnly,
     checked_dialect,
-    checked_spec,
+    checked_target,
     open_reader,
     path_of,
     read_patterns,
 )
-from ._plan import change_table, coverage, kept_table, totals_line
+from ._plan import change_table, kept_table, outcome, totals_line
 from ._screen import counted, digits, emit, nbytes, say, table, unit_for
 from ._selection import selection
 
@@ -58,7 +58,7 @@ def plan(
     """
     place = Path(os.path.abspath(source))  # also of "."
     target = target or place.parent / f"{place.name}.moeq"
-    job = Conversion(source, target, checked_dialect(dialect), checked_spec(spec), read_patterns(patterns), keep_foreign,
+    job = Conversion(source, target, checked_dialect(dialect), checked_target(spec), read_patterns(patterns), keep_foreign,
                      weights_only, all_files)  # fmt: skip
     with open_reader(source, all_files=all_files, patterns=patterns) as reader:
         job.selection = selection(reader, only, skip, rule)
@@ -78,7 +78,7 @@ def show(job: Conversion, units: bool) -> None:
         say(units_table(plan))
     free = free_bytes(job.target)
     say(
-        f"quantized: {coverage(plan, job.experts)}",
+        *outcome(plan, job.experts, "quantized: "),
         totals_line(plan),
         f"{counted(totals['units'], 'unit')}; a process takes at most {nbytes(totals['peak'])} of memory for one",
         f"disk: {nbytes(totals['bytes_out'])} are needed" + ("" if free is None else f", {nbytes(free)} are free"),

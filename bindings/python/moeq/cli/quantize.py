@@ -27,7 +27,7 @@ from ._options import (
     Units,
     WeightsOnly,
     checked_dialect,
-    checked_spec,
+    checked_target,
     nearest,
     open_reader,
     read_patterns,
@@ -69,7 +69,8 @@ def quantize(
     """Quantize a checkpoint's experts into a new checkpoint.
 
     Streams, so that memory holds one weight's codes and small buffers. After an interruption the same command goes on
-    with what is missing. Units may be shared out among machines that see the same files.
+    with what is missing. Units may be shared out among machines that see the same files. -f bf16 goes the other way:
+    what is quantized becomes dense.
 
     Example: [cyan]moeq quantize Qwen3-30B-A3B out -f nf4 --dialect bitsandbytes[/cyan]
     """
@@ -77,7 +78,7 @@ def quantize(
         raise CommandError("--spec: got none; wanted the format of the experts", "for example -f nf4")
     if engine not in ENGINES:
         raise CommandError(f"--engine: got {engine!r}; wanted {' or '.join(ENGINES)}", nearest(engine, ENGINES))
-    job = Conversion(source, target, checked_dialect(dialect), checked_spec(spec), read_patterns(patterns), keep_foreign,
+    job = Conversion(source, target, checked_dialect(dialect), checked_target(spec), read_patterns(patterns), keep_foreign,
                      weights_only, all_files)  # fmt: skip
     job.set_steps(units, finish, no_sync)
     with open_reader(source, all_files=all_files, patterns=patterns) as reader:

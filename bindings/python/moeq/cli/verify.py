@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from .._names import FLOATS
+from .._reader import Reader
 from ._exit import CommandError, Status
 from ._job import run
 from ._options import Against, Json, Lenient, NoProgress, Patterns, Quiet, Source, open_reader
@@ -44,13 +46,9 @@ def verify(
         found["left_dense"] = [one["name"] for one in found["problems"] if is_left(one, asked)]
         found["problems"] = [one for one in found["problems"] if not is_left(one, asked)]
         if against is not None:
-            from ._measure import measure, problems_of
-
             with open_reader(against, lenient=lenient, patterns=patterns) as source:
-                measured = run(lambda tell: measure(reader, source, tell), shown=not (quiet or no_progress))
+                compare(reader, source, max_error, not (quiet or no_progress), found)
             found["against"] = str(against)
-            found["errors"] = measured["weights"]
-            found["problems"] = [*found["problems"], *problems_of(measured, max_error)]
     if json:
         emit(found)
     elif not quiet or found["problems"]:
@@ -58,11 +56,27 @@ def verify(
     return Status.PROBLEMS if found["problems"] else Status.OK
 
 
+def compare(reader: Reader, source: Reader, max_error: float, shown: bool, found: dict[str, Any]) -> None:
+    """Adds errors and problems: of what is quantized here, and of what is dense and was quantized there."""
+    from ._dense import compare_dense, made_dense, problems_of_dense
+    from ._measure import measure, problems_of
+
+    made = made_dense(reader, source)
+    if made:
+        found["made_dense"] = run(lambda tell: compare_dense(reader, source, made, tell), shown=shown)
+        found["problems"] = [*found["problems"], *problems_of_dense(found["made_dense"])]
+    if not made or any(stack.quantized for stack in reader.stacks):
+        measured = run(lambda tell: measure(reader, source, tell), shown=shown)
+        found["errors"] = measured["weights"]
+        found["problems"] = [*found["problems"], *problems_of(measured, max_error)]
+
+
 def left_dense(path: Path) -> set[str]:
     """Weights that were to stay dense when the checkpoint was made, as its report says."""
     try:
-        kept = json_module.loads((path / "moeq_report.json").read_text("utf-8"))["kept"]
-        return {entry["name"] for entry in kept if entry["reason"] in KEPT_DENSE}
+        report = json_module.loads((path / "moeq_report.json").read_text("utf-8"))
+        made = {weight["stack"] for weight in report["weights"] if weight["spec"] in FLOATS}
+        return made | {entry["name"] for entry in report["kept"] if entry["reason"] in KEPT_DENSE}
     except (OSError, ValueError, KeyError, TypeError):
         return set()  # what is wrong with it is a problem of its own
 
@@ -117,6 +131,10 @@ def show(found: dict[str, Any], quiet: bool) -> None:
         from .report import errors_table
 
         say("", errors_table(found["errors"]))
+    if "made_dense" in found and not any(line["different"] for line in found["made_dense"]):
+        from ._dense import summary
+
+        say(summary(found["made_dense"]))
     verdict = counted(len(problems), "problem") if problems else "no problems"
     screen.print(f"{found['path']}: {verdict}", style="bold red" if problems else "bold green")
     if found["left_dense"]:
