@@ -336,3 +336,54 @@ def test_verify_sees_one_rounding(quantized, tmp_path, dtype, most):
     assert problem["problem"] == f"1 elements are not the source's values, rounded once to {dtype}"
     shown = command("verify", tmp_path / "out", "--against", quantized)
     assert "1 problem" in shown.stdout and "made dense" not in shown.stdout
+
+
+# ---- what the rest of the source asks for
+
+
+def test_codes_of_others_are_not_left_without_a_word(tmp_path):
+    """FP8 attention that moeq reads, beside experts in 4 bits that it does not: config.json would go."""
+    name, other = LAYER + "self_attn.q_proj.", EXPERTS + "0.down_proj."
+    group = {"num_bits": 8, "type": "float", "strategy": "tensor", "symmetric": True}
+    said = {
+        "quant_method": "compressed-tensors",
+        "format": "mixed-precision",
+        "config_groups": {
+            "a": {"format": "float-quantized", "weights": group, "targets": ["re:.*q_proj"]},
+            "b": {"format": "pack-quantized", "weights": {"num_bits": 4, "type": "int"}, "targets": ["Linear"]},
+        },
+    }
+    tensors = {
+        name + "weight": torch.ones(8, 8).to(torch.float8_e4m3fn), name + "weight_scale": torch.ones(1),
+        other + "weight_packed": torch.ones(8, 4, dtype=torch.int32), other + "weight_scale": torch.ones(8, 1),
+        other + "weight_shape": torch.tensor([8, 32]),
+    }  # fmt: skip
+    save_files(tmp_path / "theirs", tensors, said)
+    for dialect in ("native", "compressed-tensors"):
+        with pytest.raises(moeq.UnsupportedError, match="which moeq does not read"):
+            moeq.convert(tmp_path / "theirs", tmp_path / "out", spec="bf16", dialect=dialect, durable=False)
+    assert not (tmp_path / "out").exists()
+    moeq.convert(tmp_path / "theirs", tmp_path / "out", spec="bf16", keep_foreign=True, durable=False)
+    found = load_files(tmp_path / "out")
+    assert found[name + "weight"].dtype == torch.bfloat16 and name + "weight_scale" not in found
+    assert found.keys() >= {other + "weight_packed", other + "weight_scale", other + "weight_shape"}
+
+
+def test_experts_in_two_axes_stay_so(tmp_path):
+    """dbrx has the rows of all experts below each other; quantized by bitsandbytes."""
+    functional = pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed").functional
+    stem, tensors, wanted = "transformer.blocks.0.ffn.experts.mlp.", {}, {}
+    for seed, name in enumerate(("w1", "v1", "w2")):
+        codes, state = functional.quantize_4bit(as_torch(normal(seed, (4 * 32, 64))), blocksize=64, quant_type="nf4")
+        tensors[stem + name] = codes
+        tensors |= {f"{stem}{name}.{key}": value for key, value in state.as_dict(packed=True).items()}
+        state.dtype = torch.float32
+        wanted[stem + name] = functional.dequantize_4bit(codes, state)
+    said = {"model_type": "dbrx", "d_model": 64, "ffn_config": {"moe_num_experts": 4, "ffn_hidden_size": 32}}
+    save_files(tmp_path / "theirs", tensors, {"quant_method": "bitsandbytes", "load_in_4bit": True}, **said)
+    with moeq.open(tmp_path / "theirs") as reader:
+        assert all(stack.shape[0] == 4 for stack in reader.stacks)
+    for dtype in TYPES:
+        moeq.convert(tmp_path / "theirs", tmp_path / dtype, spec=dtype, durable=False)
+        expect_rounded(tmp_path / dtype, tmp_path / "theirs", wanted, dtype)
+        assert load_files(tmp_path / dtype).keys() == wanted.keys()
