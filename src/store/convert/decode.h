@@ -8,6 +8,7 @@ namespace moeq {
 
 constexpr const char kDenseAlready[] = "dense already, its type stays";
 constexpr const char kBesideDense[] = "went with the codes of a weight that is dense now";
+constexpr const char kBesideAnew[] = "went with codes that the target describes otherwise, or that are made anew";
 constexpr const char kOfTheCache[] = "a scale of the cache, which config.json had told of";
 
 // An item's kind, names and sizes: each quantized piece of its stack under its own name, in its own shape, of item->dtype. What

@@ -29,7 +29,7 @@ public:
     }
 
 private:
-    enum class Fate : int8_t { kUnknown, kCopied, kPlanned, kDecoded };
+    enum class Fate : int8_t { kUnknown, kCopied, kPlanned, kEncoded, kDecoded };
 
     template <class T>
     moeq_status append(Array<T>& to, const T& value)
@@ -46,7 +46,7 @@ private:
         if (fate_[stack] == Fate::kUnknown)
             MOEQ_TRY(decide(stack));
         const bool decoded = fate_[stack] == Fate::kDecoded && weights_.weights[weight].quantized;
-        if (fate_[stack] == Fate::kPlanned || decoded)
+        if (fate_[stack] == Fate::kPlanned || fate_[stack] == Fate::kEncoded || decoded)
             return MOEQ_OK;
         if (!weights_.weights[weight].quantized) // of experts, and config.json has to name it as one that stays
             MOEQ_TRY(append(plan_.dense, checkpoint_.tensor(tensor).entry.name));
@@ -117,7 +117,7 @@ private:
                             report_));
         if (item.form == ItemForm::kEach)
             MOEQ_TRY(add_lone_stacks(&item));
-        MOEQ_TRY(set_fate(index, Fate::kPlanned));
+        MOEQ_TRY(set_fate(index, spec == nullptr ? Fate::kPlanned : Fate::kEncoded));
         plan_.has_new_weights = true;
         if (!weights_.stacks[index].expert)
             return add_to_group(item);
@@ -281,12 +281,16 @@ private:
         const int64_t stack = weight < 0 ? -1 : weights_.weights[weight].stack;
         if (stack >= 0 && fate_[stack] == Fate::kUnknown)
             MOEQ_TRY(decide(stack));
-        const bool beside = stack >= 0 && fate_[stack] == Fate::kDecoded && weights_.weights[weight].quantized;
+        const Fate fate = stack >= 0 && weights_.weights[weight].quantized ? fate_[stack] : Fate::kUnknown;
+        const bool anew = fate == Fate::kEncoded ||
+                          (fate == Fate::kPlanned && plan_.dialect->id != MOEQ_DIALECT_NATIVE); // which loses nothing
+        const bool beside = fate == Fate::kDecoded || anew;
         const bool cache =
             request_.dense_dtype != 0 && weights_.dialect != MOEQ_DIALECT_NONE && is_cache_scale(checkpoint_, tensor);
         const char* name = checkpoint_.tensor(tensor).entry.name;
         *gone = beside || cache;
-        return beside  ? append(plan_.dropped, PlanKept{name, kBesideDense, weights_.weights[weight].name})
+        const char* why = anew ? kBesideAnew : kBesideDense;
+        return beside  ? append(plan_.dropped, PlanKept{name, why, weights_.weights[weight].name})
                : cache ? append(plan_.dropped, PlanKept{name, kOfTheCache, nullptr})
                        : moeq_status{MOEQ_OK};
     }

@@ -197,6 +197,13 @@ moeq_status Plan::collect_notes(const Checkpoint& checkpoint, const Weights& wei
     for (const char* name : kDescriptions)
         if (has_new_weights && checkpoint.is_directory() && checkpoint.directory().has(name))
             MOEQ_TRY(note_of(1, "file", name, "it tells how the source is quantized, and is not copied", report));
+    FolderNames beside(allocator_);
+    int64_t left = 0;
+    const char* first_left = nullptr;
+    MOEQ_TRY(find_left_files(checkpoint, &beside, &left, &first_left, report));
+    if (left != 0)
+        MOEQ_TRY(note_of(left, "other file", first_left,
+                         "not copied, as it is large, a folder, or has weights in another container", report));
     if (checkpoint.stray_count() != 0)
         MOEQ_TRY(note_of(checkpoint.stray_count(), "file", checkpoint.stray(0),
                          "the index does not name it: neither read nor copied", report));

@@ -14,16 +14,32 @@ constexpr int64_t kSmallFile = 64 << 20; // larger ones are no part of what a mo
 constexpr const char* kWeightFiles[] = {kContainerSuffix, ".index.json", ".bin",     ".pth", ".pt",
                                         ".gguf",          ".h5",         ".msgpack", ".onnx"};
 
-bool is_side_file(const char* name)
+bool is_of_conversion(const char* name)
 {
-    if (name[0] == '.' || std::strcmp(name, kPlanFile) == 0 || std::strcmp(name, kReportFile) == 0)
-        return false;
-    if (std::strncmp(name, "unit-", 5) == 0 && ends_with(name, ".json"))
-        return false;
+    return std::strcmp(name, kPlanFile) == 0 || std::strcmp(name, kReportFile) == 0 ||
+           (std::strncmp(name, "unit-", 5) == 0 && ends_with(name, ".json"));
+}
+
+bool is_of_weights(const char* name)
+{
     for (const char* end : kWeightFiles)
         if (ends_with(name, end))
-            return false;
-    return true;
+            return true;
+    return false;
+}
+
+bool is_hidden(const char* name) { return name[0] == '.'; }
+
+// *out: whether something of a folder belongs beside the weights of a target too.
+moeq_status is_side_file(int folder, const char* name, bool* out, Report& report)
+{
+    *out = !is_hidden(name) && !is_of_conversion(name) && !is_of_weights(name);
+    if (!*out)
+        return MOEQ_OK;
+    int64_t bytes = -1; // of what is no file
+    MOEQ_TRY(find_bytes(folder, name, &bytes, report));
+    *out = bytes >= 0 && bytes <= kSmallFile;
+    return MOEQ_OK;
 }
 
 // Whether a member tells how the source is quantized, which is not true of the target.
@@ -116,11 +132,9 @@ moeq_status SideFiles::copy_small_files()
     MOEQ_TRY(source_names_.read(folder, report_));
     for (int64_t i = 0; i < source_names_.size(); ++i) {
         const char* name = source_names_[i];
-        int64_t bytes = -1;
-        if (!is_side_file(name))
-            continue;
-        MOEQ_TRY(find_bytes(folder, name, &bytes, report_));
-        if (bytes < 0 || bytes > kSmallFile)
+        bool beside = false;
+        MOEQ_TRY(is_side_file(folder, name, &beside, report_));
+        if (!beside)
             continue;
         if (c_.plan.has_new_weights && (std::strcmp(name, kConfigFile) == 0 || is_about_source(name)))
             continue;
@@ -129,6 +143,27 @@ moeq_status SideFiles::copy_small_files()
         MOEQ_TRY(file.open(folder, name, report_));
         MOEQ_TRY(read_text(file, kSmallFile, &text, report_));
         MOEQ_TRY(add(name, text, text.size() - 1));
+    }
+    return MOEQ_OK;
+}
+
+moeq_status find_left_files(const Checkpoint& source, FolderNames* names, int64_t* count, const char** first,
+                            Report& report)
+{
+    *count = 0;
+    if (!source.is_directory())
+        return MOEQ_OK;
+    const int folder = source.directory().descriptor();
+    MOEQ_TRY(names->read(folder, report));
+    for (int64_t i = 0; i < names->size(); ++i) {
+        const char* name = (*names)[i];
+        bool beside = false;
+        if (is_hidden(name) || is_of_conversion(name) || ends_with(name, kContainerSuffix) ||
+            ends_with(name, ".index.json"))
+            continue;
+        MOEQ_TRY(is_side_file(folder, name, &beside, report));
+        if (!beside && (*count)++ == 0)
+            *first = name;
     }
     return MOEQ_OK;
 }
