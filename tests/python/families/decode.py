@@ -6,7 +6,6 @@ A quantized weight comes back as `Decoded`: its values in fp32 as they lie, and 
 import json
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from safetensors import safe_open
 
@@ -108,4 +107,4 @@ def bound(exact, one):
         return step * 0.501 + 1e-30
     if one.kind == "nf4":
         return step * 0.15192 + 1e-30
-    return np.maximum(exact.abs() / 17, step * 2.0**-10) * 1.0001 + 1e-30
+    return torch.maximum(exact.abs() / 17, step * 2.0**-10) * 1.0001 + 1e-30

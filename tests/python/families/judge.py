@@ -23,18 +23,23 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
+import threading
 import traceback
 import warnings
 from pathlib import Path
+
+if __package__:
+    from .table import FORMS, GOOD
+else:
+    from table import FORMS, GOOD
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 
 WAYS = [("native", "int8"), ("native", "nf4"), ("compressed-tensors", "fp8_e4m3"), ("hf-fp8", "fp8_e4m3:block")]
-FORMS = ("hub", "memory")
-GOOD = ("right", "refused", "gpu", "told", "transformers")
 
 
 def moeq_commands(log, *commands):
@@ -90,7 +95,8 @@ class Family:
         path = self.folder / form
         if not path.exists():
             with quiet():
-                self.model.save_pretrained(path, save_original_format=form == "hub")
+                # Small files, so that the experts of a layer lie in several.
+                self.model.save_pretrained(path, save_original_format=form == "hub", max_shard_size="300KB")
         return path
 
     def load(self, path):
@@ -219,43 +225,62 @@ def outcome_of_loading(family, target, vectors, notes):
     return f"told: {one_line('; '.join(about))} [{fault}]"
 
 
-def judge(family, form, dialect, spec):
-    """The outcome of one way, in words."""
-    from . import decode, models
-    from .match import match
-
-    source = family.source(form)
-    target = family.folder / "target"
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.rmtree(family.folder / "target.partial", ignore_errors=True)
+def convert(family, form, dialect, spec):
+    """A folder that `moeq quantize` made and `moeq verify` found right, and the notes; or an outcome in words."""
+    source, target = family.source(form), family.folder / "target"
+    partial = family.folder / "target.partial"
+    for left in (target, partial):
+        shutil.rmtree(left, ignore_errors=True)
     done = moeq_commands(
         family.folder / "log",
         ["quantize", source, target, "-f", spec, "--dialect", dialect, "--no-sync", "--no-progress"],
         ["verify", target, "--against", source, "--no-progress"],
     )
     status, said = done[0]
-    notes = [line.removeprefix("note: ") for line in said.splitlines() if line.startswith("note: ")]
+    said = said.replace(str(family.folder) + "/", "")
     if status != 0:
-        untouched = not target.exists() and not (family.folder / "target.partial").exists()
-        why = next((line for line in said.splitlines()[::-1] if line.startswith("moeq:")), said[-300:])
-        if isinstance(status, int) and untouched and why.startswith("moeq:"):
-            why = why.removeprefix("moeq: ").replace(str(family.folder) + "/", "")
-            return f"refused: {one_line(why)}"
-        return f"fails: status {status}, {one_line(why)}"
+        why = next((line for line in said.splitlines()[::-1] if line.startswith("moeq: ")), "")
+        if isinstance(status, int) and why and not target.exists() and not partial.exists():
+            return f"refused: {one_line(why.removeprefix('moeq: '))}"
+        return f"fails: status {status}, {one_line(why or said[-300:])}"
+    if done[1][0] != 0:
+        return f"verify fails: status {done[1][0]}, {one_line(done[1][1].replace(str(family.folder) + '/', '')[-300:])}"
+    return target, [line.removeprefix("note: ") for line in said.splitlines() if line.startswith("note: ")]
+
+
+def match_files(family, dialect, target):
+    from . import decode
+    from .match import match
+    from .order import order_faults
+
+    decoded = decode.DECODERS[dialect](*decode.read_files(target))
+    found = match(family.experts, decoded)
+    if dialect == "native" and not found.faults:
+        found.faults += order_faults(family.experts, decoded, found)
+    return found
+
+
+def judge_files(family, form, dialect, target, notes):
+    """The outcome, in words, of files that moeq wrote."""
+    from . import models
+
     if family.type in models.EMBEDDED:
         return "wrong: converted, though its experts are rows of an embedding"
-    found = match(family.experts, decode.DECODERS[dialect](*decode.read_files(target)))
+    found = match_files(family, dialect, target)
     if found.faults:
         return f"wrong conversion: {len(found.faults)} faults, such as {'; '.join(found.faults[:3])}"
-    status, said = done[1]
-    if status != 0:
-        return f"verify fails: status {status}, {one_line(said.replace(str(family.folder) + '/', '')[-300:])}"
     if dialect == "native":
         return "right"
     stopped = family.dense_state(form)
     if stopped:
         return f"transformers: {stopped}"
     return outcome_of_loading(family, target, found.vectors, notes)
+
+
+def judge(family, form, dialect, spec):
+    """The outcome of one way, in words."""
+    made = convert(family, form, dialect, spec)
+    return made if isinstance(made, str) else judge_files(family, form, dialect, *made)
 
 
 def judge_type(model_type, forms=FORMS, ways=WAYS):
@@ -286,38 +311,93 @@ def silence():
     transformers.logging.disable_progress_bar()
 
 
-def main():
+def run(types, *options, jobs=1):
+    """Judges types in processes of their own: {type: {form: {way: outcome}}}. Lines are printed as they come."""
+    shares = [types[begin::jobs] for begin in range(jobs) if types[begin::jobs]]
+    running = [
+        subprocess.Popen([sys.executable, __file__, *share, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                         text=True) for share in shares
+    ]  # fmt: skip
+    found = {}
+
+    def read(process):
+        for line in process.stdout:
+            name, form, way, outcome = re.fullmatch(r"(\S+) (\S+) (\S+ \S+): (.*)\n", line).groups()
+            found.setdefault(name, {}).setdefault(form, {})[way] = outcome
+            print(line, end="", flush=True)
+
+    readers = [threading.Thread(target=read, args=(process,)) for process in running]
+    complaints = []
+    for reader in readers:
+        reader.start()
+    for process, reader in zip(running, readers, strict=True):
+        complaints.append(process.stderr.read()[-3000:])
+        reader.join()
+        process.wait()
+    missing = [name for name in types if name not in found]
+    if missing:
+        raise RuntimeError(f"nothing was said of {missing}: {complaints}")
+    return found
+
+
+def update(found):
+    """Writes what was found into expected.json, without the types that transformers has no more."""
+    from . import catalog, table
+
+    known = {name: forms for name, forms in table.read().items() if name in catalog.families()}
+    for name, forms in found.items():
+        known[name] = {form: {way: table.reason(text) for way, text in ways.items()} for form, ways in forms.items()}
+    table.write(known)
+
+
+def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("types", nargs="*", metavar="TYPE", help="model types")
     parser.add_argument("--all", action="store_true", help="all types with experts")
     parser.add_argument("--list", action="store_true", help="print the types only")
     parser.add_argument("--dialect", action="append", choices=sorted({way[0] for way in WAYS}))
     parser.add_argument("--form", action="append", choices=FORMS)
+    parser.add_argument("--jobs", type=int, default=0, help="in so many processes")
+    parser.add_argument("--update", action="store_true", help="expected.json takes over what is found")
     parser.add_argument("--library", type=Path, default=ROOT / "build" / "release" / "libmoeq.so")
     parser.add_argument("--python-path", type=Path, default=ROOT / "bindings" / "python")
     options = parser.parse_args()
+    if not (options.types or options.all or options.list):
+        parser.error("which types? (--all, --list)")
+    if options.update and (options.dialect or options.form):
+        parser.error("--update wants all ways of a type")
+    return options
+
+
+def main():
+    options = arguments()
     os.environ["MOEQ_LIBRARY"] = str(options.library)
     sys.path[0] = str(HERE.parent)
     sys.path.insert(0, str(options.python_path))
-    globals()["__package__"] = "families"
     import families.judge as own  # this file, as the package knows it
-
-    own.silence()
     from families import catalog
+    import moeq.cli._app  # noqa: F401: what is missing shows at once
 
     types = sorted(catalog.families()) if options.all or options.list else options.types
     if options.list:
         print("\n".join(types))
         return 0
-    if not types:
-        parser.error("which types? (--all, --list)")
-    ways = [way for way in WAYS if not options.dialect or way[0] in options.dialect]
-    bad = 0
-    for model_type in types:
-        for form, dialect, spec, outcome in own.judge_type(model_type, options.form or FORMS, ways):
-            print(f"{model_type} {form} {dialect} {spec}: {outcome}", flush=True)
-            bad += outcome.partition(":")[0] not in GOOD
-    return 1 if bad else 0
+    if options.jobs or options.update:
+        passed = [f"--{name}={value}" for name in ("dialect", "form") for value in getattr(options, name) or ()]
+        passed += [f"--library={options.library}", f"--python-path={options.python_path}"]
+        found = own.run(types, *passed, jobs=max(1, options.jobs))
+        if options.update:
+            own.update(found)
+        outcomes = [text for forms in found.values() for ways in forms.values() for text in ways.values()]
+    else:
+        own.silence()
+        ways = [way for way in WAYS if not options.dialect or way[0] in options.dialect]
+        outcomes = []
+        for model_type in types:
+            for form, dialect, spec, outcome in own.judge_type(model_type, options.form or FORMS, ways):
+                print(f"{model_type} {form} {dialect} {spec}: {outcome}", flush=True)
+                outcomes.append(outcome)
+    return 1 if any(text.partition(":")[0] not in GOOD for text in outcomes) else 0
 
 
 if __name__ == "__main__":

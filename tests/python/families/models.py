@@ -32,6 +32,7 @@ class Expert:
     name: str
     value: torch.Tensor
     transposed: bool  # [..., in, out]
+    in_turns: bool = False  # gate, up, gate, up ... along the outputs
 
     def vectors(self):
         """[n, length]: what one output is computed from, for all outputs of all experts."""
@@ -64,7 +65,9 @@ def experts_of(model):
             data = value.data
             if re.search(r"experts\.mlp\.(w1|v1|w2)$", name):  # dbrx: all experts' rows in one matrix
                 data = data.view(EXPERTS, -1, data.shape[-1])
-            found.append(Expert(name, data, summed_axis_is_second_last(name, data)))
+            module = model.get_submodule(name.rpartition(".")[0])
+            in_turns = not getattr(module, "is_concatenated", True)
+            found.append(Expert(name, data, summed_axis_is_second_last(name, data), in_turns))
     return found
 
 
