@@ -82,16 +82,18 @@ def has_experts(model_type):
     return any(name in classes for found in names for name in ([found] if isinstance(found, str) else found))
 
 
-def nests_any(model_type):
-    """Whether a type's configuration may have one of any type inside: only those are worth importing."""
+def may_hold(model_type, others):
+    """Whether the file of a type's configuration names one of the others, or its configuration's class."""
     from transformers.models.auto.auto_mappings import CONFIG_MAPPING_NAMES
     from transformers.models.auto.configuration_auto import model_type_to_module_name
 
     import transformers
 
+    if model_type not in CONFIG_MAPPING_NAMES:
+        return False
     folder = Path(transformers.__file__).parent / "models" / model_type_to_module_name(model_type)
-    text = "".join(file.read_text("utf-8") for file in folder.glob("configuration_*.py"))
-    return model_type in CONFIG_MAPPING_NAMES and "sub_configs" in text
+    words = {word for file in folder.glob("configuration_*.py") for word in re.findall(r"[\w-]+", file.read_text("utf-8"))}
+    return any(other in words or CONFIG_MAPPING_NAMES.get(other) in words for other in others)
 
 
 @cache
@@ -102,7 +104,9 @@ def families():
 
     types = {name for task in [*HEADS, BASE] for name in mapping(task)}
     own = {name for name in types if has_experts(name)} - NOT_EXPERTS.keys()
-    for name in sorted(filter(nests_any, types - own - NOT_EXPERTS.keys())):
+    for name in sorted(types - own - NOT_EXPERTS.keys()):
+        if not may_hold(name, own):
+            continue
         try:
             nested = set(nested_types(CONFIG_MAPPING[name]()))
         except StrictDataclassError:  # its defaults contradict each other: nobody makes one without saying what is inside

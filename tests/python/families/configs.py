@@ -6,7 +6,7 @@ besides. Experts are 256 wide where the model is 128 wide, so that no two axes o
 
 import re
 
-HIDDEN, WIDTH, EXPERTS, VOCABULARY = 128, 256, 4, 512
+HIDDEN, WIDTH, EXPERTS, VOCABULARY = 128, 256, 3, 512
 DEFAULT = object()  # in OVER: what the type itself says, in spite of TINY
 
 TINY = (
@@ -69,7 +69,7 @@ OVER = {
         "text_config": {"layer_types": ["indexed_attention", "indexed_attention"]},
         "vision_config": {
             "adapter_in_dim": HIDDEN, "adapter_out_dim": HIDDEN,
-            "per_layer_config": {1: {"num_local_experts": 8, "num_experts_per_tok": 2}},
+            "per_layer_config": {1: {"num_local_experts": 5, "num_experts_per_tok": 2}},
         },
         "audio_config": {"adapter_out_dim": HIDDEN, "adapter_input_size": HIDDEN},
     },

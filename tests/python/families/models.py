@@ -58,6 +58,21 @@ def summed_axis_is_second_last(name, value):
     return hidden_is_last if DOWN.search(name) else not hidden_is_last
 
 
+def vectors_in(model, expert):
+    """The vectors that another model has for a parameter; None if it has no such parameter.
+
+    transformers replaces some modules of experts by lists of linears while it loads what is quantized.
+    """
+    own = dict(model.named_parameters())
+    if expert.name in own:
+        value = own[expert.name].data
+        return Expert(expert.name, value.view(expert.value.shape), expert.transposed).vectors()
+    module, _, name = expert.name.rpartition(".")
+    parts = ("gate_proj", "up_proj") if name == "gate_up_proj" else (name,)
+    linears = [f"{module}.{one}.{part}.weight" for one in range(expert.value.shape[0]) for part in parts]
+    return torch.cat([own[linear] for linear in linears]) if all(linear in own for linear in linears) else None
+
+
 def experts_of(model):
     found = []
     for name, value in model.named_parameters():
@@ -106,8 +121,19 @@ def inputs(model_type, model):
     return given
 
 
+def weights_only(model):
+    """Makes compressed-tensors decode its linears now, not in the first pass, and leaves activations as they are."""
+    if hasattr(model, "ct_decompress_hook"):
+        from compressed_tensors.quantization import disable_quantization
+
+        for hook in list(model._forward_pre_hooks.values()):
+            hook(model, ())
+        model.apply(disable_quantization)
+
+
 def compute(model_type, model):
     """Logits for a text, in fp32; the last hidden states of what has no head."""
+    weights_only(model)
     if model_type in INNER:
         model = model.get_submodule(INNER[model_type])
     with torch.no_grad():

@@ -25,8 +25,8 @@ WORDS = {"right": "yes", "gpu": "GPU only"}
 def reason(outcome):
     """An outcome without what only the tiny model makes of it: names, numbers, and what it would have computed."""
     word, _, why = outcome.partition(": ")
-    if word == "transformers":  # why it cannot is its own affair, and says other things in each release
-        return word
+    if word == "transformers":  # how it says so is its own affair
+        return word + (": no quantized one" if why.startswith("it loads nothing of") else ": not even dense")
     why = re.sub(r" \[.*", "", why)
     why = re.sub(r"\b\d+ weights? such as \S+: ", "", why)
     why = re.sub(r'"[^"]*\.[^"]*"', "NAME", why)
@@ -75,7 +75,8 @@ def table(expected):
 def sentence(outcome):
     word, _, why = outcome.partition(": ")
     if word == "transformers":
-        return "transformers does not load its own dense files of these; the conversion is right"
+        what = "whatever has such a `quantization_config`" if "quantized" in why else "even dense files"
+        return f"transformers stops at {what} of this type; the conversion is right"
     return {"refused": "refused before anything is written: ", "told": "said before it is written: "}.get(word, word + ": ") + why
 
 
