@@ -34,7 +34,7 @@ LIMIT_S = 80 * 60  # for everything; a stage that is still running then has fail
 LONG_LIMIT_S = 6 * 60 * 60
 SKIP_CODE = 77  # what a check exits with when it cannot run here; its last line of output says why
 SHOWN_LINES = 120
-SANITIZED_SUITES = r"^(unit|conformance|golden|errors|faults|hostile|fuzz)(_\w+)?$"
+SANITIZED_SUITES = r"^(unit|conformance|golden|errors|faults|hostile|fuzz|random)(_\w+)?$"
 THREAD_SUITES = r"^(unit|threads)(_\d+)?$"
 EMULATED_SUITES = r"^(unit|conformance|golden|errors|faults|threads)(_\d+)?$"
 # These look at a clock, which an emulator has no chance against.

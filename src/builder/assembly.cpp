@@ -16,9 +16,6 @@ Assembly::~Assembly()
 moeq_status Assembly::open(const TensorView* given, Report& report)
 {
     const Geometry& g = geometry();
-    // An empty weight may have more experts than their books can have bytes.
-    if (g.experts > static_cast<int64_t>(INT64_MAX / sizeof(Coverage)))
-        return report.out_of_memory(INT64_MAX);
     coverage = static_cast<Coverage*>(allocator.allocate(coverage_bytes()));
     if (coverage == nullptr)
         return report.out_of_memory(coverage_bytes());

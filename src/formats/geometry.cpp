@@ -4,6 +4,9 @@ namespace moeq {
 
 namespace {
 
+constexpr int64_t kMostEmptyExperts = int64_t{1} << 12; // of a weight without elements
+constexpr int64_t kMostEmptyRows = int64_t{1} << 24;    // or columns, of all experts
+
 // Where the gate half of the output axis ends; 0: no border that tiles must respect.
 int64_t gate_up_border(const moeq_spec& spec, int64_t extent)
 {
@@ -136,6 +139,12 @@ moeq_status make_geometry(const moeq_spec& spec, int32_t spec_argument, int32_t 
     }
     g.rows = shape[ndim - 2];
     g.columns = shape[ndim - 1];
+    // Rows and columns without elements: nothing bounds their number, and that of their statistics, but this.
+    if (g.count() == 0 &&
+        (g.experts > kMostEmptyExperts || maximum(g.experts, 1) * maximum(g.rows, g.columns) > kMostEmptyRows))
+        return (report.fail(MOEQ_ERROR_SHAPE, shape_argument, shape_name) << "got ").shape(ndim, shape)
+               << ", without an element; want at most " << kMostEmptyExperts << " experts and " << kMostEmptyRows
+               << " rows and columns of such";
     const int64_t output = g.spec.scale_axis == -2 ? g.columns : g.rows;
     if (g.spec.layout != MOEQ_LAYOUT_PLAIN && output % 2 != 0)
         return (report.fail(MOEQ_ERROR_SHAPE, shape_argument, shape_name) << "got ").shape(ndim, shape)

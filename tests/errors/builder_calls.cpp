@@ -86,10 +86,10 @@ std::vector<WrongCall> wrong_creates()
                }),
         // Books for so many experts would need more bytes than there are numbers for.
         {"moeq_builder_create",
-         0,
-         "",
-         MOEQ_ERROR_MEMORY,
-         {"9223372036854775807 bytes"},
+         4,
+         "shape",
+         MOEQ_ERROR_SHAPE,
+         {"got [461168601842738791, 0, 1]", "4096 experts"},
          [](Bench& b, moeq_error* err) {
              const int64_t shape[] = {461168601842738791, 0, 1};
              b.spec = parse("nf4:blocking=flat");

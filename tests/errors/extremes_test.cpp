@@ -84,7 +84,7 @@ TEST(Extremes, EmptyBuilders)
             const moeq_spec spec = parse(text);
             moeq_builder* builder = nullptr;
             EXPECT_EQ(moeq_builder_create(world.context, &spec, 3, shape.data(), nullptr, nullptr, &builder, nullptr),
-                      MOEQ_ERROR_MEMORY);
+                      MOEQ_ERROR_SHAPE);
             EXPECT_EQ(builder, nullptr);
         }
     }

@@ -97,6 +97,8 @@ std::vector<WrongCall> wrong_shapes()
         shape(MOEQ_ERROR_SHAPE, {"[1073741824, 536870912, 1]", "2^59 elements"}, 3, {1 << 30, 1 << 29, 1}),
         // Empty, but its extents alone are too much.
         shape(MOEQ_ERROR_SHAPE, {"[4611686018427387904, 0, 4]", "2^59 elements"}, 3, {1LL << 62, 0, 4}),
+        shape(MOEQ_ERROR_SHAPE, {"[4097, 0, 4]", "without an element", "4096 experts"}, 3, {4097, 0, 4}),
+        shape(MOEQ_ERROR_SHAPE, {"[2, 8388609, 0]", "16777216 rows"}, 3, {2, (1 << 23) + 1, 0}),
         shape(MOEQ_ERROR_SHAPE, {"[2, 5, 64]", "gate/up", "even extent"}, 3, {2, 5, 64}, "int8:layout=gate_up"),
         shape(MOEQ_ERROR_SHAPE, {"[2, 4, 63]", "gate/up", "even extent"}, 3, {2, 4, 63}, "int8:axis=-2,layout=up_gate"),
     };
