@@ -138,11 +138,13 @@ moeq_status Plan::note_kinds(const Weights& weights, Report& report)
 
 moeq_status Plan::note_loaders(const Weights& weights, Report& report)
 {
-    Count on_gpu, not_on_gpu, random, unknown;
+    Count on_gpu, not_on_gpu, random, unknown, guessed;
     for (const PlanItem& item : items) {
         if (!item.is_quantized())
             continue;
         const Stack& stack = weights.stacks[item.source];
+        if (stack.guessed_axis)
+            guessed.add(stack);
         if (dialect->id == MOEQ_DIALECT_HF_FP8 && is_fused_expert(item, stack))
             on_gpu.add(stack);
         else if (dialect->id == MOEQ_DIALECT_HF_FP8 && stack.expert && weights.has_own_modules())
@@ -155,6 +157,11 @@ moeq_status Plan::note_loaders(const Weights& weights, Report& report)
         else if (linears == Linears::kUnknown)
             unknown.add(stack);
     }
+    if (guessed.stacks != 0)
+        MOEQ_TRY(note_of(guessed.stacks, "weight", guessed.first,
+                         "files of this model type have [in, out] and [out, in], and no shape tells which this is; it "
+                         "is taken for [in, out], as released files have it",
+                         report));
     if (on_gpu.stacks != 0)
         MOEQ_TRY(note_of(on_gpu.stacks, "weight", on_gpu.first,
                          "transformers reads fused FP8 experts on a GPU only; on a CPU it takes their codes for values",

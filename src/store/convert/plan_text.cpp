@@ -93,6 +93,8 @@ public:
         json_.end_array();
         json_.key("foreign");
         write_foreign_codes(checkpoint_, plan_.foreign, json_);
+        json_.key("odd_experts");
+        weights_.odd_experts() == nullptr ? json_.null() : json_.string(weights_.odd_experts());
         json_.key("notes");
         plan_.write_notes(json_);
         json_.end_object();

@@ -39,6 +39,13 @@ moeq_status describe_checkpoint(const Checkpoint& checkpoint, const Weights& wei
         json.string(checkpoint.stray(i));
     json.end_array();
     json.key("unlisted").integer(checkpoint.unlisted_count());
+    json.key("odd_experts");
+    weights.odd_experts() == nullptr ? json.null() : json.string(weights.odd_experts());
+    json.key("guessed_axes").begin_array();
+    for (const Stack& stack : weights.stacks)
+        if (stack.guessed_axis)
+            json.string(stack.name, stack.name_length);
+    json.end_array();
     json.end_object();
     return json.ok() ? MOEQ_OK : report.out_of_memory(static_cast<uint64_t>(out->size()));
 }

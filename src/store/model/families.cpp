@@ -255,7 +255,7 @@ constexpr Family kFamilies[] = {
     fused_only("step3p5 step3p7 step3_vl step3_text", kFusedParts),
     fused_only("dbrx", kDbrx, true),
     // An expert is a row of two embeddings.
-    {"doge", nullptr, 0, Linears::kNone, nullptr, 0, false, true, "whose experts are rows of embeddings"},
+    {"doge", nullptr, 0, Linears::kNone, nullptr, 0, false, true, "rows of embeddings"},
 };
 
 bool lists(const char* types, const char* type)

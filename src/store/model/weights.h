@@ -97,6 +97,8 @@ public:
     Weight& piece(const Stack& stack, int64_t i) { return weights[pieces[stack.first_piece + i]]; }
     int64_t find_stack(const char* name, int64_t length) const; // -1: none
 
+    // What the family's experts are, where they are no weights that could be stacked; NULL: they are.
+    const char* odd_experts() const { return family_ == nullptr ? nullptr : family_->odd; }
     // Whether the family's experts are modules that transformers' FP8 has none for.
     bool has_own_modules() const { return family_ != nullptr && family_->own_modules; }
     // Which kind of experts a stack has, where linears of two kinds are numbered through.

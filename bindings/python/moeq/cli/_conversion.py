@@ -131,6 +131,12 @@ class Conversion:
                     "start from the original in bf16",
                     Status.INPUT,
                 )
+            if self.plan["odd_experts"]:
+                raise CommandError(
+                    f"{self.source}: nothing in it would be quantized; its experts are {self.plan['odd_experts']}",
+                    "moeq leaves such ones as they are",
+                    Status.INPUT,
+                )
             raise CommandError(
                 f"{self.source}: nothing in it would be quantized",
                 "moeq plan says why; a model type that moeq does not know needs --patterns, a single file its folder",

@@ -98,7 +98,7 @@ def show(reader: Reader, all_tensors: bool) -> None:
         + state(reader),
         f"{parameters(reader.stacks, others) / 1e6:,.2f} M parameters, {nbytes(reader.nbytes)} in "
         f"{len(reader.tensors)} tensors and {counted(reader.file_count, 'file')}"
-        + (f"; {len(layers)} layers with {experts} experts" if stacks else "; no expert weights were recognised"),
+        + (f"; {len(layers)} layers with {experts} experts" if stacks else f"; {no_experts(reader)}"),
         "",
     )
     for line in doubts(reader):
@@ -113,8 +113,13 @@ def show(reader: Reader, all_tensors: bool) -> None:
         say(*kinds_table(others))
 
 
+def no_experts(reader: Reader) -> str:
+    odd = reader.metadata()["odd_experts"]
+    return f"its experts are {odd}, which moeq leaves as they are" if odd else "no expert weights were recognised"
+
+
 def doubts(reader: Reader) -> list[str]:
-    """Where files and index do not agree."""
+    """Where files and index do not agree, and what had to be guessed."""
     metadata = reader.metadata()
     strays, unlisted = metadata["strays"], metadata["unlisted"]
     found = []
@@ -122,6 +127,11 @@ def doubts(reader: Reader) -> list[str]:
         found.append(f"{counted(len(strays), 'file')} that the index does not name, such as {strays[0]}: --all-files")
     if unlisted:
         found.append(f"{counted(unlisted, 'tensor')} in files, but not in the index")
+    for name in metadata["guessed_axes"][:1]:
+        found.append(
+            f"{counted(len(metadata['guessed_axes']), 'weight')} such as {name}: files of this model type have [in, out] "
+            "and [out, in], and no shape tells which this is; taken for [in, out], as released files have it"
+        )
     return found
 
 
