@@ -64,7 +64,7 @@ std::vector<WrongCall> wrong_convert_calls()
         convert(4, "options", MOEQ_ERROR_ARGUMENT, {"dialect -1"},
                 [](Given& g) { g.options.dialect = MOEQ_DIALECT_NONE; }),
         convert(4, "options", MOEQ_ERROR_ARGUMENT, {"steps 4"}, [](Given& g) { g.options.steps = 4; }),
-        convert(4, "options", MOEQ_ERROR_ARGUMENT, {"flags 2"}, [](Given& g) { g.options.flags = 2; }),
+        convert(4, "options", MOEQ_ERROR_ARGUMENT, {"flags 1024"}, [](Given& g) { g.options.flags = 1024; }),
         convert(4, "options", MOEQ_ERROR_ARGUMENT, {"unit_begin -1"}, [](Given& g) { g.options.unit_begin = -1; }),
         convert(4, "options", MOEQ_ERROR_ARGUMENT, {"unit_end 2"},
                 [](Given& g) {
