@@ -1,8 +1,8 @@
-"""Every mixture-of-experts type of transformers: converted, loaded by from_pretrained, and compared with what is expected.
+"""Every type with experts of transformers: converted, loaded by from_pretrained, and compared with what is expected.
 
-What is expected stands in families/expected.json, and docs/store.md has a table of it. When moeq or transformers changes,
-`python tests/python/families/judge.py --all --jobs 2 --update` and `table.py --update` say what is so now. What loads
-wrong without a word before is never expected.
+What is expected stands in families/expected.json, and docs/store.md has a table of it. When moeq or transformers
+changes, `python tests/python/families/judge.py --all --jobs 2 --update` and `table.py --update` say what is so now.
+What loads wrong without a word before is never expected.
 """
 
 import os

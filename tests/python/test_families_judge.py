@@ -11,7 +11,7 @@ pytest.importorskip("transformers", reason="transformers is not installed")
 for _package in ("accelerate", "compressed_tensors", "safetensors"):
     pytest.importorskip(_package, reason=f"{_package} is not installed")
 
-from families import decode, judge, models  # noqa: E402
+from families import decode, judge, loading, models  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
 WAYS = {"compressed-tensors": "fp8_e4m3", "hf-fp8": "fp8_e4m3:block", "native": "int8"}
@@ -19,7 +19,7 @@ WAYS = {"compressed-tensors": "fp8_e4m3", "hf-fp8": "fp8_e4m3:block", "native": 
 
 @pytest.fixture(scope="module")
 def family(tmp_path_factory):
-    return judge.Family("mixtral", tmp_path_factory.mktemp("family"))
+    return loading.Family("mixtral", tmp_path_factory.mktemp("family"))
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +154,6 @@ def test_a_note_of_a_gpu_is_looked_into(family, converted):
     """It excuses only what keeps the right codes and scales on one."""
     exact = {expert.name: expert.vectors().float() for expert in models.experts_of(family.model)}
     note = ["transformers reads this on a GPU only"]
-    assert judge.outcome_of_loading(family, "hub", converted[1], exact, note).startswith("on a GPU too: ")
+    assert loading.outcome_of_loading(family, "hub", converted[1], exact, note).startswith("on a GPU too: ")
     found = judge.match_files(family, "hf-fp8", converted[1]).vectors
-    assert judge.judge_kept(family, converted[1], found) == ""
+    assert loading.judge_kept(family, converted[1], found) == ""

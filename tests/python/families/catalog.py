@@ -11,7 +11,8 @@ from pathlib import Path
 
 # In this order: what generates text first, as what is published does.
 HEADS = ["MODEL_FOR_IMAGE_TEXT_TO_TEXT", "MODEL_FOR_CAUSAL_LM", "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM",
-         "MODEL_FOR_MULTIMODAL_LM", "MODEL_FOR_PRETRAINING", "MODEL_FOR_TOKEN_CLASSIFICATION", "MODEL_FOR_BACKBONE"]  # fmt: skip
+         "MODEL_FOR_MULTIMODAL_LM", "MODEL_FOR_PRETRAINING", "MODEL_FOR_TOKEN_CLASSIFICATION",
+         "MODEL_FOR_BACKBONE"]  # fmt: skip
 BASE = "MODEL"
 
 # Types whose classes speak of experts and have none.
@@ -84,15 +85,16 @@ def has_experts(model_type):
 
 def may_hold(model_type, others):
     """Whether the file of a type's configuration names one of the others, or its configuration's class."""
+    import transformers
     from transformers.models.auto.auto_mappings import CONFIG_MAPPING_NAMES
     from transformers.models.auto.configuration_auto import model_type_to_module_name
-
-    import transformers
 
     if model_type not in CONFIG_MAPPING_NAMES:
         return False
     folder = Path(transformers.__file__).parent / "models" / model_type_to_module_name(model_type)
-    words = {word for file in folder.glob("configuration_*.py") for word in re.findall(r"[\w-]+", file.read_text("utf-8"))}
+    words = {
+        word for file in folder.glob("configuration_*.py") for word in re.findall(r"[\w-]+", file.read_text("utf-8"))
+    }
     return any(other in words or CONFIG_MAPPING_NAMES.get(other) in words for other in others)
 
 
@@ -109,7 +111,9 @@ def families():
             continue
         try:
             nested = set(nested_types(CONFIG_MAPPING[name]()))
-        except StrictDataclassError:  # its defaults contradict each other: nobody makes one without saying what is inside
+        except (
+            StrictDataclassError
+        ):  # its defaults contradict each other: nobody makes one without saying what is inside
             continue
         if not own.isdisjoint(nested):
             own.add(name)

@@ -26,7 +26,7 @@ def read_files(folder):
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, "pt") as file:
             metadata |= file.metadata() or {}
-            tensors |= {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118: no mapping
+            tensors |= {name: file.get_tensor(name) for name in file.keys()}  # no mapping
     return tensors, metadata
 
 

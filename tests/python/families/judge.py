@@ -16,7 +16,6 @@ not load its own dense file, so only the conversion is judged); anything else is
 
 import argparse
 import contextlib
-import copy
 import io
 import json
 import os
@@ -71,193 +70,10 @@ def moeq_commands(log, *commands):
     return done
 
 
-def one_line(text, limit=300):
-    return " ".join(str(text).split())[:limit]
-
-
-def error_line(error):
-    return one_line(f"{type(error).__name__}: {error}")
-
-
-class Family:
-    """A type's model, its files in both forms, and what transformers makes of those while they are dense."""
-
-    def __init__(self, model_type, folder):
-        from . import models
-
-        self.type, self.folder = model_type, folder
-        self.model = models.build(model_type)
-        self.experts = models.experts_of(self.model)
-        self.computed = models.compute(model_type, self.model)
-        self.dense = {}
-
-    def source(self, form):
-        path = self.folder / form
-        if not path.exists():
-            with quiet():
-                # Small files, so that the experts of a layer lie in several.
-                self.model.save_pretrained(path, save_original_format=form == "hub", max_shard_size="300KB")
-        return path
-
-    def load(self, path):
-        """The model that from_pretrained makes, and whatever it reported of keys."""
-        import torch
-
-        from . import models
-
-        with quiet():
-            model, info = models.class_of(self.type).from_pretrained(path, dtype=torch.bfloat16, output_loading_info=True)
-        return model.eval(), {key: sorted(map(str, value))[:3] for key, value in info.items() if value}
-
-    def dense_state(self, form):
-        """Parameters as they are after a dense file was loaded; a text that says why there are none."""
-        if form not in self.dense:
-            try:
-                model, _ = self.load(self.source(form))
-                self.dense[form] = different(self.model, model) or None
-            except Exception as error:  # noqa: BLE001: whatever stops transformers
-                self.dense[form] = error_line(error)
-        return self.dense[form]
-
-    def with_vectors(self, vectors):
-        from . import models
-
-        model = copy.deepcopy(self.model)
-        for expert in models.experts_of(model):
-            expert.put(vectors[expert.name].bfloat16())
-        return model
-
-
-@contextlib.contextmanager
-def quiet():
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def different(wanted, found, slack=0.0):
-    """Parameters and buffers of a model that have other values than another one's, in words; "" if none has.
-
-    slack: how far weights of experts may be off, as a part of themselves.
-    """
-    from . import models
-
-    state = dict(found.named_parameters()) | dict(found.named_buffers())
-    experts = {expert.name: expert for expert in models.experts_of(wanted)}
-    faults = []
-    for name, value in (dict(wanted.named_parameters()) | dict(wanted.named_buffers())).items():
-        allowed = 0.0
-        if name in experts:
-            value, got, allowed = experts[name].vectors(), models.vectors_in(found, experts[name]), slack
-        else:
-            got = state.get(name)
-        if got is None or got.shape != value.shape:
-            faults.append(f"{name} is {'missing' if got is None else tuple(got.shape)}")
-            continue
-        got, value = got.float(), value.float()
-        if not ((got == value) | ((got - value).abs() <= value.abs() * allowed)).all():
-            faults.append(name)
-    return f"{len(faults)} parameters differ, such as {faults[0]}" if faults else ""
-
-
-def judge_loading(family, path, vectors):
-    """"" if from_pretrained makes the model with the decoded weights of it."""
-    import torch
-
-    from . import models
-
-    wanted = family.with_vectors(vectors)
-    expected = models.compute(family.type, wanted)
-    try:
-        model, info = family.load(path)
-        got = models.compute(family.type, model)
-    except Exception as error:  # noqa: BLE001: whatever stops transformers
-        return "raises " + error_line(error)
-    reported = f", reports {json.dumps(info)}" if info else ""
-    if not torch.isfinite(got).all():
-        return f"wrong: logits are not finite{reported}"
-    # compressed-tensors keeps the scales of its linears in bf16, and decodes with those.
-    in_bf16 = any(hasattr(module, "quantization_scheme") for module in model.modules())
-    scale = (expected - family.computed).abs().max()
-    off = (got - expected).abs().max()
-    faults = different(wanted, model, 2**-7 if in_bf16 else 0.0)
-    if faults or off > (scale / 2 if in_bf16 else 0):
-        return f"wrong: logits off by {off:.2g} (quantization alone {scale:.2g}); {faults or 'parameters agree'}{reported}"
-    return f"wrong: {reported[2:]}" if info else ""
-
-
-@contextlib.contextmanager
-def as_with_a_gpu():
-    """transformers keeps FP8 as it would for a GPU, instead of decoding it for the CPU."""
-    from transformers.quantizers.quantizer_finegrained_fp8 import FineGrainedFP8HfQuantizer as Quantizer
-
-    own = Quantizer.validate_environment
-    Quantizer.validate_environment = lambda *_, **__: None
-    try:
-        yield
-    finally:
-        Quantizer.validate_environment = own
-
-
-def judge_kept(family, path, vectors):
-    """"" if the codes and scales that from_pretrained keeps for a GPU are those of the decoded weights."""
-    import torch
-
-    from . import models
-    from .decode import spread
-
-    try:
-        with as_with_a_gpu():
-            model, info = family.load(path)
-    except Exception as error:  # noqa: BLE001: whatever stops transformers
-        return "raises " + error_line(error)
-    if info:
-        return f"reports {json.dumps(info)}"
-    parameters = dict(model.named_parameters())
-    for expert in models.experts_of(family.model):
-        codes, scale = parameters[expert.name], parameters.get(expert.name + "_scale_inv")
-        if scale is None or codes.shape != expert.value.shape:
-            return f"{expert.name} is {codes.dtype} {tuple(codes.shape)}{' without scales' if scale is None else ''}"
-        kept = models.Expert(expert.name, codes.float() * spread(scale, codes.shape, (128, 128)), expert.transposed)
-        if not torch.equal(kept.vectors(), vectors[expert.name]):
-            return f"{expert.name} has other values"
-    return ""
-
-
-def loads_nothing_quantized(family, form, target):
-    """Whether transformers stops at this kind of quantization_config even where no weight is quantized."""
-    control = family.folder / "control"
-    shutil.rmtree(control, ignore_errors=True)
-    shutil.copytree(family.source(form), control)
-    own = json.loads((control / "config.json").read_text())
-    said = json.loads((target / "config.json").read_text())["quantization_config"]
-    for group in said.get("config_groups", {}).values():
-        group["targets"] = ["re:no module has this name"]
-    (control / "config.json").write_text(json.dumps(own | {"quantization_config": said}))
-    try:
-        family.load(control)
-    except Exception:  # noqa: BLE001: whatever stops transformers
-        return True
-    return False
-
-
-def outcome_of_loading(family, form, target, vectors, notes):
-    fault = judge_loading(family, target, vectors)
-    if not fault:
-        return "right"
-    if fault.startswith("raises") and loads_nothing_quantized(family, form, target):
-        return f"transformers: it loads nothing of this type that has such a quantization_config: {fault}"
-    about = [note for note in notes if re.search(r"\bload|transformers", note)]
-    if not about:
-        return fault
-    if any("GPU" in note for note in about):
-        kept = judge_kept(family, target, vectors)
-        return f"on a GPU too: {kept} [{fault}]" if kept else f"gpu: {one_line('; '.join(about))}"
-    return f"told: {one_line('; '.join(about))} [{fault}]"
-
-
 def convert(family, form, dialect, spec):
     """A folder that `moeq quantize` made and `moeq verify` found right, and the notes; or an outcome in words."""
+    from .loading import one_line
+
     source, target = family.source(form), family.folder / "target"
     partial = family.folder / "target.partial"
     for left in (target, partial):
@@ -293,7 +109,7 @@ def match_files(family, dialect, target):
 
 def judge_files(family, form, dialect, target, notes):
     """The outcome, in words, of files that moeq wrote."""
-    from . import models
+    from . import loading, models
 
     if family.type in models.EMBEDDED:
         return "wrong: converted, though its experts are rows of an embedding"
@@ -305,7 +121,7 @@ def judge_files(family, form, dialect, target, notes):
     stopped = family.dense_state(form)
     if stopped:
         return f"transformers: {stopped}"
-    return outcome_of_loading(family, form, target, found.vectors, notes)
+    return loading.outcome_of_loading(family, form, target, found.vectors, notes)
 
 
 def judge(family, form, dialect, spec):
@@ -316,11 +132,13 @@ def judge(family, form, dialect, spec):
 
 def judge_type(model_type, forms=FORMS, ways=WAYS):
     """(form, dialect, spec, outcome) for each."""
+    from .loading import Family, error_line, quiet
+
     with tempfile.TemporaryDirectory(prefix="families-") as folder:
         try:
             with quiet():
                 family = Family(model_type, Path(folder))
-        except Exception as error:  # noqa: BLE001: a type whose tiny model this tree does not know how to make
+        except Exception as error:  # a type whose tiny model this tree does not know how to make
             where = traceback.extract_tb(error.__traceback__)[-1]
             text = f"no tiny model: {error_line(error)} ({where.filename.split('site-packages/')[-1]}:{where.lineno})"
             yield from ((form, dialect, spec, text) for form in forms for dialect, spec in ways)
@@ -329,7 +147,7 @@ def judge_type(model_type, forms=FORMS, ways=WAYS):
             for dialect, spec in ways:
                 try:
                     yield form, dialect, spec, judge(family, form, dialect, spec)
-                except Exception as error:  # noqa: BLE001: the judge's own mistake is an outcome as well
+                except Exception:  # the judge's own mistake is an outcome as well
                     yield form, dialect, spec, "judge failed: " + traceback.format_exc(limit=-3).replace("\n", " | ")
 
 
@@ -344,30 +162,27 @@ def silence():
 
 def run(types, *options, jobs=1):
     """Judges types in processes of their own: {type: {form: {way: outcome}}}. Lines are printed as they come."""
-    shares = [types[begin::jobs] for begin in range(jobs) if types[begin::jobs]]
-    running = [
-        subprocess.Popen([sys.executable, __file__, *share, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                         text=True) for share in shares
-    ]  # fmt: skip
-    found = {}
+    found, readers, complaints = {}, [], []
 
     def read(process):
         for line in process.stdout:
             name, form, way, outcome = re.fullmatch(r"(\S+) (\S+) (\S+ \S+): (.*)\n", line).groups()
             found.setdefault(name, {}).setdefault(form, {})[way] = outcome
             print(line, end="", flush=True)
-
-    readers = [threading.Thread(target=read, args=(process,)) for process in running]
-    complaints = []
-    for reader in readers:
-        reader.start()
-    for process, reader in zip(running, readers, strict=True):
-        complaints.append(process.stderr.read()[-3000:])
-        reader.join()
         process.wait()
+
+    for share in [types[begin::jobs] for begin in range(jobs) if types[begin::jobs]]:
+        complaints.append(tempfile.TemporaryFile("w+"))
+        command = [sys.executable, __file__, *share, *options]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints[-1], text=True)
+        readers.append(threading.Thread(target=read, args=(process,)))
+        readers[-1].start()
+    for reader in readers:
+        reader.join()
     missing = [name for name in types if name not in found]
     if missing:
-        raise RuntimeError(f"nothing was said of {missing}: {complaints}")
+        texts = [(file.seek(0), file.read()[-3000:])[1] for file in complaints]
+        raise RuntimeError(f"nothing was said of {missing}: {texts}")
     return found
 
 
@@ -405,9 +220,10 @@ def main():
     os.environ["MOEQ_LIBRARY"] = str(options.library)
     sys.path[0] = str(HERE.parent)
     sys.path.insert(0, str(options.python_path))
+    import moeq.cli._app  # noqa: F401  # what is missing shows at once
+
     import families.judge as own  # this file, as the package knows it
     from families import catalog
-    import moeq.cli._app  # noqa: F401: what is missing shows at once
 
     types = sorted(catalog.families()) if options.all or options.list else options.types
     if options.list:

@@ -86,7 +86,9 @@ def match(experts, decoded):
         if (verdict == 1).any():
             result.faults.append(f"{expert.name}: {int((verdict == 1).sum())} of {len(verdict)} vectors are missing")
         if (verdict == 2).any():
-            result.faults.append(f"{expert.name}: {int((verdict == 2).sum())} of {len(verdict)} vectors beyond the bound")
+            result.faults.append(
+                f"{expert.name}: {int((verdict == 2).sum())} of {len(verdict)} vectors beyond the bound"
+            )
         result.vectors[expert.name] = found
         for number, index in enumerate(best.tolist()):
             name, place = pool.tensors[index], int(pool.places[index])
@@ -103,7 +105,7 @@ def match(experts, decoded):
 
 
 def scale_faults(name, wanted, scale, kind):
-    """Formats with a scale per row (fp8's is one where all of a vector have the same): it has to be the vector's own."""
+    """Where all of a vector has one scale, the format has a scale per row: it has to be the vector's own."""
     if kind == "nf4" or not bool((scale == scale[:, :1]).all()):
         return []
     largest = wanted.abs().amax(1)

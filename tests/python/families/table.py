@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """What is expected of every type, kept in expected.json, and the table of docs/store.md that is made of it.
 
-    python tests/python/families/table.py --check     whether the page has the table that expected.json gives
-    python tests/python/families/table.py --update    writes it; expected.json is judge.py --update's
+python tests/python/families/table.py --check     whether the page has the table that expected.json gives
+python tests/python/families/table.py --update    writes it; expected.json is judge.py --update's
 """
 
 import json
@@ -77,7 +77,9 @@ def sentence(outcome):
     if word == "transformers":
         what = "whatever has such a `quantization_config`" if "quantized" in why else "even dense files"
         return f"transformers stops at {what} of this type; the conversion is right"
-    return {"refused": "refused before anything is written: ", "told": "said before it is written: "}.get(word, word + ": ") + why
+    return {"refused": "refused before anything is written: ", "told": "said before it is written: "}.get(
+        word, word + ": "
+    ) + why
 
 
 def main():
