@@ -154,6 +154,6 @@ def test_a_note_of_a_gpu_is_looked_into(family, converted):
     """It excuses only what keeps the right codes and scales on one."""
     exact = {expert.name: expert.vectors().float() for expert in models.experts_of(family.model)}
     note = ["transformers reads this on a GPU only"]
-    assert loading.outcome_of_loading(family, "hub", converted[1], exact, note).startswith("on a GPU too: ")
+    assert loading.outcome_of_loading(family, converted[1], exact, note).startswith("on a GPU too: ")
     found = judge.match_files(family, "hf-fp8", converted[1]).vectors
     assert loading.judge_kept(family, converted[1], found) == ""

@@ -71,7 +71,7 @@ def moeq_commands(log, *commands):
 
 
 def convert(family, form, dialect, spec):
-    """A folder that `moeq quantize` made and `moeq verify` found right, and the notes; or an outcome in words."""
+    """A folder that `moeq quantize` made, its notes, and what `moeq verify` has against it; or an outcome in words."""
     from .loading import one_line
 
     source, target = family.source(form), family.folder / "target"
@@ -90,9 +90,10 @@ def convert(family, form, dialect, spec):
         if isinstance(status, int) and why and not target.exists() and not partial.exists():
             return f"refused: {one_line(why.removeprefix('moeq: '))}"
         return f"fails: status {status}, {one_line(why or said[-300:])}"
-    if done[1][0] != 0:
-        return f"verify fails: status {done[1][0]}, {one_line(done[1][1].replace(str(family.folder) + '/', '')[-300:])}"
-    return target, [line.removeprefix("note: ") for line in said.splitlines() if line.startswith("note: ")]
+    notes = [line.removeprefix("note: ") for line in said.splitlines() if line.startswith("note: ")]
+    status, said = done[1]
+    said = one_line(said.replace(str(family.folder) + "/", "")[-300:])
+    return target, notes, f"verify fails: status {status}, {said}" if status != 0 else ""
 
 
 def match_files(family, dialect, target):
@@ -121,13 +122,17 @@ def judge_files(family, form, dialect, target, notes):
     stopped = family.dense_state(form)
     if stopped:
         return f"transformers: {stopped}"
-    return loading.outcome_of_loading(family, form, target, found.vectors, notes)
+    return loading.outcome_of_loading(family, target, found.vectors, notes)
 
 
 def judge(family, form, dialect, spec):
     """The outcome of one way, in words."""
     made = convert(family, form, dialect, spec)
-    return made if isinstance(made, str) else judge_files(family, form, dialect, *made)
+    if isinstance(made, str):
+        return made
+    target, notes, unverified = made
+    outcome = judge_files(family, form, dialect, target, notes)
+    return unverified if unverified and outcome.partition(":")[0] in GOOD else outcome
 
 
 def judge_type(model_type, forms=FORMS, ways=WAYS):

@@ -156,11 +156,12 @@ def judge_kept(family, path, vectors):
     return ""
 
 
-def loads_nothing_quantized(family, form, target):
-    """Whether transformers stops at this kind of quantization_config even where no weight is quantized."""
+def loads_nothing_quantized(family, target):
+    """Whether transformers stops at this quantization_config even where no weight is quantized: in files under the
+    hub's names, as moeq makes them of those in memory's form too."""
     control = family.folder / "control"
     shutil.rmtree(control, ignore_errors=True)
-    shutil.copytree(family.source(form), control)
+    shutil.copytree(family.source("hub"), control)
     own = json.loads((control / "config.json").read_text())
     said = json.loads((target / "config.json").read_text())["quantization_config"]
     for group in said.get("config_groups", {}).values():
@@ -173,11 +174,11 @@ def loads_nothing_quantized(family, form, target):
     return False
 
 
-def outcome_of_loading(family, form, target, vectors, notes):
+def outcome_of_loading(family, target, vectors, notes):
     fault = judge_loading(family, target, vectors)
     if not fault:
         return "right"
-    if fault.startswith("raises") and loads_nothing_quantized(family, form, target):
+    if fault.startswith("raises") and loads_nothing_quantized(family, target):
         return f"transformers: it loads nothing of this type that has such a quantization_config: {fault}"
     about = [note for note in notes if re.search(r"\bload|transformers", note)]
     if not about:
