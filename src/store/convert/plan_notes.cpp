@@ -138,51 +138,38 @@ moeq_status Plan::note_kinds(const Weights& weights, Report& report)
 
 moeq_status Plan::note_loaders(const Weights& weights, Report& report)
 {
-    Count on_gpu, not_on_gpu, random, unknown, guessed;
+    enum Case : int32_t { kGuessed, kOnGpu, kNotOnGpu, kRandom, kUnknown, kCases };
+    static constexpr const char* kTexts[kCases] = {
+        "files of this model type have [in, out] and [out, in], and no shape tells which this is; it is taken for "
+        "[in, out], as released files have it",
+        "transformers reads fused FP8 experts on a GPU only; on a CPU it takes their codes for values",
+        "transformers reads these FP8 experts on a CPU only; on a GPU it puts a module of its own in their place, "
+        "which "
+        "finds no weights",
+        "the loader of this model type in transformers takes no linears of single experts, which is what "
+        "compressed-tensors has: there the experts would stay random. native holds them",
+        "what the loader of this model type calls linears of single experts is not known; they get the usual names",
+    };
+    Count counts[kCases];
     for (const PlanItem& item : items) {
         if (!item.is_quantized())
             continue;
         const Stack& stack = weights.stacks[item.source];
         if (stack.guessed_axis)
-            guessed.add(stack);
+            counts[kGuessed].add(stack);
         if (dialect->id == MOEQ_DIALECT_HF_FP8 && is_fused_expert(item, stack))
-            on_gpu.add(stack);
+            counts[kOnGpu].add(stack);
         else if (dialect->id == MOEQ_DIALECT_HF_FP8 && stack.expert && weights.has_own_modules())
-            not_on_gpu.add(stack);
+            counts[kNotOnGpu].add(stack);
         if (dialect->id != MOEQ_DIALECT_COMPRESSED_TENSORS || !stack.expert || weights.piece(stack, 0).ndim == 2)
             continue;
         const Linears linears = weights.linears_of(stack);
-        if (linears == Linears::kNone)
-            random.add(stack);
-        else if (linears == Linears::kUnknown)
-            unknown.add(stack);
+        if (linears == Linears::kNone || linears == Linears::kUnknown)
+            counts[linears == Linears::kNone ? kRandom : kUnknown].add(stack);
     }
-    if (guessed.stacks != 0)
-        MOEQ_TRY(note_of(guessed.stacks, "weight", guessed.first,
-                         "files of this model type have [in, out] and [out, in], and no shape tells which this is; it "
-                         "is taken for [in, out], as released files have it",
-                         report));
-    if (on_gpu.stacks != 0)
-        MOEQ_TRY(note_of(on_gpu.stacks, "weight", on_gpu.first,
-                         "transformers reads fused FP8 experts on a GPU only; on a CPU it takes their codes for values",
-                         report));
-    if (not_on_gpu.stacks != 0)
-        MOEQ_TRY(note_of(not_on_gpu.stacks, "weight", not_on_gpu.first,
-                         "transformers reads these FP8 experts on a CPU only; on a GPU it puts a module of its own in "
-                         "their place, which finds no weights",
-                         report));
-    if (random.stacks != 0)
-        MOEQ_TRY(
-            note_of(random.stacks, "weight", random.first,
-                    "the loader of this model type in transformers takes no linears of single experts, which is what "
-                    "compressed-tensors has: there the experts would stay random. native holds them",
-                    report));
-    if (unknown.stacks != 0)
-        MOEQ_TRY(
-            note_of(unknown.stacks, "weight", unknown.first,
-                    "what the loader of this model type calls linears of single experts is not known; they get the "
-                    "usual names",
-                    report));
+    for (int32_t i = 0; i < kCases; ++i)
+        if (counts[i].stacks != 0)
+            MOEQ_TRY(note_of(counts[i].stacks, "weight", counts[i].first, kTexts[i], report));
     return MOEQ_OK;
 }
 
