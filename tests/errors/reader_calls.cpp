@@ -102,7 +102,7 @@ std::vector<WrongCall> wrong_opens()
                     return moeq_reader_open(b.context, f.path().c_str(), nullptr, nullptr, err);
                 }),
         open(3, "options", MOEQ_ERROR_VERSION, {"struct_size 23", "24"}, [](auto& o) { o.struct_size = 23; }),
-        open(3, "options.flags", MOEQ_ERROR_ARGUMENT, {"0x8", "MOEQ_READER_"}, [](auto& o) { o.flags = 8; }),
+        open(3, "options.flags", MOEQ_ERROR_ARGUMENT, {"0x100", "MOEQ_READER_"}, [](auto& o) { o.flags = 0x100; }),
         open(3, "options.header_limit", MOEQ_ERROR_ARGUMENT, {"got -1", "0 (the default"},
              [](auto& o) { o.header_limit = -1; }),
         open(3, "options.patterns", MOEQ_ERROR_ARGUMENT, {"an array of objects"}, [](auto& o) { o.patterns = "{}"; }),

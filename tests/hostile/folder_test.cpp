@@ -290,14 +290,6 @@ TEST(HostileFolder, F28_an_index_that_says_something_else)
         with_index("one is left out", index_of("\"a\": \"a.safetensors\", \"x\": \"b.safetensors\""), kFormat, "F28"),
         with_index("no weight_map", "{\"metadata\": {}}", kFormat, "F28"),
         with_index("a weight_map of text", "{\"weight_map\": \"a.safetensors\"}", kFormat, "F28"),
-        {"a tensor that the index does not name",
-         [](const TemporaryFolder& folder) {
-             folder.write("a.safetensors", container("{" + tensor("a", "U8", "[1]", 0, 1) + ", " +
-                                                         tensor("more", "U8", "[1]", 1, 2) + "}",
-                                                     "xx"));
-             folder.write(kIndex, index_of("\"a\": \"a.safetensors\""));
-         },
-         kFormat, "F28"},
         {"two files and no index",
          [](const TemporaryFolder& folder) {
              folder.write("a.safetensors", shard("a"));
@@ -308,6 +300,34 @@ TEST(HostileFolder, F28_an_index_that_says_something_else)
                    MOEQ_ERROR_NOT_FOUND, "F28"),
         {"nothing", [](const TemporaryFolder&) {}, MOEQ_ERROR_NOT_FOUND, ""},
     });
+}
+
+// People have such: it is read and told of, and refused by who asks for that.
+TEST(HostileFolder, F28_a_tensor_that_the_index_does_not_name)
+{
+    const TemporaryFolder folder;
+    folder.write(
+        "a.safetensors",
+        container("{" + tensor("a", "U8", "[1]", 0, 1) + ", " + tensor("more", "U8", "[1]", 1, 2) + "}", "xx"));
+    folder.write("c.safetensors", shard("c"));
+    folder.write(kIndex, index_of("\"a\": \"a.safetensors\""));
+    CountedMemory memory;
+    Outcome outcome;
+    moeq::Checkpoint checkpoint(memory.allocator);
+    ASSERT_EQ(checkpoint.open(folder.path().c_str(), 0, false, outcome.report), MOEQ_OK) << outcome.message();
+    EXPECT_EQ(checkpoint.tensor_count(), 2);
+    EXPECT_EQ(checkpoint.unlisted_count(), 1);
+    EXPECT_STREQ(checkpoint.tensor(checkpoint.first_unlisted()).entry.name, "more");
+    ASSERT_EQ(checkpoint.stray_count(), 1);
+    EXPECT_STREQ(checkpoint.stray(0), "c.safetensors");
+    moeq::Checkpoint strict(memory.allocator);
+    EXPECT_EQ(strict.open(folder.path().c_str(), 0, false, outcome.report, {.strict = true}), kFormat);
+    EXPECT_EQ(outcome.class_id(), "F28");
+    moeq::Checkpoint all(memory.allocator);
+    Outcome again;
+    ASSERT_EQ(all.open(folder.path().c_str(), 0, false, again.report, {.all = true}), MOEQ_OK) << again.message();
+    EXPECT_EQ(all.tensor_count(), 3);
+    EXPECT_EQ(all.unlisted_count() + all.stray_count(), 0);
 }
 
 TEST(HostileFolder, bad_headers_of_shards_are_told_with_their_file)
