@@ -188,22 +188,10 @@ private:
         return MOEQ_OK;
     }
 
-    // As the file has it: rows of all experts in two axes.
-    static void fold(Weight* weight)
-    {
-        if (!weight->folded)
-            return;
-        weight->folded = false;
-        weight->ndim = 2;
-        weight->shape[0] *= weight->shape[1];
-        weight->shape[1] = weight->shape[2];
-    }
-
     // A stack of one weight; `of_expert`: it stays in its own stack too.
     moeq_status add_lone_stack(int64_t index, bool of_expert)
     {
-        Weight weight = weights_.weights[index];
-        fold(&weight);
+        Weight weight = as_in_file(weights_.weights[index]);
         Stack stack{};
         stack.name = stack.file_name = weight.name;
         stack.name_length = weight.name_length;

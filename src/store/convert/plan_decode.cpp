@@ -33,7 +33,12 @@ moeq_status shape_decoded(const Weights& weights, PlanItem* item, Array<int64_t>
                           Report& report)
 {
     const Stack& stack = weights.stacks[item->source];
+    const bool made =
+        weights.dialect == MOEQ_DIALECT_NATIVE && stack.expert; // by moeq, whose names say nothing of the layout
     MOEQ_TRY(check_experts(stack, report));
+    if (made && stack.file_name == nullptr)
+        return (report.fail(MOEQ_ERROR_UNSUPPORTED, 4, "options") << "got ").quoted(stack.name)
+               << ", which files of this model type have in several tensors; want the checkpoint that it was made of";
     item->kind = ItemKind::kDecode;
     item->first_name = names->size();
     item->bytes_in = 0;
@@ -47,7 +52,7 @@ moeq_status shape_decoded(const Weights& weights, PlanItem* item, Array<int64_t>
                 set_shape_of_file(&item->out);
         }
         item->bytes_in += weight.bytes;
-        MOEQ_TRY(append_name(weight.name, names, names_text, report));
+        MOEQ_TRY(append_name(made ? stack.file_name : weight.name, names, names_text, report));
     }
     item->name_count = names->size() - item->first_name;
     item->out_bytes = item->out.count() * dtype_bytes(item->dtype);

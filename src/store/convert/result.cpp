@@ -70,7 +70,7 @@ private:
         const int64_t tensor = result_.find(weight.name, static_cast<int64_t>(std::strlen(weight.name)));
         const int64_t index = tensor < 0 ? -1 : found_.weight_of[tensor];
         if (index < 0 || !found_.weights[index].quantized || found_.component_of[tensor] != MOEQ_COMPONENT_CODES ||
-            !same_weight(weight, found_.weights[index]))
+            !same_weight(weight, as_in_file(found_.weights[index])))
             return (report_.fail(MOEQ_ERROR_UNSUPPORTED) << "weight ").quoted(weight.name)
                    << ": got no way to find it again as it was quantized";
         expected_[index] = true;

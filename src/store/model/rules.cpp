@@ -89,6 +89,7 @@ moeq_status Rules::collect(const JsonValue& config, const char* patterns, int32_
         MOEQ_TRY(parse(config, patterns, argument, report));
     family_ = find_family(config_model_type(config), config_model_type(config_of_text(config)));
     bool fits = family_ == nullptr || append(family_->rules, family_->count, config);
+    common_begin_ = rules_.size();
     if (family_ == nullptr || !family_->only)
         fits = fits && append(kCommonRules, kCommonRuleCount, config);
     return fits ? MOEQ_OK : report.out_of_memory(sizeof(Rule));
@@ -124,11 +125,12 @@ Rules::Fused Rules::append_fused_name(const char* stack, int64_t length, int32_t
     };
     bool made = false;
     PatternMatch match;
-    for (const Rule& rule : rules_) {
+    for (int64_t i = 0; i < rules_.size(); ++i) {
+        const Rule& rule = rules_[i];
         if (!match_pattern(rule.stack, stack, length, &match))
             continue;
         made = true;
-        if (lies_as(rule, layout, axis))
+        if (i < common_begin_ && lies_as(rule, layout, axis))
             return append(rule.own_name ? rule.match : rule.stack, match);
     }
     if (made && family_ != nullptr)

@@ -63,6 +63,7 @@ private:
     [[nodiscard]] bool append(const Rule* rules, int32_t count, const JsonValue& config);
 
     Array<Rule> rules_;
+    int64_t common_begin_ = 0; // of those for every type
     Array<char> text_; // of the patterns, which rules point into
     JsonDocument document_;
     const Family* family_ = nullptr;

@@ -41,6 +41,18 @@ inline Weight empty_weight()
     return weight;
 }
 
+// A weight in the shape that it has in the file.
+inline Weight as_in_file(Weight weight)
+{
+    if (!weight.folded)
+        return weight;
+    weight.folded = false;
+    weight.ndim = 2;
+    weight.shape[0] *= weight.shape[1];
+    weight.shape[1] = weight.shape[2];
+    return weight;
+}
+
 // A tensor that is a weight as it is.
 Weight dense_weight(const FileEntry& entry, int64_t tensor);
 
