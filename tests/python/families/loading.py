@@ -116,7 +116,7 @@ def judge_loading(family, path, vectors):
     scale = (expected - family.computed).abs().max()
     off = (got - expected).abs().max()
     faults = different(wanted, model, 2**-7 if in_bf16 else 0.0)
-    if faults or off > (scale / 2 if in_bf16 else 0):
+    if faults or off > (scale if in_bf16 else 0):
         return (
             f"wrong: logits off by {off:.2g} (quantization alone {scale:.2g}); {faults or 'parameters agree'}{reported}"
         )
@@ -134,6 +134,10 @@ def as_with_a_gpu():
         yield
     finally:
         Quantizer.validate_environment = own
+
+
+def is_fp8(target):
+    return json.loads((target / "config.json").read_text())["quantization_config"]["quant_method"] == "fp8"
 
 
 def judge_kept(family, path, vectors):
@@ -176,14 +180,18 @@ def loads_nothing_quantized(family, target):
 
 def outcome_of_loading(family, target, vectors, notes):
     fault = judge_loading(family, target, vectors)
+    about = [note for note in notes if re.search(r"\bload|transformers", note)]
+    of_gpu = any("GPU" in note for note in about)
     if not fault:
-        return "right"
+        kept = judge_kept(family, target, vectors) if is_fp8(target) else ""
+        if kept and not of_gpu:
+            return f"cpu: for a GPU it {kept}" if kept.startswith("raises") else f"wrong on a GPU: {kept}"
+        return f"told: {one_line('; '.join(about))} [{kept}]" if kept else "right"
     if fault.startswith("raises") and loads_nothing_quantized(family, target):
         return f"transformers: it loads nothing of this type that has such a quantization_config: {fault}"
-    about = [note for note in notes if re.search(r"\bload|transformers", note)]
     if not about:
         return fault
-    if any("GPU" in note for note in about):
+    if of_gpu:
         kept = judge_kept(family, target, vectors)
         return f"on a GPU too: {kept} [{fault}]" if kept else f"gpu: {one_line('; '.join(about))}"
     return f"told: {one_line('; '.join(about))} [{fault}]"

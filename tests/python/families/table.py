@@ -18,8 +18,8 @@ BEGIN, END = "<!-- families: begin -->\n", "<!-- families: end -->\n"
 FORMS = ("hub", "memory")
 COLUMNS = {"native": ("native int8", "native nf4"), "compressed-tensors": ("compressed-tensors fp8_e4m3",),
            "hf-fp8": ("hf-fp8 fp8_e4m3:block",)}  # fmt: skip
-GOOD = ("right", "refused", "gpu", "told", "transformers")
-WORDS = {"right": "yes", "gpu": "GPU only"}
+GOOD = ("right", "refused", "gpu", "cpu", "told", "transformers")
+WORDS = {"right": "yes", "gpu": "GPU only", "cpu": "CPU only"}
 
 
 def reason(outcome):
@@ -27,6 +27,8 @@ def reason(outcome):
     word, _, why = outcome.partition(": ")
     if word == "transformers":  # how it says so is its own affair
         return word + (": no quantized one" if why.startswith("it loads nothing of") else ": not even dense")
+    if word in WORDS:  # no table says more of it
+        return word
     why = re.sub(r" \[.*", "", why)
     why = re.sub(r"\b\d+ weights? such as \S+: ", "", why)
     why = re.sub(r'"[^"]*\.[^"]*"', "NAME", why)
