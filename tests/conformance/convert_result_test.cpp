@@ -181,6 +181,25 @@ TEST_F(ConvertResult, NamesThatAreTooLongAreRefused)
     EXPECT_FALSE(fs::exists(path("target.partial")));
 }
 
+// Halves that are quantized with one scale each are two stacks, of which each has all experts of both.
+TEST_F(ConvertResult, AnExpertWithOneHalfIsMissing)
+{
+    ContainerFile file;
+    const float scale = 0.5f;
+    for (const std::string name : {"0.gate", "0.up", "1.gate", "1.up", "2.up"}) {
+        const std::string weight = "model.layers.0.mlp.experts." + name + "_proj.weight";
+        file.add(weight, MOEQ_DTYPE_FP8_E4M3FN, {16, 32}, Bytes(512, 0x30));
+        file.add(weight + "_scale_inv", MOEQ_DTYPE_FP32, {}, &scale, sizeof scale);
+    }
+    fs::create_directory(path("source"));
+    folder_.write("source/model.safetensors", file.text());
+    folder_.write("source/config.json", R"({"model_type": "qwen3_moe", "quantization_config":
+        {"quant_method": "fp8", "weight_block_size": null}})");
+    const Error error = refused(context_, path("source"), path("target"), options_, MOEQ_ERROR_INCOMPLETE);
+    EXPECT_TRUE(contains(error.text(), "gate_proj")) << error.text();
+    EXPECT_TRUE(contains(error.text(), "expert 2")) << error.text();
+}
+
 // What another writer puts there between the last check of a unit and the rename.
 TEST_F(ConvertResult, WhatIsNotAsPlannedGetsNoName)
 {

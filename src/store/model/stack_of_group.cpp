@@ -164,7 +164,9 @@ void StackBuilder::count_experts(const Group& group, const Span& members, int32_
     int64_t next = 0; // the first expert that is not known to be whole
     int32_t found = 0;
     int64_t last = -1;
+    int64_t count = 0; // an expert that has only one of its halves is missing in the other one's stack
     for (const Member* m = members.begin; m != members.end; ++m) {
+        count = maximum(count, m->expert + 1);
         if ((bit(m->part) & parts) == 0)
             continue;
         found = m->expert == last ? found + 1 : 1;
@@ -174,7 +176,7 @@ void StackBuilder::count_experts(const Group& group, const Span& members, int32_
     }
     const int64_t expected =
         group.rule->experts != 0 ? group.rule->experts : counts_.find(group.name, group.name_length);
-    stack->shape[0] = maximum(last + 1, expected);
+    stack->shape[0] = maximum(count, expected);
     if (next < stack->shape[0])
         stack->missing_expert = next;
 }
