@@ -89,7 +89,8 @@ std::string write_source(const Source& source, const std::string& folder)
             continue; // the index names no empty file
         const std::string name = "shard-" + std::to_string(f) + ".safetensors";
         write_text(folder + "/" + name, container(begin + first, begin + last, source.metadata));
-        for (size_t i = first; i < last; ++i)
+        const size_t left_out = !source.index_is_short || f + 1 != files ? 0 : last - first > 1 ? 1 : last - first;
+        for (size_t i = first; i < last - left_out; ++i)
             map += (map.empty() ? "\"" : ", \"") + begin[i].name + "\": \"" + name + "\"";
     }
     write_text(folder + "/model.safetensors.index.json", "{\"weight_map\": {" + map + "}}");

@@ -1,5 +1,7 @@
 #include "random/look.h"
 
+#include <cmath>
+
 namespace moeq_random {
 
 namespace {
@@ -83,14 +85,17 @@ std::vector<float> Look::dense(int64_t stack) const
 {
     const moeq_stack_info& info = stacks_[static_cast<size_t>(stack)];
     const int64_t rows = info.shape[1], columns = info.shape[2];
+    if (info.shape[0] == 0 || rows == 0 || columns == 0)
+        return {};                                                                      // the others may be of any size
     std::vector<float> out(static_cast<size_t>(info.shape[0] * rows * columns), 1e30f); // what has no piece differs
     for (size_t t = 0; t < tensors_.size(); ++t) {
         const moeq_tensor_info& tensor = tensors_[t];
         if (tensor.stack != stack || tensor.ndim < 2)
             continue;
         const std::string raw = bytes(static_cast<int64_t>(t));
-        const int64_t width = tensor.shape[tensor.ndim - 1], height = tensor.shape[tensor.ndim - 2];
-        const int64_t experts = tensor.ndim == 3 ? tensor.shape[0] : 1;
+        const int64_t experts = tensor.experts < 1 ? 1 : tensor.experts;
+        const int64_t width = tensor.shape[tensor.ndim - 1];
+        const int64_t height = tensor.ndim == 2 ? tensor.shape[0] / experts : tensor.shape[tensor.ndim - 2];
         for (int64_t e = 0; e < experts; ++e)
             for (int64_t r = 0; r < height; ++r)
                 for (int64_t c = 0; c < width; ++c)
@@ -112,8 +117,10 @@ Decoded Look::decode(int64_t stack) const
     out.experts = info.shape[0];
     out.outputs = turned ? info.shape[2] : info.shape[1];
     out.inputs = turned ? info.shape[1] : info.shape[2];
-    if (raw.size() != static_cast<size_t>(out.experts * out.outputs * out.inputs))
+    if (raw.empty() || raw.size() != static_cast<size_t>(out.experts * out.outputs * out.inputs))
         return out; // refused, or of other axes
+    for (const float value : raw)
+        out.largest = std::isfinite(value) && std::fabs(value) > out.largest ? std::fabs(value) : out.largest;
     out.values.resize(raw.size());
     float* to = out.values.data();
     for (int64_t e = 0; e < out.experts; ++e)

@@ -13,6 +13,7 @@ struct Decoded {
     moeq_stack_info info{};
     int64_t experts = 0, outputs = 0, inputs = 0;
     std::vector<float> values;
+    float largest = 0;      // of the whole, for a half of it too: one scale may be for both
     std::vector<float> raw; // [experts][rows][columns]
 };
 

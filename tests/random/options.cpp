@@ -86,7 +86,12 @@ Options make_options(Dice& dice, const std::vector<std::string>& names, const st
     out.dialect = dice.of(kDialects);
     out.flags = MOEQ_WRITER_NOT_DURABLE;
     out.patterns = patterns;
-    if (dice.chance(92))
+    out.flags |= dice.chance(30) ? MOEQ_CONVERT_KEEP_FOREIGN : 0;
+    out.flags |= dice.chance(15) ? MOEQ_CONVERT_WEIGHTS_ONLY : 0;
+    out.flags |= dice.chance(15) ? MOEQ_CONVERT_ALL_FILES : 0;
+    if (dice.chance(10))
+        out.dense = dice.of({MOEQ_DTYPE_FP32, MOEQ_DTYPE_FP16, MOEQ_DTYPE_BF16});
+    else if (dice.chance(92))
         out.spec = make_spec(dice, out.dialect);
     if (dice.chance(70) || names.empty())
         return out;
@@ -96,7 +101,8 @@ Options make_options(Dice& dice, const std::vector<std::string>& names, const st
         out.rules += (i == 0 ? "[{\"match\": \"" : ", {\"match\": \"") + glob + "\", \"spec\": ";
         // Often the same as the rest, as most dialects can tell of one kind only.
         const std::string spec = dice.chance(50) && !out.spec.empty() ? out.spec : make_spec(dice, out.dialect);
-        out.rules += dice.chance(25) ? "null}" : "\"" + spec + "\"}";
+        static constexpr const char* kDense[] = {"null}", "null}", "\"bf16\"}", "\"fp32\"}"};
+        out.rules += dice.chance(30) ? dice.of(kDense) : "\"" + spec + "\"}";
     }
     out.rules += "]";
     return out;

@@ -15,6 +15,7 @@ struct Options {
     std::string patterns;
     int32_t dialect = MOEQ_DIALECT_NATIVE;
     int32_t flags = 0;
+    int32_t dense = 0; // a dense target, without a spec
 };
 
 // names: of tensors and stacks that rules may reach.

@@ -4,16 +4,14 @@
 #include <cstring>
 #include <set>
 
+#include "random/experts.h"
+
 namespace moeq_random {
 
 namespace {
 
 using Shape = std::vector<int64_t>;
 
-constexpr const char* kTypes[] = {"qwen3_moe",       "mixtral",      "gpt_oss",    "llama4",  "granitemoe",
-                                  "qwen3_vl_moe",    "step3p5",      "nemotron_h", "aria",    "deepseek_v3",
-                                  "ernie4_5_vl_moe", "olmoe",        "unheard",    "minimax", "granitemoe",
-                                  "step3p7",         "qwen3_vl_moe", "glm4_moe"};
 constexpr int64_t kExtents[] = {0, 1, 2, 3, 4, 5, 7, 8, 16, 31, 32, 33, 48, 63, 64, 65, 96, 128, 130, 192, 256};
 constexpr int64_t kEven[] = {16, 32, 32, 64, 64, 64, 96, 128, 128};
 constexpr int64_t kHuge[] = {1 << 16, 1 << 30, int64_t{1} << 33, int64_t{1} << 45, int64_t{1} << 58};
@@ -57,6 +55,30 @@ std::string make_bytes(Dice& dice, const char* dtype, const Shape& shape, bool p
     return out;
 }
 
+// Scales as some project has them, or anything.
+Shape leftover_shape(Dice& dice, const Shape& beside)
+{
+    const int64_t form = dice.below(8);
+    Shape shape(static_cast<size_t>(dice.between(0, 3)));
+    for (int64_t& size : shape)
+        size = dice.chance(50) ? 1 : dice.of(kEven);
+    if (form < 4 || beside.size() < 2)
+        return shape;
+    const size_t rows = beside.size() - 2;
+    if (*std::max_element(beside.begin(), beside.end()) > kHuge[0])
+        return shape;                                                                  // of what has no bytes
+    shape = Shape(beside.begin(), beside.begin() + static_cast<std::ptrdiff_t>(rows)); // the experts
+    if (form == 4)                                                                     // a scale for each row
+        shape.push_back(beside[rows]);
+    else if (form == 5)
+        shape.insert(shape.end(), {beside[rows], 1});
+    else if (form == 6) // for each tile of 128 x 128
+        shape.insert(shape.end(), {(beside[rows] + 127) / 128, (beside[rows + 1] + 127) / 128});
+    else
+        shape.insert(shape.end(), {1, 1});
+    return shape;
+}
+
 class Maker {
 public:
     explicit Maker(Dice& dice) : dice_(dice) {}
@@ -67,7 +89,9 @@ public:
         width_ = extent();
         experts_ = dice_.chance(5) ? dice_.between(0, 9) : dice_.between(1, 3);
         dtype_ = dice_.of(kFloats);
-        type_ = dice_.of(kTypes);
+        const Kind kind = make_kind(dice_);
+        type_ = kind.type;
+        form_ = kind.form;
         prefix_ = dice_.chance(80) ? "model." : dice_.chance(50) ? "model.language_model." : "";
         if (dice_.chance(1)) { // empty, however large it looks
             const bool many = dice_.chance(25);
@@ -82,6 +106,8 @@ public:
         if (dice_.chance(60))
             add("lm_head.weight", {8, hidden_});
         add_odd_ones();
+        if (dice_.chance(12))
+            quantize_as_others();
         std::vector<Named> names;
         for (const Tensor& tensor : out_.tensors)
             names.push_back({tensor.name, tensor.shape});
@@ -91,6 +117,7 @@ public:
         add_config();
         out_.files = dice_.chance(45) ? 1 : static_cast<int>(dice_.between(2, 4));
         out_.by_file = dice_.chance(25);
+        out_.index_is_short = dice_.chance(4);
         return std::move(out_);
     }
 
@@ -118,93 +145,11 @@ private:
         add(layer + mlp + "gate.weight", {experts_, hidden_});
         if (dice_.chance(15) && width_ < 1000)
             add(layer + mlp + "shared_expert.up_proj.weight", {width_, hidden_});
-        add_experts(layer, mlp);
-        if (dice_.chance(4)) // both forms
-            add_experts(layer, mlp);
-    }
-
-    void add_experts(const std::string& layer, const std::string& mlp)
-    {
-        const std::string experts = layer + mlp + "experts.";
-        const int64_t form = dice_.below(12);
-        if (form < 5)
-            add_linears(experts, dice_.chance(75) ? "gate_proj" : "w1", dice_.chance(75) ? "up_proj" : "w3",
-                        dice_.chance(75) ? "down_proj" : "w2");
-        else if (form < 8)
-            add_fused(experts + "gate_up_proj", experts + "down_proj");
-        else if (form == 8)
-            add_fused(layer + "block_sparse_moe.input_linear.weight", layer + "block_sparse_moe.output_linear.weight");
-        else if (form == 9)
-            add_parts(layer + "moe.");
-        else if (form == 10)
-            add_fused(experts + "fc1.weight", experts + "fc2.weight");
-        else
-            add_patterned(layer);
-        if (dice_.chance(10))
-            add(experts + "gate_up_proj_bias", {experts_, 2 * width_});
-    }
-
-    void add_linears(const std::string& experts, const std::string& gate, const std::string& up,
-                     const std::string& down)
-    {
-        const bool gated = dice_.chance(90);
-        for (int64_t e = 0; e < experts_ && experts_ < 1000; ++e) {
-            const std::string one = experts + std::to_string(e) + ".";
-            if (gated)
-                add(one + gate + ".weight", {width_, hidden_});
-            add(one + up + ".weight", {width_, hidden_});
-            add(one + down + ".weight", {hidden_, width_});
-        }
-    }
-
-    void add_fused(const std::string& both, const std::string& down)
-    {
-        const bool turned = dice_.chance(30);
-        const int64_t outputs = dice_.chance(95) ? 2 * width_ : width_;
-        add(both, turned ? Shape{experts_, hidden_, outputs} : Shape{experts_, outputs, hidden_});
-        add(down, turned ? Shape{experts_, width_, hidden_} : Shape{experts_, hidden_, width_});
-    }
-
-    void add_parts(const std::string& stem)
-    {
-        if (dice_.chance(90))
-            add(stem + "gate_proj.weight", {experts_, width_, hidden_});
-        add(stem + "up_proj.weight", {experts_, width_, hidden_});
-        add(stem + "down_proj.weight", {experts_, hidden_, width_});
-    }
-
-    // Names that only patterns know.
-    void add_patterned(const std::string& layer)
-    {
-        static constexpr const char* kLayouts[] = {"gate_up", "up_gate"};
-        const std::string layout = dice_.of(kLayouts);
-        const std::string axis = dice_.chance(70) ? "-1" : "-2";
-        const std::string end = std::string("\", \"scale_axis\": ") + axis + ", \"layout\": \"";
-        if (dice_.chance(40)) {
-            for (int64_t e = 0; e < experts_ && experts_ < 1000; ++e) {
-                const std::string one = layer + "ffn." + std::to_string(e) + ".";
-                add(one + "w_gate", {width_, hidden_});
-                add(one + "w_up", {width_, hidden_});
-            }
-            out_.patterns = "[{\"match\": \"**.ffn.{expert}.w_gate\", \"stack\": \"**.ffn.w_in\", \"part\": \"gate" +
-                            end + layout +
-                            "\"}, {\"match\": \"**.ffn.{expert}.w_up\", \"stack\": \"**.ffn.w_in\", \"part\": "
-                            "\"up" +
-                            end + layout + "\"}]";
-        } else if (dice_.chance(50)) {
-            add(layer + "ffn.gate_blob", {experts_, width_, hidden_});
-            add(layer + "ffn.up_blob", {experts_, width_, hidden_});
-            out_.patterns = "[{\"match\": \"**.ffn.gate_blob\", \"stack\": \"**.ffn.blob\", \"part\": \"gate" + end +
-                            layout + "\"}, {\"match\": \"**.ffn.up_blob\", \"stack\": \"**.ffn.blob\", \"part\": \"up" +
-                            end + layout + "\"}]";
-        } else {
-            static constexpr const char* kWhole[] = {"plain", "gate_up", "up_gate", "interleaved"};
-            add(layer + "ffn.blob", {experts_, 2 * width_, hidden_});
-            out_.patterns = "[{\"match\": \"**.ffn.blob\", \"stack\": \"**.ffn.blob\", \"part\": \"whole" + end +
-                            dice_.of(kWhole) + "\"}]";
-        }
-        if (dice_.chance(10))
-            out_.patterns.clear();
+        const ExpertSizes sizes{experts_, hidden_, width_};
+        const auto adds = [&](const std::string& name, const Shape& shape) { add(name, shape); };
+        add_experts(dice_, dice_.chance(60) ? form_ : Form::kAny, layer, mlp, sizes, adds, &out_.patterns);
+        if (dice_.chance(4)) // two forms
+            add_experts(dice_, Form::kAny, layer, mlp, sizes, adds, &out_.patterns);
     }
 
     void add_odd_ones()
@@ -224,9 +169,58 @@ private:
         }
     }
 
+    // Codes and scales as other projects write them, with what their config.json says.
+    void quantize_as_others()
+    {
+        static constexpr const char* kOfFp8[] = {"_scale_inv", "_scale_inv", "_scales_inv", ".scale", ".qscale_weight"};
+        const bool fp8 = dice_.chance(60), tiles = fp8 && dice_.chance(70);
+        const int64_t tile = dice_.of({int64_t{16}, int64_t{32}, int64_t{128}});
+        const char* suffix = fp8 ? dice_.of(kOfFp8) : "_scale";
+        const char* codes = fp8 || dice_.chance(50) ? "F8_E4M3" : "I8";
+        const char* scales = fp8 && dice_.chance(20) ? "F8_E8M0" : dice_.chance(20) ? "BF16" : "F32";
+        const size_t count = out_.tensors.size();
+        for (size_t i = 0; i < count; ++i) {
+            Tensor& weight = out_.tensors[i];
+            const bool linear = weight.name.find("experts.") != std::string::npos || dice_.chance(30);
+            if (!linear || weight.shape.size() < 2 || weight.shape.size() > 3 || dice_.chance(2) ||
+                *std::max_element(weight.shape.begin(), weight.shape.end()) >= kHuge[0])
+                continue;
+            weight.dtype = codes;
+            weight.bytes = make_bytes(dice_, codes, weight.shape, false);
+            for (char& code : weight.bytes)
+                code = static_cast<char>((code & 0x7F) == 0x7F ? 0x38 : code); // no NaN
+            Shape shape = leftover_shape(dice_, {});
+            if (dice_.chance(97)) {
+                shape.assign(weight.shape.begin(), weight.shape.end() - 2);
+                const int64_t rows = *(weight.shape.end() - 2), columns = weight.shape.back();
+                if (tiles)
+                    shape.insert(shape.end(), {(rows + tile - 1) / tile, (columns + tile - 1) / tile});
+                else if (!fp8)
+                    shape.insert(shape.end(), {rows, 1});
+                else if (weight.shape.size() == 3)
+                    shape.insert(shape.end(), {1, 1});
+            }
+            std::string name = weight.name + suffix;
+            if (suffix[0] == '.') // in place of ".weight"
+                name = weight.name.substr(0, weight.name.rfind('.')) + suffix;
+            std::string bytes = make_bytes(dice_, scales, shape, true);
+            for (char& byte : bytes)
+                byte = scales[0] == 'F' && scales[1] == '8' ? static_cast<char>(120 + (byte & 7)) : byte;
+            if (taken_.insert(name).second)
+                out_.tensors.push_back({name, scales, shape, bytes});
+        }
+        const std::string size = "[" + std::to_string(tile) + ", " + std::to_string(tile) + "]";
+        said_ = fp8 ? R"({"quant_method": "fp8", "weight_block_size": )" + (tiles ? size : "null") + "}"
+                    : std::string(R"({"quant_method": "compressed-tensors", "format": ")") +
+                          (codes[0] == 'I' ? "int" : "float") + R"(-quantized", "config_groups": {"g": {"targets": [)" +
+                          (dice_.chance(50) ? R"("Linear")" : R"("re:.*experts.*")") +
+                          R"(], "weights": {"num_bits": 8, "type": ")" + (codes[0] == 'I' ? "int" : "float") +
+                          R"(", "strategy": "channel"}}}})";
+    }
+
     void add_config()
     {
-        if (dice_.chance(12))
+        if (said_.empty() && dice_.chance(12))
             return;
         std::string text =
             std::string("{\"model_type\": \"") + type_ + "\", \"hidden_size\": " + std::to_string(hidden_);
@@ -234,7 +228,9 @@ private:
             text += ", \"num_local_experts\": " + std::to_string(experts_);
         if (dice_.chance(30))
             text += ", \"torch_dtype\": \"float16\"";
-        if (dice_.chance(8)) {
+        if (!said_.empty()) {
+            text += ", \"quantization_config\": " + said_;
+        } else if (dice_.chance(8)) {
             static constexpr const char* kSaid[] = {
                 R"({"quant_method": "fp8", "weight_block_size": [16, 32]})",
                 R"({"quant_method": "fp8", "weight_block_size": null})",
@@ -243,11 +239,16 @@ private:
                 R"({"quant_method": "gptq", "bits": 4})",
                 R"({"quant_method": "compressed-tensors", "format": "float-quantized", "config_groups": {"g": {"targets":
                     ["Linear"], "weights": {"num_bits": 8, "type": "float", "strategy": "channel"}}}})",
+                R"({"quant_method": "modelopt", "quant_algo": "NVFP4"})",
                 R"({"quant_method": 7})"};
             text += std::string(", \"quantization_config\": ") + dice_.of(kSaid);
         }
         text += "}";
-        out_.config = dice_.chance(8) ? "{\"model_type\": \"unheard\", \"text_config\": " + text + "}" : text;
+        if (dice_.chance(8))
+            text = "{\"model_type\": \"unheard\", \"text_config\": " + text + "}";
+        if (dice_.chance(3))
+            text = "{\"thinker_config\": " + text + "}";
+        out_.config = text;
         if (dice_.chance(60))
             out_.metadata = "{\"format\": \"pt\"}";
     }
@@ -258,6 +259,8 @@ private:
     int64_t hidden_ = 0, width_ = 0, experts_ = 0;
     const char* dtype_ = nullptr;
     const char* type_ = nullptr;
+    Form form_ = Form::kAny;
+    std::string said_; // quantization_config
     std::string prefix_;
 };
 
@@ -301,30 +304,6 @@ std::string leftover_name(Dice& dice, const std::string& name)
         return name + dice.of(kSuffixes);
     const size_t dot = name.rfind('.');
     return name.substr(0, dot == std::string::npos ? 0 : dot + 1) + dice.of(kSiblings);
-}
-
-// Scales as some project has them, or anything.
-Shape leftover_shape(Dice& dice, const Shape& beside)
-{
-    const int64_t form = dice.below(8);
-    Shape shape(static_cast<size_t>(dice.between(0, 3)));
-    for (int64_t& size : shape)
-        size = dice.chance(50) ? 1 : dice.of(kEven);
-    if (form < 4 || beside.size() < 2)
-        return shape;
-    const size_t rows = beside.size() - 2;
-    if (*std::max_element(beside.begin(), beside.end()) > kHuge[0])
-        return shape;                                                                  // of what has no bytes
-    shape = Shape(beside.begin(), beside.begin() + static_cast<std::ptrdiff_t>(rows)); // the experts
-    if (form == 4)                                                                     // a scale for each row
-        shape.push_back(beside[rows]);
-    else if (form == 5)
-        shape.insert(shape.end(), {beside[rows], 1});
-    else if (form == 6) // for each tile of 128 x 128
-        shape.insert(shape.end(), {(beside[rows] + 127) / 128, (beside[rows + 1] + 127) / 128});
-    else
-        shape.insert(shape.end(), {1, 1});
-    return shape;
 }
 
 } // namespace

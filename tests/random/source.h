@@ -24,11 +24,12 @@ struct Named {
 // Files of one directory, in memory.
 struct Source {
     std::vector<Tensor> tensors;
-    std::string config;   // empty: no config.json
-    std::string metadata; // empty: none
-    int files = 1;        // 1: model.safetensors without an index
-    bool by_file = false; // the path that is opened is the file, not the directory
-    std::string patterns; // empty: none
+    std::string config;          // empty: no config.json
+    std::string metadata;        // empty: none
+    int files = 1;               // 1: model.safetensors without an index
+    bool by_file = false;        // the path that is opened is the file, not the directory
+    std::string patterns;        // empty: none
+    bool index_is_short = false; // it leaves out the last tensor of a file that it names, or the last file
 };
 
 Source make_source(Dice& dice);
