@@ -367,7 +367,7 @@ TEST(DialectConfig, of_hf_fp8_has_one_tile)
     EXPECT_EQ(
         config_of("hf-fp8", {{"fp8_e4m3:block64x32", {4, 64}}}),
         R"({"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic", "weight_block_size": [64, 32], )"
-        R"("modules_to_not_convert": ["m.q_proj", "lm_head"]})");
+        R"("modules_to_not_convert": ["(?!(.*\\.)?experts(\\.|$)).*", "m.q_proj", "lm_head"]})");
     EXPECT_NE(config_of("hf-fp8", {{"fp8_e4m3:expert", {4, 64}}}).find(R"("weight_block_size": null)"),
               std::string::npos);
     config_of("hf-fp8", {{"fp8_e4m3:block64x32", {4, 64}}, {"fp8_e4m3:block64x64", {4, 64}}}, MOEQ_ERROR_UNSUPPORTED);

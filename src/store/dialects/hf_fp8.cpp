@@ -99,7 +99,7 @@ moeq_status write_config(const WrittenModel& model, JsonWriter& out, Report& rep
         out.end_array();
     }
     out.key("modules_to_not_convert");
-    write_dense_modules(model, out);
+    write_dense_modules(model, out, true); // transformers matches them as regular expressions
     out.end_object();
     return MOEQ_OK;
 }

@@ -259,9 +259,11 @@ int64_t module_name_length(const char* name)
     return ends_with(name, length, ".weight") ? length - static_cast<int64_t>(std::strlen(".weight")) : length;
 }
 
-void write_dense_modules(const WrittenModel& model, JsonWriter& out)
+void write_dense_modules(const WrittenModel& model, JsonWriter& out, bool patterns)
 {
     out.begin_array();
+    if (patterns && model.weight_count != 0 && only_experts(model))
+        out.string(kOutsideOfExperts + 3); // without "re:"
     for_each_dense(model, [&](const char* name, int64_t length, bool) { out.string(name, length); });
     if (lacks_head(model))
         out.string(kHead);

@@ -11,7 +11,8 @@ int64_t module_name_length(const char* name);
 
 // An array of the modules that stay dense, by name. Experts that are dense all together are named by the module that holds them, as
 // most loaders have one module for them: "a.experts". An output layer that is in no file, since it is tied, is named too.
-void write_dense_modules(const WrittenModel& model, JsonWriter& out);
+// patterns: where nothing but experts is quantized, a regular expression for all other modules goes before the names.
+void write_dense_modules(const WrittenModel& model, JsonWriter& out, bool patterns = false);
 
 // Lists of compressed-tensors: names, or "re:" and a regular expression that has to match from the begin.
 //

@@ -180,6 +180,12 @@ constexpr LinearNames kMistralLarge4Names[] = {
     {"**.mlp.experts", "**.experts.{expert}", "w1", "w3", "w2"},
     {"**.experts", "**.experts.{expert}", "w1", "w3", "w2"},
 };
+// The loader puts "language_model" before every "layers".
+constexpr LinearNames kOcrNames[] = {
+    {"model.language_model.layers.*.mlp.experts", "model.layers.*.mlp.experts.{expert}", "gate_proj", "up_proj",
+     "down_proj"},
+    kUsual[0],
+};
 constexpr LinearNames kSwitchNames[] = {{"**.experts", "**.experts.expert_{expert}", nullptr, "wi", "wo"}};
 constexpr LinearNames kNllbNames[] = {{"**.experts", "**.experts.expert_{expert}", nullptr, "fc1", "fc2"}};
 constexpr LinearNames kVitposeNames[] = {{"**.experts", "**.experts.{expert}", nullptr, nullptr, ""}};
@@ -221,7 +227,8 @@ constexpr Family kFamilies[] = {
                "qwen3_omni_moe_text qwen4_exp qwen4_exp_text",
                kHalves, kUsual),
     per_expert("olmoe flex_olmo jamba afmoe cohere2_moe exaone_moe solar_open longcat_flash", kHalves, kUsual),
-    per_expert("deepseek_v2 deepseek_v3 deepseek_v32 deepseek_ocr2 kimi_k2 kimi_k25 unlimited_ocr unlimited_ocr_text",
+    per_expert("deepseek_ocr2 unlimited_ocr", kHalves, kOcrNames),
+    per_expert("deepseek_v2 deepseek_v3 deepseek_v32 kimi_k2 kimi_k25 unlimited_ocr_text",
                kHalves, kUsual),
     per_expert("glm4_moe glm4_moe_lite glm4v_moe glm_moe_dsa glm5_next glm5_next_text", kHalves, kUsual),
     per_expert("dots1 ernie4_5_moe hunyuan_v1_moe hy_v3 mimo_v2_flash axk1 axk2 bailing_hybrid beam flint kolibri1 "

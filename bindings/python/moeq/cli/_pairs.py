@@ -110,14 +110,36 @@ def pairs(ours: Reader, theirs: Reader) -> tuple[list[Pair], list[str], list[str
     """Weights that both have, but for dense tensors in both; and names of stacks that only one has."""
     left, right = weights_of(ours), weights_of(theirs)
     made, only_left = [], []
+    others = renamed(left, right)
     for name, weight in left.items():
-        pieces = find(right, name)
+        pieces = find(right, others.get(name, name))
         if not pieces:
             if not weight.tensor:
                 only_left.append(name)
         elif not (weight.tensor and all(piece.weight.tensor for piece in pieces)):
             made.append(Pair(name, weight, pieces))
     return made, only_left, left_over(right, made)
+
+
+def place(name: str) -> tuple[tuple[str, ...], str]:
+    """The numbers of a name, and what it ends with: the same for a layer's weight whatever holds it."""
+    segments = name.split(".")
+    return tuple(segment for segment in segments if segment.isdigit()), segments[-1]
+
+
+def renamed(left: dict[str, Weight], right: dict[str, Weight]) -> dict[str, str]:
+    """Stacks that a conversion has put below another holder, as the model's loader wants it: "mlp.experts" of files as
+    the model lies in memory is "block_sparse_moe.experts" on the hub. Only where no other one could be meant."""
+    lone: list[dict[tuple[tuple[str, ...], str], list[str]]] = [{}, {}]
+    for mine, other, found in ((left, right, lone[0]), (right, left, lone[1])):
+        for name, weight in mine.items():
+            if weight.placed and not find(other, name):
+                found.setdefault(place(name), []).append(name)
+    return {
+        names[0]: lone[1][key][0]
+        for key, names in lone[0].items()
+        if len(names) == 1 and len(lone[1].get(key, ())) == 1
+    }
 
 
 def left_over(weights: dict[str, Weight], made: list[Pair]) -> list[str]:
