@@ -40,7 +40,7 @@ test-all: ## the same with the long suites: every 32-bit float, thread sanitizer
 	@tools/setup.sh arm64
 	@$(RUN_TESTS) --all
 
-fuzz: system ## libFuzzer on the readers of headers, JSON and checkpoints [SECONDS=60]
+fuzz: system ## libFuzzer on the readers of headers, JSON, patterns and checkpoints [SECONDS=60]
 	@$(IN_ENV) tools/fuzz.py --seconds $(SECONDS)
 
 asan tsan: system ## the C++ suites under address+undefined or thread sanitizer

@@ -16,7 +16,7 @@ import sys
 
 import build
 
-TARGETS = ("header", "json", "checkpoint")
+TARGETS = ("header", "json", "patterns", "checkpoint")
 HERE = build.ROOT / "build" / "fuzz"
 CORPUS = build.ROOT / "tests" / "fuzz" / "corpus"
 SKIP_CODE = 77

@@ -134,8 +134,44 @@ def texts():
     yield "empty", plain
 
 
+def zeros(config, shapes):
+    """A config.json, and a file with tensors of bf16; all zeros but for the first elements."""
+    header, at = {"__metadata__": {"format": "pt"}}, 0
+    for name, shape in shapes.items():
+        size = 2 * math.prod(shape)
+        header[name] = entry("BF16", shape, at, at + size)
+        at += size
+    return json.dumps(config).encode(), container(header, b"\x80\x3f\x00\xc0" * 40 + bytes(at - 160))
+
+
+def families():
+    """Layouts that differ from those of most: two experts, hidden size 16, width 8."""
+    stem = "transformer.blocks.0.ffn.experts.mlp."
+    yield "dbrx", zeros(
+        {"model_type": "dbrx", "ffn_config": {"moe_num_experts": 2}}, {stem + name: [16, 16] for name in ("w1", "v1", "w2")}
+    )
+    stem = "model.llm.layers.0.mlp.experts."
+    yield "inkling", zeros(
+        {"model_type": "inkling2"}, {stem + "w13_weight": [2, 16, 16], stem + "w2_weight": [2, 16, 8]}
+    )
+    stem = "model.layers.0."
+    yield "jetmoe", zeros(
+        {"model_type": "jetmoe"},
+        {f"{stem}{part}.{name}_linear.weight": [2, 16, 16] for part in ("mlp", "self_attention.experts")
+         for name in ("input", "output")},
+    )  # fmt: skip
+    stem = "model.layers.0.mlp.experts."
+    yield "ernie", zeros(
+        {"model_type": "ernie4_5_vl_moe", "moe_num_experts": [2, 1]},
+        {f"{stem}{expert}.{name}_proj.weight": [8, 16] if expert < 2 else [4, 16] for expert in range(3)
+         for name in ("gate", "up")},
+    )  # fmt: skip
+    stem = "model.layers.0.mlp.switch_mlp."
+    yield "mlx", zeros({"model_type": "qwen3_moe"}, {f"{stem}{name}_proj.weight": [2, 8, 16] for name in ("gate", "up")})
+
+
 def dense(fused):
-    """A layer of two experts, hidden size 16, width 8; all zeros but for the first elements."""
+    """A layer of two experts, hidden size 16, width 8."""
     prefix = "model.layers.0.mlp."
     shapes = {prefix + "gate.weight": [2, 16]}
     if fused:
@@ -143,11 +179,6 @@ def dense(fused):
     else:
         rows = {"gate_proj": [8, 16], "up_proj": [8, 16], "down_proj": [16, 8]}
         shapes |= {f"{prefix}experts.{e}.{name}.weight": shape for e in range(2) for name, shape in rows.items()}
-    header, at = {"__metadata__": {"format": "pt"}}, 0
-    for name, shape in shapes.items():
-        size = 2 * math.prod(shape)
-        header[name] = entry("BF16", shape, at, at + size)
-        at += size
     config = {
         "model_type": "qwen3_moe",
         "num_experts": 2,
@@ -155,7 +186,40 @@ def dense(fused):
         "moe_intermediate_size": 8,
         "num_hidden_layers": 1,
     }
-    return json.dumps(config).encode(), container(header, b"\x80\x3f\x00\xc0" * 40 + bytes(at - 160))
+    return zeros(config, shapes)
+
+
+def patterns():
+    """config.json, patterns, names."""
+    entries = [
+        {"match": "net.*.e{expert}.gate", "stack": "net.*.first", "experts": 4, "cut": "output"},
+        {"match": "net.*.e{expert}.gate", "stack": "net.*.second", "first_expert": 4},
+        {"match": "**.w_in", "stack": "**.in", "folded": True, "experts": 4, "scale_axis": -2, "layout": "interleaved"},
+    ]
+    names = ["net.0.e3.gate", "net.0.e4.gate", "net.0.e04.gate", "net.0.w_in", "w_in", ""]
+    yield "given", b"\xff".join([b"{}", *(text.encode() for text in [json.dumps(entries), *names])])
+    types = {
+        "dbrx": ({"ffn_config": {"moe_num_experts": 16}}, ["transformer.blocks.0.ffn.experts.mlp.w1"]),
+        "ernie4_5_vl_moe": (
+            {"moe_num_experts": [4, 2]},
+            [f"model.layers.1.mlp.experts.{expert}.up_proj.weight" for expert in (0, 3, 4, 5, 6)],
+        ),
+        "dots3_note": (
+            {"vision_config": {"pyramid_num_routed": [-1, 4]}},
+            ["vision_encoder.blocks.1.mlp.experts.3.fc1.weight", "model.layers.1.mlp.experts.gate_up_proj"],
+        ),
+        "inkling2": ({"text_config": {"per_layer_config": {"1": {"num_experts": 8}}}},
+                     ["model.llm.layers.1.mlp.experts.w13_weight"]),
+        "jetmoe": ({}, ["model.layers.0.self_attention.experts.input_linear.weight"]),
+        "nllb-moe": ({}, ["model.encoder.layers.3.ffn.experts.expert_7.fc1.weight"]),
+        "vitpose": ({}, ["backbone.encoder.layer.0.mlp.experts.5.weight"]),
+        "mixtral": ({"talker_config": {"num_experts": 2}}, ["talker.l.0.block_sparse_moe.experts.1.w1.weight",
+                                                            "a.mlp.switch_mlp.gate_proj.weight"]),
+    }  # fmt: skip
+    for model_type, (config, names) in types.items():
+        yield model_type, b"\xff".join(
+            [json.dumps({"model_type": model_type, **config}).encode(), b"", *(name.encode() for name in names)]
+        )
 
 
 def joined(config, file):
@@ -167,6 +231,9 @@ def joined(config, file):
 def checkpoints():
     """Dense checkpoints, and what moeq makes of them in each dialect."""
     import moeq
+
+    for name, (config, file) in families():
+        yield f"dense-{name}", joined(config, file)
 
     results = {"native": ("nf4", "int8", "nf4:nested"), "bitsandbytes": ("nf4", "nf4:nested", "int8"),
                "compressed-tensors": ("int8", "fp8_e4m3"), "hf-fp8": ("fp8_e4m3:block128x128",)}  # fmt: skip
@@ -194,7 +261,7 @@ def checkpoints():
 
 
 def main():
-    corpora = {"header": headers, "json": texts, "checkpoint": checkpoints}
+    corpora = {"header": headers, "json": texts, "patterns": patterns, "checkpoint": checkpoints}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=corpora, help="checkpoint needs the package moeq and its library")
     options = parser.parse_args()

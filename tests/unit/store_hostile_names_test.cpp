@@ -77,6 +77,20 @@ TEST(HostileNames, ManyWeightsBelowEachOther)
     EXPECT_LT(seconds_to_recognise(files), 0.5 * kSlower);
 }
 
+TEST(HostileNames, ManyLayersThatHaveACountOfTheirOwn)
+{
+    constexpr int64_t kLayers = 30'000;
+    Files files;
+    std::string layers;
+    for (int64_t i = kLayers; i-- > 0;) {
+        const std::string number = std::to_string(i);
+        layers += (layers.empty() ? "\"" : ", \"") + number + R"(": {"num_experts": 1})";
+        files.add("vision_tower.layers." + number + ".experts.0.w2.weight", "BF16", {1, 1});
+    }
+    files.set_config(R"({"num_experts": 2, "vision_config": {"per_layer_config": {)" + layers + "}}}");
+    EXPECT_LT(seconds_to_recognise(files), 0.5 * kSlower);
+}
+
 TEST(HostileNames, ManyGroupsThatDoNotFit)
 {
     Files files;

@@ -64,7 +64,7 @@ private:
 
     Array<Rule> rules_;
     int64_t common_begin_ = 0; // of those for every type
-    Array<char> text_; // of the patterns, which rules point into
+    Array<char> text_;         // of the patterns, which rules point into
     JsonDocument document_;
     const Family* family_ = nullptr;
 };
