@@ -195,19 +195,19 @@ TEST_P(FamilyLayout, KeepsItsFormInBitsandbytes)
     }
 }
 
-// Native names say nothing of how a weight lies: other files have it under the name that does, or not at all.
-TEST_P(FamilyLayout, LeavesNativeWhereFilesHaveItInOneTensor)
+// Native names say nothing of how a weight lies: other files have it under the name that does, as linears, or not at all.
+TEST_P(FamilyLayout, LeavesNativeInAFormThatFilesHave)
 {
     ASSERT_FALSE(refuses("native", MOEQ_DIALECT_NATIVE, "nf4:32"));
-    ASSERT_EQ(refuses("back", MOEQ_DIALECT_BITSANDBYTES, nullptr, "native"), !GetParam().one_tensor);
-    if (!GetParam().one_tensor)
+    ASSERT_EQ(refuses("back", MOEQ_DIALECT_BITSANDBYTES, nullptr, "native"), GetParam().leaves == Leaves::kNot);
+    if (GetParam().leaves == Leaves::kNot)
         return;
     const Reader reader = open("back");
     check_verified(reader);
     for (const StackCase& stack : GetParam().stacks) {
         SCOPED_TRACE(stack.name);
         if (GetParam().patterns == nullptr)
-            check_info(reader, stack, true);
+            check_info(reader, stack, GetParam().leaves == Leaves::kInOneTensor);
         const auto whole = wanted(stack, all_of(of(stack)));
         EXPECT_EQ(decoded(reader, stack), dequantize(quantize(context_, *whole, spec_of("nf4:32", stack))));
     }

@@ -113,6 +113,9 @@ struct StackCase {
     int of = 0; // which experts of the family's
 };
 
+// How weights of a native file become those of bitsandbytes: tensors of all experts of gate, of up or of two axes are none.
+enum class Leaves { kInOneTensor, kAsLinears, kNot };
+
 struct FamilyCase {
     const char* name;
     std::string config;
@@ -120,8 +123,8 @@ struct FamilyCase {
     std::function<void(ContainerFile&, const std::vector<Experts>&)> write;
     std::vector<StackCase> stacks;
     const char* patterns = nullptr;
-    bool hf_fp8 = true;     // a loader of that dialect takes them
-    bool one_tensor = true; // files have each stack in one tensor, of this layout, too
+    bool hf_fp8 = true; // a loader of that dialect takes them
+    Leaves leaves = Leaves::kInOneTensor;
 };
 
 inline void PrintTo(const FamilyCase& family, std::ostream* out) { *out << family.name; }
@@ -144,7 +147,7 @@ inline std::vector<FamilyCase> family_cases()
           {"transformer.blocks.0.ffn.experts.down_proj", What::kDown, kPlain, -2, true}},
          nullptr,
          false,
-         false},
+         Leaves::kNot},
         {"inkling",
          R"({"model_type": "inkling_mm_model"})",
          {{3, 16, 32}},
@@ -195,7 +198,7 @@ inline std::vector<FamilyCase> family_cases()
           {"model.encoder.layers.3.ffn.experts.down_proj", What::kDown, kPlain, -1, false}},
          nullptr,
          true,
-         false},
+         Leaves::kAsLinears},
         {"switch_transformers",
          R"({"model_type": "switch_transformers", "num_experts": 3})",
          {{3, 16, 32}},
@@ -208,7 +211,7 @@ inline std::vector<FamilyCase> family_cases()
           {"decoder.block.1.layer.2.mlp.experts.down_proj", What::kDown, kPlain, -1, false}},
          nullptr,
          true,
-         false},
+         Leaves::kAsLinears},
         {"vitpose_backbone",
          R"({"model_type": "vitpose_backbone", "num_experts": 3})",
          {{3, 32, 16}},
@@ -218,7 +221,7 @@ inline std::vector<FamilyCase> family_cases()
          {{"encoder.layer.0.mlp.experts.down_proj", What::kDown, kPlain, -1, false}},
          nullptr,
          true,
-         false},
+         Leaves::kAsLinears},
         {"dots3_note", // more experts in a block of the vision tower than in the text model
          R"({"model_type": "dots3_note", "n_routed_experts": 2, "vision_config": {"pyramid_num_routed": [-1, 5]}})",
          {{2, 16, 32}, {5, 16, 32}},
@@ -264,7 +267,7 @@ inline std::vector<FamilyCase> family_cases()
           {"model.layers.4.moe.down_proj", What::kDown, kPlain, -1, true}},
          nullptr,
          true,
-         false},
+         Leaves::kNot},
         {"mlx",
          R"({"model_type": "qwen3_moe", "num_experts": 3})",
          {{3, 16, 32}},
@@ -289,7 +292,7 @@ inline std::vector<FamilyCase> family_cases()
           {"model.layers.0.moe_block.experts.down_proj", What::kDown, kPlain, -1, false}},
          nullptr,
          true,
-         false},
+         Leaves::kAsLinears},
         {"patterns", // what no family has: a caller says it
          R"({"model_type": "somebodys"})",
          {{4, 16, 32}, {2, 16, 32}},

@@ -11,8 +11,9 @@ constexpr const char kBesideDense[] = "went with the codes of a weight that is d
 constexpr const char kBesideAnew[] = "went with codes that the target describes otherwise, or that are made anew";
 constexpr const char kOfTheCache[] = "a scale of the cache, which config.json had told of";
 
-// An item's kind, names and sizes: each quantized piece of its stack under its own name, in its own shape, of item->dtype. What
-// is dense already among the pieces is none of its weights. INCOMPLETE as shape_item.
+// An item's kind, names and sizes: each quantized piece of its stack under its own name, in its own shape, of item->dtype; a
+// weight of moeq's own as other files have it. What is dense already among the pieces is none of its weights. INCOMPLETE as
+// shape_item; UNSUPPORTED where it is not known how other files have it.
 [[nodiscard]] moeq_status shape_decoded(const Weights& weights, PlanItem* item, Array<int64_t>* names,
                                         Array<char>* names_text, Report& report);
 // Bytes of memory that it takes at most: buffers, and what reading needs.
@@ -53,12 +54,16 @@ public:
     // No more chunks than these are in a batch.
     int64_t batch_chunks() const
     {
-        return minimum(kDecodeBatchChunks, pieces_ * experts_ * ceil_divide(height_, rows_));
+        return minimum(kDecodeBatchChunks, pieces_ * experts_ * parts_ * ceil_divide(height_ / parts_, rows_));
     }
 
 private:
+    DecodeChunk next() const;
+
     const Weights& weights_;
     const Stack& stack_;
+    const Split split_;
+    const int64_t parts_;      // that rows of an expert go to, as many each
     int64_t experts_, height_; // of each piece
     int64_t row_bytes_;
     int64_t rows_;   // of a chunk

@@ -49,6 +49,13 @@ enum class ItemForm : int32_t {
     kPieces, // each 2-D weight by itself, from rows of a fused stack
 };
 
+// What tensors a stack is decoded to.
+enum class Split : int32_t {
+    kPieces,  // one for each piece
+    kLinears, // of the one piece: one for each expert and projection
+    kParts,   // of the one piece: one for each projection, with all experts
+};
+
 // What becomes of one tensor or of one stack.
 struct PlanItem {
     ItemKind kind = ItemKind::kCopy;
@@ -60,6 +67,7 @@ struct PlanItem {
     Geometry out{};    // of each output weight; kDecode: as the file has it
     int32_t dtype = 0; // kDecode: of the elements that are written
     ExpertParts parts{};
+    Split split = Split::kPieces;
     bool requantized = false;
     int32_t scale_kind = MOEQ_SCALE_DEFAULT; // kKeep: what the statistics become; DEFAULT: they stay
     int64_t first_lone = -1;                 // kEach: the stacks that stand for the output weights, one after the other
@@ -183,6 +191,9 @@ void write_kept(const Array<PlanKept>& kept, JsonWriter& json);
 [[nodiscard]] moeq_status check_experts(const Stack& stack, Report& report);
 // The name of an output weight.
 [[nodiscard]] moeq_status append_name(const char* name, Array<int64_t>* names, Array<char>* names_text, Report& report);
+// ... and that of a linear which a stack is cut into.
+[[nodiscard]] moeq_status append_linear(const Weights& weights, const Stack& stack, int64_t expert, Part part,
+                                        Array<int64_t>* names, Array<char>* names_text, Report& report);
 
 // What an item of a stack becomes: forms, geometries, names. spec: what was asked for; NULL: the stack keeps its own.
 // UNSUPPORTED where the dialect cannot hold that.

@@ -29,30 +29,96 @@ int64_t length_of(const char* text) { return static_cast<int64_t>(std::strlen(te
 
 } // namespace
 
+namespace {
+
+// A weight of moeq's own, whose name says nothing of how it lies, as other files have it.
+class NativeShaper {
+public:
+    NativeShaper(const Weights& weights, PlanItem* item, Array<int64_t>* names, Array<char>* names_text, Report& report)
+        : weights_(weights), stack_(weights.stacks[item->source]), item_(item), names_(names), text_(names_text),
+          report_(report)
+    {
+    }
+
+    moeq_status run()
+    {
+        const Weight& weight = weights_.piece(stack_, 0);
+        MOEQ_TRY(make_geometry(weight.spec, 4, weight.ndim, weight.shape, 2, "source", &item_->out, report_));
+        if (stack_.file_name != nullptr)
+            return append_name(stack_.file_name, names_, text_, report_);
+        const bool halves = stack_.layout == MOEQ_LAYOUT_GATE_UP && stack_.scale_axis == -1;
+        item_->parts.count = halves ? 2 : 1;
+        item_->out.rows /= item_->parts.count;
+        if (stack_.part_names[item_->parts.count - 1] != nullptr)
+            return name_parts();
+        const bool out_in = stack_.scale_axis == -1 && (halves || stack_.layout == MOEQ_LAYOUT_PLAIN);
+        return out_in && weights_.linears_of(stack_) == Linears::kLoaded ? name_linears() : refuse();
+    }
+
+private:
+    moeq_status refuse() const
+    {
+        return (report_.fail(MOEQ_ERROR_UNSUPPORTED, 4, "options") << "got ").quoted(stack_.name)
+               << ", which files of this model type have in several tensors; want the checkpoint that it was made of";
+    }
+
+    moeq_status name_parts()
+    {
+        item_->split = Split::kParts;
+        item_->out.shape[1] = item_->out.rows;
+        if (stack_.parts_folded)
+            set_shape_of_file(&item_->out);
+        for (int32_t i = 0; i < item_->parts.count; ++i)
+            MOEQ_TRY(append_name(stack_.part_names[i], names_, text_, report_));
+        return MOEQ_OK;
+    }
+
+    moeq_status name_linears()
+    {
+        item_->split = Split::kLinears;
+        item_->out.experts = 1;
+        set_shape_of_file(&item_->out);
+        for (int64_t e = 0; e < stack_.shape[0]; ++e)
+            for (int32_t i = 0; i < item_->parts.count; ++i) {
+                const Part part = item_->parts.count == 1 ? Part::kWhole : i == 0 ? Part::kGate : Part::kUp;
+                MOEQ_TRY(append_linear(weights_, stack_, e, part, names_, text_, report_));
+            }
+        return MOEQ_OK;
+    }
+
+    const Weights& weights_;
+    const Stack& stack_;
+    PlanItem* item_;
+    Array<int64_t>* names_;
+    Array<char>* text_;
+    Report& report_;
+};
+
+} // namespace
+
 moeq_status shape_decoded(const Weights& weights, PlanItem* item, Array<int64_t>* names, Array<char>* names_text,
                           Report& report)
 {
     const Stack& stack = weights.stacks[item->source];
-    const bool made =
-        weights.dialect == MOEQ_DIALECT_NATIVE && stack.expert; // by moeq, whose names say nothing of the layout
     MOEQ_TRY(check_experts(stack, report));
-    if (made && stack.file_name == nullptr)
-        return (report.fail(MOEQ_ERROR_UNSUPPORTED, 4, "options") << "got ").quoted(stack.name)
-               << ", which files of this model type have in several tensors; want the checkpoint that it was made of";
     item->kind = ItemKind::kDecode;
     item->first_name = names->size();
     item->bytes_in = 0;
+    const bool made = weights.dialect == MOEQ_DIALECT_NATIVE && stack.expert && stack.fused;
+    if (made)
+        MOEQ_TRY(NativeShaper(weights, item, names, names_text, report).run());
     for (int64_t i = 0; i < stack.piece_count; ++i) {
         const Weight& weight = weights.piece(stack, i);
         if (!weight.quantized)
             continue;
-        if (item->bytes_in == 0) { // the others have its shape
+        if (item->bytes_in == 0 && !made) { // the others have its shape
             MOEQ_TRY(make_geometry(weight.spec, 4, weight.ndim, weight.shape, 2, "source", &item->out, report));
             if (weight.folded) // the file has rows of all experts in two axes
                 set_shape_of_file(&item->out);
         }
         item->bytes_in += weight.bytes;
-        MOEQ_TRY(append_name(made ? stack.file_name : weight.name, names, names_text, report));
+        if (!made)
+            MOEQ_TRY(append_name(weight.name, names, names_text, report));
     }
     item->name_count = names->size() - item->first_name;
     item->out_bytes = item->out.count() * dtype_bytes(item->dtype);
@@ -84,7 +150,7 @@ int64_t decoded_peak(const Checkpoint& checkpoint, const Weights& weights, const
     const DecodeCutter cutter(weights, item);
     const int64_t both = cutter.bytes() > cutter.batch_bytes() ? 2 : 1;
     int64_t scratch = 0;
-    if (source.set_cut({.expert_begin = 0, .expert_end = item.out.experts}, quiet) == MOEQ_OK &&
+    if (source.set_cut({.expert_begin = 0, .expert_end = source.stack().shape[0]}, quiet) == MOEQ_OK &&
         source.check_complete(quiet) == MOEQ_OK)
         scratch = Buffers::bytes_of(wide_row_bytes(item), source.scratch_bytes(), cutter.batch_chunks());
     return both * (cutter.batch_bytes() + cutter.batch_chunks() * kChunkBytes) + scratch;
@@ -144,11 +210,24 @@ moeq_status Plan::note_dense(const Checkpoint& checkpoint, Report& report)
 
 // ---- how an item is cut
 
+namespace {
+
+const Weight& first_quantized(const Weights& weights, const Stack& stack)
+{
+    int64_t i = 0;
+    while (i + 1 < stack.piece_count && !weights.piece(stack, i).quantized)
+        ++i;
+    return weights.piece(stack, i);
+}
+
+} // namespace
+
 DecodeCutter::DecodeCutter(const Weights& weights, const PlanItem& item)
-    : weights_(weights), stack_(weights.stacks[item.source]), experts_(item.out.experts), height_(item.out.rows),
+    : weights_(weights), stack_(weights.stacks[item.source]), split_(item.split), parts_(item.parts.count),
+      experts_(first_quantized(weights, stack_).experts()), height_(first_quantized(weights, stack_).rows()),
       row_bytes_(item.out.columns * dtype_bytes(item.dtype)),
-      rows_(minimum(maximum(1, kDecodeBytes / maximum(1, row_bytes_)), maximum(1, height_))), pieces_(item.name_count),
-      bytes_(item.out_bytes * item.name_count)
+      rows_(minimum(maximum(1, kDecodeBytes / maximum(1, row_bytes_)), maximum(1, height_ / parts_))),
+      pieces_(split_ == Split::kPieces ? item.name_count : 1), bytes_(item.out_bytes * item.name_count)
 {
 }
 
@@ -160,19 +239,37 @@ bool DecodeCutter::is_done()
     return bytes_ == 0 || piece_ == stack_.piece_count;
 }
 
+// Where rows of an expert that begin at `row_` go, as far as they go to one tensor.
+DecodeChunk DecodeCutter::next() const
+{
+    const int64_t height = height_ / parts_; // of a part
+    const int64_t part = row_ / maximum(1, height);
+    const int64_t inside = row_ - part * height;
+    DecodeChunk chunk{name_, piece_, expert_, row_, minimum(row_ + rows_, (part + 1) * height), 0, 0, 0};
+    int64_t before = expert_ * height_ + row_; // rows of the tensor
+    if (split_ == Split::kLinears) {
+        chunk.name = expert_ * parts_ + part;
+        before = inside;
+    } else if (split_ == Split::kParts) {
+        chunk.name = part;
+        before = expert_ * height + inside;
+    }
+    chunk.begin = before * row_bytes_;
+    chunk.bytes = (chunk.row_end - row_) * row_bytes_;
+    return chunk;
+}
+
 void DecodeCutter::fill(Array<DecodeChunk>* batch)
 {
     (void)batch->resize(0);
     for (int64_t filled = 0; batch->size() < batch_chunks() && !is_done();) {
-        const int64_t end = minimum(row_ + rows_, height_);
-        const int64_t bytes = (end - row_) * row_bytes_;
-        if (filled != 0 && filled + bytes > batch_bytes())
+        DecodeChunk chunk = next();
+        if (filled != 0 && filled + chunk.bytes > batch_bytes())
             return;
-        const DecodeChunk chunk{name_, piece_, expert_, row_, end, (expert_ * height_ + row_) * row_bytes_,
-                                bytes, filled};
+        chunk.offset = filled;
         batch->append_reserved(&chunk, 1);
-        filled += bytes;
-        row_ = end;
+        filled += chunk.bytes;
+        row_ = chunk.row_end;
         if (row_ < height_)
             continue;
         row_ = 0;

@@ -227,12 +227,7 @@ private:
         const Part part = item_.parts.count < 2                 ? Part::kWhole
                           : (index == 1) != item_.parts.swapped ? Part::kUp
                                                                 : Part::kGate;
-        const int64_t start = text_.size();
-        if (!names_.reserve(names_.size() + 1) || !weights_.linear_name(stack_, expert, part, &text_) ||
-            !text_.append('\0'))
-            return report_.out_of_memory(static_cast<uint64_t>(start) + static_cast<uint64_t>(stack_.name_length));
-        names_.append_reserved(&start, 1);
-        return MOEQ_OK;
+        return append_linear(weights_, stack_, expert, part, &names_, &text_, report_);
     }
 
     moeq_status add_name(const char* name) { return append_name(name, &names_, &text_, report_); }
@@ -273,6 +268,17 @@ moeq_status check_experts(const Stack& stack, Report& report)
     return (report.fail(MOEQ_ERROR_INCOMPLETE, 2, "source") << "got ").quoted(stack.name)
            << " without expert " << stack.missing_expert << "; want all " << stack.shape[0]
            << "; is the checkpoint complete?";
+}
+
+moeq_status append_linear(const Weights& weights, const Stack& stack, int64_t expert, Part part, Array<int64_t>* names,
+                          Array<char>* names_text, Report& report)
+{
+    const int64_t start = names_text->size();
+    if (!names->reserve(names->size() + 1) || !weights.linear_name(stack, expert, part, names_text) ||
+        !names_text->append('\0'))
+        return report.out_of_memory(static_cast<uint64_t>(start) + static_cast<uint64_t>(stack.name_length));
+    names->append_reserved(&start, 1);
+    return MOEQ_OK;
 }
 
 moeq_status append_name(const char* name, Array<int64_t>* names, Array<char>* names_text, Report& report)
@@ -351,11 +357,14 @@ int64_t item_peak(const Checkpoint& checkpoint, const Weights& weights, const Pl
 
 bool becomes_linears(const Dialect& dialect, const Weights& weights, const Stack& stack)
 {
+    const bool loaded = weights.piece(stack, 0).ndim > 2 && weights.linears_of(stack) == Linears::kLoaded;
     switch (dialect.experts) {
     case ExpertForm::kLinears:
         return true;
     case ExpertForm::kLinearsWhereLoaded:
-        return weights.piece(stack, 0).ndim > 2 && weights.linears_of(stack) == Linears::kLoaded;
+        return loaded;
+    case ExpertForm::kAsTheyAre:
+        return loaded && stack.file_name == nullptr; // there is no other form
     default:
         return false;
     }

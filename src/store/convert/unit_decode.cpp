@@ -187,9 +187,10 @@ private:
     // Of a piece's bytes, those of the rows before one of an expert.
     int64_t bytes_before(const DecodeChunk& chunk, int64_t row) const
     {
-        const int64_t bytes = source_.piece(chunk.piece).bytes;
-        const int64_t rows = item_.out.experts * item_.out.rows;
-        const int64_t before = chunk.expert * item_.out.rows + row;
+        const Weight& piece = source_.piece(chunk.piece);
+        const int64_t bytes = piece.bytes;
+        const int64_t rows = piece.experts() * piece.rows();
+        const int64_t before = chunk.expert * piece.rows() + row;
         return bytes / rows * before + bytes % rows * before / rows;
     }
 

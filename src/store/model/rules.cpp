@@ -117,6 +117,17 @@ const Rule* Rules::find_stack(const char* name, int64_t length, PatternMatch* ma
     return nullptr;
 }
 
+const Rule* Rules::find_part(const char* stack, int64_t length, Part part, int32_t axis, PatternMatch* match) const
+{
+    for (int64_t i = 0; i < common_begin_; ++i) {
+        const Rule& rule = rules_[i];
+        if (rule.holds != Holds::kOne && rule.part == part && rule.scale_axis == axis &&
+            match_pattern(rule.stack, stack, length, match))
+            return &rule;
+    }
+    return nullptr;
+}
+
 Rules::Fused Rules::append_fused_name(const char* stack, int64_t length, int32_t layout, int32_t axis,
                                       Array<char>* out) const
 {

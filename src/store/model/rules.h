@@ -56,6 +56,8 @@ public:
     // have such at all. Nothing is known to be otherwise where the family is unknown, or no rule makes such a stack.
     enum class Fused : int32_t { kNone, kNamed, kOutOfMemory };
     Fused append_fused_name(const char* stack, int64_t length, int32_t layout, int32_t axis, Array<char>* out) const;
+    // The rule for tensors that have all experts of one part of such a stack; NULL: there is none.
+    const Rule* find_part(const char* stack, int64_t length, Part part, int32_t axis, PatternMatch* match) const;
     const Family* family() const { return family_; } // NULL: none of the table's
 
 private:

@@ -238,9 +238,28 @@ moeq_status StackBuilder::set_file_name(const Rule& rule, Stack* stack)
     const Rules::Fused fused =
         rules_.append_fused_name(stack->name, stack->name_length, stack->layout, stack->scale_axis, &name);
     stack->file_name = fused == Rules::Fused::kNamed ? out_.keep(name.data(), name.size()) : nullptr;
-    const bool failed =
-        fused == Rules::Fused::kOutOfMemory || (fused == Rules::Fused::kNamed && stack->file_name == nullptr);
-    return failed ? out_of_memory(kNameLimit, 1) : MOEQ_OK;
+    if (fused == Rules::Fused::kOutOfMemory || (fused == Rules::Fused::kNamed && stack->file_name == nullptr))
+        return out_of_memory(kNameLimit, 1);
+    return fused == Rules::Fused::kNone ? set_part_names(stack) : MOEQ_OK;
+}
+
+// Gate and up, or what is whole, in tensors of their own.
+moeq_status StackBuilder::set_part_names(Stack* stack)
+{
+    const bool both = stack->layout == MOEQ_LAYOUT_GATE_UP && stack->scale_axis == -1;
+    const Part parts[2] = {both ? Part::kGate : Part::kWhole, Part::kUp};
+    for (int32_t i = 0; i < (both ? 2 : 1); ++i) {
+        PatternMatch match;
+        const Rule* rule = rules_.find_part(stack->name, stack->name_length, parts[i], stack->scale_axis, &match);
+        if (rule == nullptr)
+            return MOEQ_OK;
+        Array<char> name(allocator_);
+        stack->parts_folded = rule->holds == Holds::kFolded;
+        if (!append_filled(rule->match, match, &name) ||
+            (stack->part_names[i] = out_.keep(name.data(), name.size())) == nullptr)
+            return out_of_memory(kNameLimit, 1);
+    }
+    return MOEQ_OK;
 }
 
 // The spec of a stack with quantized pieces, and the first piece that is quantized in another way, or not at all.

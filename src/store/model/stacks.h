@@ -50,6 +50,7 @@ private:
     bool can_join(const Group& group, const Span& members) const;
     int32_t axis_of(const Group& group, const Weight& first, bool* guessed) const;
     [[nodiscard]] moeq_status set_file_name(const Rule& rule, Stack* stack);
+    [[nodiscard]] moeq_status set_part_names(Stack* stack);
     void count_experts(const Group& group, const Span& members, int32_t parts, Stack* stack) const;
     void set_spec(const Group* group, Stack* stack, bool joined) const;
     moeq_status out_of_memory(int64_t count, uint64_t size) const;

@@ -67,12 +67,16 @@ struct Stack {
     int32_t cut_axis;
     bool quantized;
     bool fused;
-    bool either_axis;      // files of the family have both orientations, and its loader turns one of them
-    bool guessed_axis;     // which of them it is does its shape not tell, nor that of the other weight of its layer
-    bool expert;           // false: a lone weight that is quantized and belongs to no experts
-    const char* file_name; // of a fused one in files that are not moeq's own; NULL: they have it in several tensors
-    Cut cut;               // which axis a rank of tensor parallelism has a part of
-    moeq_spec spec;        // where quantized: of the whole stack; nested pieces have plain statistics here
+    bool either_axis;  // files of the family have both orientations, and its loader turns one of them
+    bool guessed_axis; // which of them it is does its shape not tell, nor that of the other weight of its layer
+    bool expert;       // false: a lone weight that is quantized and belongs to no experts
+    // Of a fused one in files that are not moeq's own; NULL: they have it in several tensors.
+    const char* file_name;
+    // ... these, where each has all experts: of gate or of the whole, of up. NULL: there are none.
+    const char* part_names[2];
+    bool parts_folded; // they have two axes
+    Cut cut;           // which axis a rank of tensor parallelism has a part of
+    moeq_spec spec;    // where quantized: of the whole stack; nested pieces have plain statistics here
     int64_t shape[3];
     int64_t bytes;
     int64_t first_piece, piece_count; // in Weights::pieces, by (expert, row, column)
