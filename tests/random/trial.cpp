@@ -180,14 +180,8 @@ private:
             problem_.tell("the result does not open: " + refusal);
             return;
         }
-        const std::string problems = verify(reader.get());
-        for (const char* kind :
-             {"digest", "unreadable", "report_entry", "padding", "bad_scale", "missing_expert", "nonfinite_weight"}) {
-            const std::string word = std::string("\"kind\": \"") + kind + "\"";
-            if (problems.find(word) != std::string::npos && problems_before.find(word) == std::string::npos)
-                problem_.tell("the result does not verify: " + problems);
-        }
         const Look before(source, problem_), after(reader.get(), problem_);
+        check_problems(problems_before, verify(reader.get()), before);
         names_of_target_.clear();
         for (const moeq_tensor_info& tensor : after.tensors())
             names_of_target_.push_back({tensor.name, {tensor.shape, tensor.shape + tensor.ndim}});
@@ -199,6 +193,21 @@ private:
         compare_stacks(before, after);
         load_parts(after);
         load_parts(before);
+    }
+
+    // Those that the source does not have.
+    void check_problems(const std::string& before, const std::string& after, const Look& source)
+    {
+        bool fused = false; // with another number of experts than config.json says, of which linears tell
+        for (const moeq_tensor_info& tensor : source.tensors())
+            fused = fused || (tensor.stack >= 0 && tensor.ndim > 2);
+        for (const char* kind :
+             {"digest", "unreadable", "report_entry", "padding", "bad_scale", "missing_expert", "nonfinite_weight"}) {
+            const std::string word = std::string("\"kind\": \"") + kind + "\"";
+            if (after.find(word) != std::string::npos && before.find(word) == std::string::npos &&
+                !(fused && std::strcmp(kind, "missing_expert") == 0))
+                problem_.tell("the result does not verify: " + after);
+        }
     }
 
     void compare_copies(const Look& before, const Look& after)
