@@ -10,7 +10,8 @@ One line for each type, form of the source, and way:
 
 form: `hub` (what save_pretrained writes) or `memory` (save_original_format=False). Outcomes: `right`; `refused: ...`
 (moeq said no before it wrote anything); `gpu: ...` (a note says that it wants a GPU: not tried, but what transformers
-would keep for one is); `cpu: ...` (for a GPU transformers stops); `told: ...` (the result does not load, and a note said so before); `transformers: ...` (it does
+would keep for one is); `cpu: ...` (for a GPU transformers stops); `told: ...` (the result does not load, and a note
+said so before); `transformers: ...` (it does
 not load its own dense file, so only the conversion is judged); anything else is a fault.
 """
 

@@ -116,7 +116,7 @@ def judge_loading(family, path, vectors):
     scale = (expected - family.computed).abs().max()
     off = (got - expected).abs().max()
     faults = different(wanted, model, 2**-7 if in_bf16 else 0.0)
-    if faults or off > (scale if in_bf16 else 0):
+    if faults or off > (scale / 2 if in_bf16 else 0):
         return (
             f"wrong: logits off by {off:.2g} (quantization alone {scale:.2g}); {faults or 'parameters agree'}{reported}"
         )
