@@ -24,10 +24,12 @@ float widen(int32_t dtype, const char* bytes, int64_t index)
     return value;
 }
 
-// Where output `o` lies along the output axis of a layout.
+// Where output `o` lies along the output axis of a layout; an odd number of them has no halves, whatever the model says.
 int64_t place_of(int32_t layout, int64_t outputs, int64_t o)
 {
     const int64_t half = outputs / 2;
+    if (outputs % 2 != 0)
+        return o;
     if (layout == MOEQ_LAYOUT_UP_GATE)
         return o < half ? half + o : o - half;
     if (layout == MOEQ_LAYOUT_GATE_UP_INTERLEAVED)
