@@ -8,7 +8,7 @@ import json
 
 import numpy as np
 import pytest
-from checkpoints import normal, write_model
+from checkpoints import normal, write_model, write_safetensors
 from dialects import (
     EXPERTS,
     LAYER,
@@ -220,6 +220,31 @@ def test_transformers_loads_linears(spec, tmp_path):
     assert compared == 16
     gate = load_files(TINY_MOE)[EXPERTS + "0.gate_proj.weight"]
     assert torch.equal(model.model.layers[0].mlp.experts.gate_up_proj[0, : len(gate)], gate)
+
+
+@pytest.mark.parametrize("experts", [1, 3])
+@pytest.mark.parametrize("spec", ["fp4:256,nested", "nf4:64,nested"])
+def test_nested_experts_in_one_tensor_are_cut_into_linears(spec, experts, tmp_path):
+    """Of a family whose files have no fused weights: codes stay, and each linear's statistics are nested anew."""
+    holder = "model.layers.0.moe_block.experts"
+    names = [f"{holder}.{e}.{part}.weight" for e in range(experts) for part in ("linear", "linear_v", "linear_1")]
+    (tmp_path / "dense").mkdir()
+    weights = {name: normal(i, (64, 64)) for i, name in enumerate(names)}
+    write_safetensors(tmp_path / "dense" / "model.safetensors", weights)
+    (tmp_path / "dense" / "config.json").write_text(json.dumps({"model_type": "grok-1"}))
+    convert(tmp_path / "dense", tmp_path / "fused", spec=spec)
+    convert(tmp_path / "fused", tmp_path / "kept", dialect="bitsandbytes")
+    convert(tmp_path / "dense", tmp_path / "straight", spec=spec, dialect="bitsandbytes")
+    kept, straight = load_files(tmp_path / "kept"), load_files(tmp_path / "straight")
+    assert states(kept) == states(straight) == sorted(names)
+    for name in names:
+        assert torch.equal(kept[name], straight[name])  # codes
+        ours, wanted = (
+            F.dequantize_4bit(files[name], F.QuantState.from_dict(parts(files, name), device=torch.device("cpu")))
+            for files in (kept, straight)
+        )
+        # Twice rounded to the 8-bit map, of which a step is a 64th of how far blocks are from their mean.
+        assert (ours - wanted).abs().max() <= wanted.abs().max() / 32
 
 
 # ---- what they write, moeq reads

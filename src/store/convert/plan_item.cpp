@@ -91,7 +91,9 @@ private:
 
     moeq_status shape_whole(const moeq_spec* given)
     {
-        const bool lone = stack_.piece_count == 1 && piece(0).ndim == 2;
+        // A weight by itself; the one expert of a model is a stack like others.
+        const bool lone =
+            stack_.piece_count == 1 && piece(0).ndim == 2 && std::strcmp(stack_.name, piece(0).name) == 0;
         const int32_t ndim = lone ? 2 : 3;
         const int64_t* shape = stack_.shape + 3 - ndim;
         item_.form = ItemForm::kWhole;
@@ -153,9 +155,17 @@ private:
         else
             dialect_.adjust(&spec, 2, shape);
         MOEQ_TRY(geometry(spec, 2, shape, &item_.out));
-        MOEQ_TRY(given == nullptr ? geometry(kept_spec(), 3, stack_.shape, &item_.work) : shape_work());
+        MOEQ_TRY(given == nullptr ? keep_work() : shape_work());
         MOEQ_TRY(choose_form(given == nullptr));
         return name_parts();
+    }
+
+    // The stack as it is, with plain statistics: what is cut out of nested ones is nested anew.
+    moeq_status keep_work()
+    {
+        moeq_spec spec = kept_spec();
+        spec.nested = 0;
+        return geometry(spec, 3, stack_.shape, &item_.work);
     }
 
     // The stack with plain statistics that every output weight can be cut out of.
