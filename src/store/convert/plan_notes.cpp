@@ -32,16 +32,16 @@ moeq_status check_fp8_modules(const Weights& weights, const PlanItem& item, cons
     const bool folded = stack.expert && stack.fused && item.form == ItemForm::kWhole && item.out.ndim == 2;
     const char* what = nullptr;
     if (folded)
-        what = ", the rows of all experts in a tensor of two axes";
-    else if (is_fused_expert(item, stack) && weights.has_own_modules())
-        what = ", experts of a module of their own";
+        what = "the rows of all experts in a tensor of two axes";
+    else if (is_fused_expert(item, stack) && weights.own_modules() != nullptr)
+        what = weights.own_modules();
     else if (is_fused_expert(item, stack) && stack.cut_layout == MOEQ_LAYOUT_GATE_UP_INTERLEAVED &&
              stack.cut_axis == -1)
-        what = ", rows of gate and up in turns, which share tiles that its loader takes apart";
+        what = "rows of gate and up in turns, which share tiles that its loader takes apart";
     if (what == nullptr)
         return MOEQ_OK;
     return (report.fail(MOEQ_ERROR_UNSUPPORTED, 4, "options") << "got ").quoted(stack.name)
-           << what << "; no loader of the dialect hf-fp8 takes those; want the dialect native";
+           << ", " << what << "; no loader of the dialect hf-fp8 takes those; want the dialect native";
 }
 
 } // namespace
@@ -159,7 +159,7 @@ moeq_status Plan::note_loaders(const Weights& weights, Report& report)
             counts[kGuessed].add(stack);
         if (dialect->id == MOEQ_DIALECT_HF_FP8 && is_fused_expert(item, stack))
             counts[kOnGpu].add(stack);
-        else if (dialect->id == MOEQ_DIALECT_HF_FP8 && stack.expert && weights.has_own_modules())
+        else if (dialect->id == MOEQ_DIALECT_HF_FP8 && stack.expert && weights.own_modules() != nullptr)
             counts[kNotOnGpu].add(stack);
         if (dialect->id != MOEQ_DIALECT_COMPRESSED_TENSORS || !stack.expert || weights.piece(stack, 0).ndim == 2)
             continue;

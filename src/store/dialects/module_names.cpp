@@ -12,6 +12,8 @@ constexpr char kHead[] = "lm_head"; // the output layer of nearly every model
 
 // Matches every name that has no segment "experts" in it, and so is the module of no expert.
 constexpr char kOutsideOfExperts[] = "re:(?!(.*\\.)?experts(\\.|$)).*";
+// The same for models whose files call the holder "moe"; in memory it is "experts".
+constexpr char kOutsideOfMoe[] = "re:(?!(.*\\.)?(experts|moe)(\\.|$)).*";
 
 bool begins_with(const char* name, const char* begin, int64_t length)
 {
@@ -235,6 +237,19 @@ bool only_experts(const WrittenModel& model)
     return !model.foreign;
 }
 
+// What matches all modules outside of experts, if nothing but experts is quantized; else NULL.
+const char* outside_pattern(const WrittenModel& model)
+{
+    if (model.weight_count == 0 || only_experts(model))
+        return model.weight_count == 0 ? nullptr : kOutsideOfExperts;
+    for (int64_t i = 0; i < model.weight_count; ++i) {
+        const WrittenWeight& weight = model.weights[i];
+        if (!weight.expert || (holder_length(weight.name) == 0 && std::strstr(weight.name, ".moe.") == nullptr))
+            return nullptr;
+    }
+    return model.foreign ? nullptr : kOutsideOfMoe;
+}
+
 bool add_weights(const WrittenModel& model, const int32_t* groups, int32_t group, PatternList* list)
 {
     for (int64_t i = 0; i < model.weight_count; ++i) {
@@ -262,8 +277,8 @@ int64_t module_name_length(const char* name)
 void write_dense_modules(const WrittenModel& model, JsonWriter& out, bool patterns)
 {
     out.begin_array();
-    if (patterns && model.weight_count != 0 && only_experts(model))
-        out.string(kOutsideOfExperts + 3); // without "re:"
+    if (const char* outside = outside_pattern(model); patterns && outside != nullptr)
+        out.string(outside + 3); // without "re:"
     for_each_dense(model, [&](const char* name, int64_t length, bool) { out.string(name, length); });
     if (lacks_head(model))
         out.string(kHead);

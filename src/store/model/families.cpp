@@ -202,10 +202,12 @@ constexpr LinearNames kErnieVlNames[] = {
 
 // ---- the table
 
+constexpr char kOwn[] = "experts of a module of their own";
+
 // Released as linears, which the loader takes.
 template <size_t kRules, size_t kNames>
 constexpr Family per_expert(const char* types, const Rule (&rules)[kRules], const LinearNames (&names)[kNames],
-                            bool own_modules = false)
+                            const char* own_modules = nullptr)
 {
     return {types,      rules, static_cast<int32_t>(kRules), Linears::kLoaded, names, static_cast<int32_t>(kNames),
             own_modules};
@@ -213,7 +215,7 @@ constexpr Family per_expert(const char* types, const Rule (&rules)[kRules], cons
 
 // Released as fused weights, which are all that the loader takes.
 template <size_t kRules>
-constexpr Family fused_only(const char* types, const Rule (&rules)[kRules], bool own_modules = false)
+constexpr Family fused_only(const char* types, const Rule (&rules)[kRules], const char* own_modules = nullptr)
 {
     return {types, rules, static_cast<int32_t>(kRules), Linears::kNone, nullptr, 0, own_modules};
 }
@@ -240,17 +242,17 @@ constexpr Family kFamilies[] = {
     per_expert("dots3_note dots3_note_text", kDots3, kDots3Names),
     per_expert("nemotron_h nemotron_h_omni", kUngated, kUsual),
     per_expert("nemo_speechlm", kNemo, kUsual),
-    per_expert("switch_transformers", kSwitch, kSwitchNames, true),
-    per_expert("nllb-moe", kNllb, kNllbNames, true),
-    per_expert("vitpose vitpose_backbone", kVitpose, kVitposeNames, true),
+    per_expert("switch_transformers", kSwitch, kSwitchNames, kOwn),
+    per_expert("nllb-moe", kNllb, kNllbNames, kOwn),
+    per_expert("vitpose vitpose_backbone", kVitpose, kVitposeNames, kOwn),
     {"ernie4_5_vl_moe ernie4_5_vl_moe_text", kErnieVl, std::size(kErnieVl), Linears::kLoaded, kErnieVlNames,
-     std::size(kErnieVlNames), false, true},
-    {"grok-1", nullptr, 0, Linears::kLoaded, kGrokNames, std::size(kGrokNames), true},
+     std::size(kErnieVlNames), nullptr, true},
+    {"grok-1", nullptr, 0, Linears::kLoaded, kGrokNames, std::size(kGrokNames), kOwn},
     // Parts of larger models, as models of their own: nothing converts their linears.
     fused_only("minimax_m3_vl_text glm4v_moe_text qwen3_omni_moe_talker_text deepseek_ocr2_text", kHalves),
-    fused_only("gemma4 gemma4_text diffusion_gemma diffusion_gemma_text hy_v4 hy_v4_vl hy_v4_vl_text lara_mini "
-               "mistral4 muse_spark muse_spark_text zaya",
-               kHalves),
+    fused_only("gemma4 gemma4_text diffusion_gemma_text hy_v4 hy_v4_vl hy_v4_vl_text lara_mini mistral4 zaya", kHalves),
+    fused_only("diffusion_gemma", kHalves, "experts that are tied to those of an encoder, whose scales are not"),
+    fused_only("muse_spark muse_spark_text", kHalves, "experts with a norm behind them"),
     fused_only("qwen3_vl_moe qwen3_vl_moe_text", kEitherHalves),
     fused_only("gpt_oss", kTransposedInterleaved),
     {"llama4 llama4_text", kTransposedHalves, std::size(kTransposedHalves), Linears::kReplaced, kUsual,
@@ -258,11 +260,11 @@ constexpr Family kFamilies[] = {
     fused_only("aria aria_text openai_privacy_filter", kTransposedHalves),
     fused_only("inkling_mm_model inkling_text inkling2 inkling2_text inkling2_loop inkling2_loop_text", kInkling),
     fused_only("granitemoe granitemoeshared granitemoehybrid granitemoe_swa", kGranite),
-    fused_only("jetmoe", kJetmoe, true),
+    fused_only("jetmoe", kJetmoe, kOwn),
     fused_only("step3p5 step3p7 step3_vl step3_text", kFusedParts),
-    fused_only("dbrx", kDbrx, true),
+    fused_only("dbrx", kDbrx, kOwn),
     // An expert is a row of two embeddings.
-    {"doge", nullptr, 0, Linears::kNone, nullptr, 0, false, true, "rows of embeddings"},
+    {"doge", nullptr, 0, Linears::kNone, nullptr, 0, nullptr, true, "rows of embeddings"},
 };
 
 bool lists(const char* types, const char* type)

@@ -31,9 +31,9 @@ struct Family {
     Linears linears;
     const LinearNames* names; // the first one that a stack's name fits counts
     int32_t name_count;
-    bool own_modules = false;  // experts are modules that transformers' FP8 has none for
-    bool only = false;         // nothing else is known to be right for these
-    const char* odd = nullptr; // what its experts are, where they are no weights that could be stacked
+    const char* own_modules = nullptr; // what its experts are, where transformers' FP8 has no module for them
+    bool only = false;                 // nothing else is known to be right for these
+    const char* odd = nullptr;         // what its experts are, where they are no weights that could be stacked
 };
 
 // By config.json's model type, or by that of its text model; NULL: neither is known.

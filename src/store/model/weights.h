@@ -115,8 +115,8 @@ public:
 
     // What the family's experts are, where they are no weights that could be stacked; NULL: they are.
     const char* odd_experts() const { return family_ == nullptr ? nullptr : family_->odd; }
-    // Whether the family's experts are modules that transformers' FP8 has none for.
-    bool has_own_modules() const { return family_ != nullptr && family_->own_modules; }
+    // What experts are that transformers' FP8 has no module for; else NULL.
+    const char* own_modules() const { return family_ != nullptr ? family_->own_modules : nullptr; }
     // Which kind of experts a stack has, where linears of two kinds are numbered through.
     Kind kind_of(const Stack& stack) const { return moeq::kind_of(family_, stack.name, stack.name_length); }
     // Whether the family's loader takes linears in place of this stack, and what it wants one to be called; part: kGate or kUp of

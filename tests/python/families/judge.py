@@ -47,8 +47,10 @@ def moeq_commands(log, *commands):
 
     The statuses and what was said: a status is a text when a signal ended the child.
     """
+    from moeq.cli import _screen
     from moeq.cli._app import run  # before the fork, once
 
+    _screen.UNATTENDED_WIDTH = 10_000  # no note is folded
     log.unlink(missing_ok=True)
     child = os.fork()
     if child == 0:

@@ -29,8 +29,9 @@ def reason(outcome):
         return word + (": no quantized one" if why.startswith("it loads nothing of") else ": not even dense")
     if word in WORDS:  # no table says more of it
         return word
-    why = re.sub(r" \[.*", "", why)
-    why = re.sub(r"\b\d+ weights? such as \S+: ", "", why)
+    why = re.sub(r" \(found: .*", "", why)
+    why = re.sub(r"\b\d+ weights?(,| such as) \S+: ", "", why)
+    why = re.sub(r"\b\d+ weights?(,| such as) \S+ \S*×\S*", "weights that", why)
     why = re.sub(r'"[^"]*\.[^"]*"', "NAME", why)
     why = re.sub(r"^(hub|memory): ", "", why)
     return f"{word}: {why}" if why else word
