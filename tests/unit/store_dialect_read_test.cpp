@@ -101,6 +101,7 @@ TEST(DetectDialect, looks_at_config_then_metadata_then_names)
     add_4bit(&nf4, "w", "nf4", 64, {4, 32}, false);
     EXPECT_EQ(detect(nf4), MOEQ_DIALECT_BITSANDBYTES);
     EXPECT_EQ(detect(Files().add("a.weight", "I8", {2, 2}).add("a.SCB", "F32", {2})), MOEQ_DIALECT_BITSANDBYTES);
+    EXPECT_EQ(detect(Files().add("a.weight", "BF16", {2, 2}).add("a.SCB", "F32", {2})), MOEQ_DIALECT_NONE);
 }
 
 TEST(DetectDialect, leaves_methods_that_it_does_not_know_alone)

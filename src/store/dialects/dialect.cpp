@@ -49,13 +49,22 @@ bool has_native_metadata(const Checkpoint& checkpoint)
     return false;
 }
 
+// Statistics beside a weight that is dense are what somebody left behind; beside none they miss it.
+bool are_of_int8(const Checkpoint& checkpoint, const FileEntry& statistics, const char* ending, const char* codes)
+{
+    const int64_t stem = statistics.name_length - static_cast<int64_t>(std::strlen(ending));
+    const int64_t found = find_tensor(checkpoint, statistics.name, stem, codes);
+    return found < 0 || checkpoint.tensor(found).entry.dtype == MOEQ_DTYPE_INT8;
+}
+
 // Names that only bitsandbytes gives.
 bool has_bitsandbytes_names(const Checkpoint& checkpoint)
 {
     for (int64_t i = 0; i < checkpoint.tensor_count(); ++i) {
         const FileEntry& entry = checkpoint.tensor(i).entry;
         if (ends_with(entry, ".quant_state.bitsandbytes__nf4") || ends_with(entry, ".quant_state.bitsandbytes__fp4") ||
-            ends_with(entry, ".SCB") || ends_with(entry, ".row_stats"))
+            (ends_with(entry, ".SCB") && are_of_int8(checkpoint, entry, "SCB", "weight")) ||
+            (ends_with(entry, ".row_stats") && are_of_int8(checkpoint, entry, ".row_stats", "")))
             return true;
     }
     return false;
