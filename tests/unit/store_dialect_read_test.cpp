@@ -411,7 +411,8 @@ TEST(ReadBitsandbytes, refuses_int8_weights_that_it_cannot_mean)
     expect_refused(*files_with([](Files& f) { f.remove("q.SCB").add("q.SCB", "F32", {7}); }), MOEQ_ERROR_FORMAT, "F15",
                    {"q.SCB", "28 bytes", "24 bytes"});
     expect_refused(*files_with([](Files& f) {
-        f.remove("q.weight").add("q.weight", "BF16", {6, 8});
+        f.remove("q.weight").add("q.weight", "BF16", {6, 8}); // which nobody would guess to be bitsandbytes'
+        f.set_config("{\"quantization_config\": {\"load_in_8bit\": true}}");
     }),
                    MOEQ_ERROR_FORMAT, "F15", {"q.weight", "bf16", "int8"});
     expect_refused(*files_with([](Files& f) { f.remove("q.weight"); }), MOEQ_ERROR_FORMAT, "F28", {"q.SCB", "weight"});
