@@ -1,6 +1,7 @@
 // Where codes and scales live: memory of the context, or tensors of the caller's.
 #include "api/boundary.h"
 #include "api/qtensor.h"
+#include "codec/amax.h"
 
 namespace moeq {
 
@@ -41,7 +42,7 @@ moeq_status check_inner_stride(const Geometry& geometry, int32_t component, cons
                                const Wanted& wanted, Report& report)
 {
     const bool whole = component == MOEQ_COMPONENT_NESTED_SCALE || component == MOEQ_COMPONENT_NESTED_MAP;
-    const bool inner = component == MOEQ_COMPONENT_CODES || (component == MOEQ_COMPONENT_SCALE && geometry.packed());
+    const bool inner = component == MOEQ_COMPONENT_CODES || (component == MOEQ_COMPONENT_SCALE && geometry.in_runs());
     const bool fits =
         whole ? is_contiguous(view)
               : !inner || view.ndim == 0 || view.shape[view.ndim - 1] <= 1 || view.strides[view.ndim - 1] == 1;
@@ -208,7 +209,7 @@ moeq_status accept_amax(const DLManagedTensorVersioned* amax, const Geometry& ge
                         TensorView* out, Report& report)
 {
     const Wanted wanted{.argument = argument, .name = "amax", .dtypes = kSetFp32};
-    if (geometry.packed() || geometry.spec.granularity != MOEQ_GRANULARITY_EXPERT)
+    if (geometry.in_runs() || geometry.spec.granularity != MOEQ_GRANULARITY_EXPERT)
         return report.fail(MOEQ_ERROR_ARGUMENT, argument, "amax")
                << "got an amax with a spec that has no scale per expert; want granularity EXPERT, or none";
     MOEQ_TRY(accept_tensor(amax, wanted, out, report));

@@ -1,6 +1,7 @@
 #include "builder/assembly.h"
 
 #include "builder/parts.h"
+#include "formats/nested.h"
 
 namespace moeq {
 
@@ -47,7 +48,7 @@ moeq_status Assembly::open(const TensorView* given, Report& report)
 
 moeq_status Assembly::close(Report& report)
 {
-    if (geometry().count() == 0 && !geometry().packed() && amax.data == nullptr)
+    if (geometry().count() == 0 && !geometry().in_runs() && amax.data == nullptr)
         store_zero_scales(weight);
     return !geometry().nested()
                ? MOEQ_OK

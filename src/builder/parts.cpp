@@ -4,13 +4,13 @@ namespace moeq {
 
 int64_t unit_count(const Geometry& g)
 {
-    return g.packed() ? g.block_count() : g.experts * g.row_tiling.count() * g.column_tiling.count();
+    return g.in_runs() ? g.block_count() : g.experts * g.row_tiling.count() * g.column_tiling.count();
 }
 
 Unit unit_at(const Geometry& g, int64_t index)
 {
     Unit unit;
-    if (g.packed()) {
+    if (g.in_runs()) {
         unit.run = index / g.run_blocks();
         unit.begin = index % g.run_blocks() * g.block;
         unit.elements = minimum(g.block, g.run_length - unit.begin);

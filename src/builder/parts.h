@@ -13,10 +13,10 @@ struct Part {
     int64_t position; // of the first one inside its unit
 };
 
-// A scale unit by its index. 8-bit formats: a tile of one expert; 4-bit formats: a block of a run.
+// A scale unit by its index. A tile of one expert, or a block of a run.
 struct Unit {
-    Box box;           // 8-bit
-    int64_t run = 0;   // 4-bit
+    Box box;           // of a tile
+    int64_t run = 0;   // of a block
     int64_t begin = 0; // first element of the run
     int64_t elements = 0;
 };
@@ -93,8 +93,8 @@ void visit_segment_parts(const Geometry& g, const Box& box, Visit& visit)
 template <class Visit>
 void for_each_part(const Geometry& geometry, const Box& box, Visit visit)
 {
-    geometry.packed() ? detail::visit_segment_parts(geometry, box, visit)
-                      : detail::visit_tile_parts(geometry, box, visit);
+    geometry.in_runs() ? detail::visit_segment_parts(geometry, box, visit)
+                       : detail::visit_tile_parts(geometry, box, visit);
 }
 
 } // namespace moeq

@@ -301,7 +301,7 @@ private:
     {
         const Unit unit = unit_at(g_, staged->unit);
         Findings findings; // were told when the pieces were written
-        if (g_.packed()) {
+        if (g_.in_runs()) {
             float* absmax = b_.nested_absmax != nullptr ? b_.nested_absmax + staged->unit
                                                         : b_.weight.run_absmax(unit.run) + unit.begin / g_.block;
             encode_lone_block(b_.engine, b_.weight, piece_.dtype, staged->elements(), unit.run, unit.begin,

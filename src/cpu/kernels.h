@@ -28,7 +28,7 @@ using AmaxRectangle = uint32_t (*)(const void* source, const Rectangle& area);
 // bits[i] = max(bits[i], magnitude bits of the elements of column i).
 using AmaxColumns = void (*)(const void* source, const Rectangle& area, uint32_t* bits);
 
-// 8-bit formats. One scale for `count` elements, or for each row of a rectangle.
+// Units that are tiles, codes of 8 bits. One scale for `count` elements, or for each row of a rectangle.
 // next: NULL, or the `count` elements that will be encoded after these. They are fetched meanwhile, and their largest
 // magnitude is returned as AmaxRun does: then every element comes from memory once.
 using EncodeRun = uint32_t (*)(const void* source, int64_t count, codec::Multiplier multiplier, const void* next,
@@ -49,7 +49,7 @@ using EncodeTiles = void (*)(const void* source, const Rectangle& area, int64_t 
 using DecodeTiles = void (*)(const uint8_t* codes, const Rectangle& area, int64_t tile, const float* scales,
                              void* destination);
 
-// 4-bit formats. Element 0 is the high nibble of codes[0]; block b holds elements [b * block, (b + 1) * block), the last one
+// Units that are runs, codes of 4 bits. Element 0 is the high nibble of codes[0]; block b holds elements [b * block, (b + 1) * block), the last one
 // may be shorter; `block` is even. An odd count fills its last low nibble with the code of 0.
 // Returns the largest magnitude as AmaxRun does; at or above 0x7F800000 codes and absmax of such blocks are unspecified.
 using EncodeBlocks = uint32_t (*)(const void* source, int64_t count, int64_t block, float* absmax, uint8_t* codes);
@@ -98,8 +98,13 @@ struct FormatKernels {
     DecodeBlocks decode_blocks[kStoreKinds][kFloatTypes];
 };
 
-// Rows of the format table (formats/format.h), in this order.
-enum FormatIndex : int32_t { kInt8 = 0, kNf4 = 1, kFp4 = 2, kE4m3 = 3, kE5m2 = 4, kFormats = 5 };
+// Every format, in the order of the ids: X(name here, name behind MOEQ_FORMAT_). The indices of kernels and the rows of the
+// format table (formats/table.cpp) are made of it.
+#define MOEQ_FORMAT_LIST(X) X(Int8, INT8) X(Nf4, NF4) X(Fp4, FP4) X(E4m3, FP8_E4M3) X(E5m2, FP8_E5M2)
+
+#define MOEQ_FORMAT_INDEX(name, id) k##name,
+enum FormatIndex : int32_t { MOEQ_FORMAT_LIST(MOEQ_FORMAT_INDEX) kFormats };
+#undef MOEQ_FORMAT_INDEX
 
 struct Kernels {
     AmaxRun amax[kFloatTypes];

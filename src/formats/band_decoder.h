@@ -19,7 +19,7 @@ public:
           rows_(engine, weight, rows_view_, cpu::kCached), segment_(kSegmentBytes / destination.itemsize)
     {
         const Tiling& tiling = g_.column_tiling;
-        if (!g_.packed() && tiling.size < segment_)
+        if (!g_.in_runs() && tiling.size < segment_)
             segment_ = round_down(segment_, tiling.size); // tiles are quicker whole
     }
 

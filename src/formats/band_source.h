@@ -29,7 +29,7 @@ struct BandSource {
     {
         const Geometry& g = weight.geometry;
         const int64_t rows = end - begin;
-        if (!g.packed()) {
+        if (!g.in_runs()) {
             codes = span_of(weight.codes_at(expert, begin, 0), weight.codes_at(expert, end - 1, 0), rows, g.columns);
             return;
         }
@@ -37,16 +37,15 @@ struct BandSource {
         const auto statistic = [&](int64_t run) {
             return g.nested() ? weight.run_nested_codes(run) : reinterpret_cast<const uint8_t*>(weight.run_absmax(run));
         };
-        if (g.spec.blocking == MOEQ_BLOCKING_ROW) {
+        if (g.run_per_row()) {
             const int64_t first = expert * g.rows + begin;
             const int64_t last = expert * g.rows + end - 1;
             codes = span_of(weight.run_codes(first), weight.run_codes(last), rows, g.run_bytes());
             statistics = span_of(statistic(first), statistic(last), rows, g.run_blocks() * size);
             return;
         }
-        const int64_t run = g.flat() ? 0 : expert;
-        const int64_t first = (g.flat() ? expert * g.expert_elements() : 0) + begin * g.columns;
-        codes = {weight.run_codes(run) + first / 2, rows * g.columns / 2};
+        const auto [run, first] = g.run_place(expert, begin);
+        codes = {weight.run_codes(run) + g.format->code_byte(first), g.format->code_byte(rows * g.columns)};
         statistics = {statistic(run) + first / g.block * size, rows * g.columns / g.block * size};
     }
 };

@@ -59,13 +59,13 @@ struct Sums {
 uint8_t code_at(const EncodedWeight& weight, int64_t expert, int64_t row, int64_t column)
 {
     const Geometry& g = weight.geometry;
-    if (!g.packed())
+    if (!g.in_runs())
         return *weight.codes_at(expert, row, column);
-    const bool by_row = g.spec.blocking == MOEQ_BLOCKING_ROW;
-    const int64_t run = by_row ? expert * g.rows + row : g.flat() ? 0 : expert;
-    const int64_t base = by_row ? 0 : (g.flat() ? expert * g.expert_elements() : 0) + row * g.columns;
-    const uint8_t byte = weight.run_codes(run)[(base + column) / 2];
-    return (base + column) % 2 == 0 ? static_cast<uint8_t>(byte >> 4) : static_cast<uint8_t>(byte & 15);
+    const auto [run, element] = g.run_place(expert, row, column);
+    const uint8_t byte = weight.run_codes(run)[g.format->code_byte(element)];
+    if (g.format->code_bits == 8)
+        return byte;
+    return element % 2 == 0 ? static_cast<uint8_t>(byte >> 4) : static_cast<uint8_t>(byte & 15);
 }
 
 void add_segment(const Engine& engine, const EncodedWeight& weight, const StackView& source, int64_t e, int64_t r,

@@ -27,12 +27,11 @@ public:
     // Rows [begin, end) of an expert to rows [to, ...) of element `slot` of the destination.
     void run(int64_t expert, int64_t begin, int64_t end, int64_t slot, int64_t to)
     {
-        if (g_.packed() && g_.spec.blocking != MOEQ_BLOCKING_ROW && destination_.column_stride == 1 &&
+        if (g_.in_runs() && !g_.run_per_row() && destination_.column_stride == 1 &&
             (destination_.row_stride == g_.columns || end - begin == 1)) {
             // Rows that follow each other in codes and destination are one range.
-            const int64_t base = g_.flat() ? expert * g_.expert_elements() : 0;
-            decode_range(g_.flat() ? 0 : expert, base + begin * g_.columns, base + end * g_.columns,
-                         destination_.at(slot, to, 0));
+            const auto [run, first] = g_.run_place(expert, begin);
+            decode_range(run, first, first + (end - begin) * g_.columns, destination_.at(slot, to, 0));
             return;
         }
         if (destination_.column_stride == 1) {
@@ -45,14 +44,12 @@ public:
 
     void decode_segment(int64_t expert, int64_t row, int64_t begin, int64_t end, char* to)
     {
-        if (!g_.packed()) {
+        if (g_.in_runs()) {
+            const auto [run, first] = g_.run_place(expert, row);
+            decode_range(run, first + begin, first + end, to);
+        } else {
             g_.scale_per_column() ? decode_columns(expert, row, begin, end, to)
                                   : decode_tiles(expert, row, begin, end, to);
-        } else if (g_.spec.blocking == MOEQ_BLOCKING_ROW) {
-            decode_range(expert * g_.rows + row, begin, end, to);
-        } else {
-            const int64_t first = (g_.flat() ? expert * g_.expert_elements() : 0) + row * g_.columns;
-            decode_range(g_.flat() ? 0 : expert, first + begin, first + end, to);
         }
     }
 
@@ -61,7 +58,7 @@ public:
     {
         if (g_.scale_per_column()) {
             decode_column_rows(expert, begin, end, first, last, to);
-        } else if (!g_.packed() && g_.column_tiling.size < g_.columns && g_.column_tiling.border == 0 &&
+        } else if (!g_.in_runs() && g_.column_tiling.size < g_.columns && g_.column_tiling.border == 0 &&
                    first % g_.column_tiling.size == 0) {
             decode_tile_rows(expert, begin, end, first, last, to);
         } else {
@@ -73,18 +70,17 @@ private:
     void decode_band_rows(int64_t expert, int64_t begin, int64_t end, int64_t first, int64_t last, char* to)
     {
         const int64_t pitch = destination_.row_stride * destination_.itemsize;
-        if (g_.packed() && g_.spec.blocking != MOEQ_BLOCKING_ROW && !g_.nested()) {
+        if (g_.in_runs() && !g_.run_per_row() && !g_.nested()) {
             const cpu::DecodeBlocks decode = kernels_.decode_blocks[stores_][type_];
-            const int64_t run = g_.flat() ? 0 : expert;
+            const auto [run, base] = g_.run_place(expert, begin);
             const uint8_t* codes = weight_.run_codes(run);
             const float* absmax = weight_.run_absmax(run);
-            const int64_t base = (g_.flat() ? expert * g_.expert_elements() : 0) + begin * g_.columns;
             for (int64_t r = 0; r < end - begin; ++r)
                 decode(codes, base + r * g_.columns + first, base + r * g_.columns + last, absmax, g_.block,
                        to + r * pitch);
             return;
         }
-        if (!g_.packed() && g_.column_tiling.size >= g_.columns && g_.column_tiling.border == 0) {
+        if (!g_.in_runs() && g_.column_tiling.size >= g_.columns && g_.column_tiling.border == 0) {
             decode_whole_rows(expert, begin, end, first, last, to);
             return;
         }
@@ -230,8 +226,8 @@ private:
             const int64_t stop = minimum(end, (first + kStatistics) * g_.block);
             load_block_statistics(all_kernels_, weight_, run, first, ceil_divide(stop, g_.block) - first, absmax);
             fetch_statistics(run, first + kStatistics);
-            decode(codes + first * g_.block / 2, f - first * g_.block, stop - first * g_.block, absmax, g_.block,
-                   to + (f - begin) * destination_.itemsize);
+            decode(codes + g_.format->code_byte(first * g_.block), f - first * g_.block, stop - first * g_.block,
+                   absmax, g_.block, to + (f - begin) * destination_.itemsize);
             f = stop;
         }
     }
@@ -360,7 +356,7 @@ void load_factors(const cpu::Kernels& kernels, const EncodedWeight& weight, int6
                   int64_t end, float* out)
 {
     const Geometry& g = weight.geometry;
-    if (!g.packed()) {
+    if (!g.in_runs()) {
         const int64_t i = g.row_tiling.index_of(row);
         for (int64_t c = begin; c < end; ++c) {
             const float scale = *weight.scale_at(expert, i, g.column_tiling.index_of(c));
@@ -368,9 +364,7 @@ void load_factors(const cpu::Kernels& kernels, const EncodedWeight& weight, int6
         }
         return;
     }
-    const bool by_row = g.spec.blocking == MOEQ_BLOCKING_ROW;
-    const int64_t run = by_row ? expert * g.rows + row : g.flat() ? 0 : expert;
-    const int64_t base = by_row ? 0 : (g.flat() ? expert * g.expert_elements() : 0) + row * g.columns;
+    const auto [run, base] = g.run_place(expert, row);
     int64_t block = -1;
     float absmax = 0.0f;
     for (int64_t c = begin; c < end; ++c) {

@@ -2,6 +2,7 @@
 #include "formats/encode.h"
 
 #include "core/status_word.h"
+#include "formats/nested.h"
 #include "formats/segment_reader.h"
 
 namespace moeq {
@@ -18,7 +19,7 @@ int64_t code_bytes(const Geometry& g, const Box& box)
     return box.experts() * box.rows() * box.columns() * g.format->code_bits / 8;
 }
 
-// Tasks of the 8-bit formats: bands of row tiles of a box, or of its columns where those have the scales.
+// Tasks of units that are tiles: bands of row tiles of a box, or of its columns where those have the scales.
 struct Bands {
     int64_t per_expert;
     int64_t size; // tiles, rows or columns of one band
@@ -133,7 +134,7 @@ moeq_status encode_whole_tiles(const Engine& engine, const EncodedWeight& weight
     return engine.executor.for_each(bands.count(), box.experts() * box.rows() * box.columns(), body, report);
 }
 
-// Tasks of the 4-bit formats: several short segments, or a part of a long one.
+// Tasks of units that are runs: several short segments, or a part of a long one.
 struct SegmentParts {
     int64_t segments_per_task; // 1 where a segment has several parts
     int64_t parts;             // of one segment
@@ -278,7 +279,7 @@ private:
 
 RunSegments::RunSegments(const Geometry& geometry, const Box& box) : g_(geometry), box_(box), rows_(box.rows())
 {
-    const bool rows_follow = g_.spec.blocking != MOEQ_BLOCKING_ROW && box.columns() == g_.columns;
+    const bool rows_follow = !g_.run_per_row() && box.columns() == g_.columns;
     length = rows_follow ? box.rows() * g_.columns : box.columns();
     rows_ = rows_follow ? 1 : box.rows();
     count = box.experts() * rows_;
@@ -293,23 +294,15 @@ RunSegments::Segment RunSegments::operator[](int64_t i) const
     const int64_t expert = box_.expert_begin + i / rows_;
     const int64_t row = box_.row_begin + i % rows_;
     const int64_t column = box_.column_begin;
-    Segment segment{0, 0, 0, {expert, row, column}};
-    if (g_.spec.blocking == MOEQ_BLOCKING_ROW) {
-        segment.run = expert * g_.rows + row;
-        segment.begin = column;
-    } else {
-        segment.run = g_.flat() ? 0 : expert;
-        segment.begin = (g_.flat() ? expert * g_.expert_elements() : 0) + row * g_.columns + column;
-    }
-    segment.end = segment.begin + length;
-    return segment;
+    const auto [run, begin] = g_.run_place(expert, row, column);
+    return {run, begin, begin + length, {expert, row, column}};
 }
 
 moeq_status encode_whole_units(const Engine& engine, const EncodedWeight& weight, const Patch& patch,
                                const TensorView* amax, float* absmax_staging, Findings& findings, Report& report)
 {
-    return weight.geometry.packed() ? encode_whole_blocks(engine, weight, patch, absmax_staging, findings, report)
-                                    : encode_whole_tiles(engine, weight, patch, amax, findings, report);
+    return weight.geometry.in_runs() ? encode_whole_blocks(engine, weight, patch, absmax_staging, findings, report)
+                                     : encode_whole_tiles(engine, weight, patch, amax, findings, report);
 }
 
 void store_zero_scales(const EncodedWeight& weight)
@@ -326,7 +319,7 @@ moeq_status encode_weight(const Engine& engine, const EncodedWeight& weight, con
 {
     const Geometry& g = weight.geometry;
     const Patch patch{source, {0, g.experts, 0, g.rows, 0, g.columns}};
-    if (!g.packed() && g.count() == 0)
+    if (!g.in_runs() && g.count() == 0)
         store_zero_scales(weight);
     else if (amax != nullptr)
         store_given_scales(weight, *amax);

@@ -1,4 +1,4 @@
-// Encoding of the 8-bit formats where every column has a scale over all rows of its expert.
+// Encoding where every column has a scale over all rows of its expert.
 #include "formats/segment_reader.h"
 
 namespace moeq {

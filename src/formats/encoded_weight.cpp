@@ -28,8 +28,8 @@ void EncodedWeight::prepare()
     const int32_t lead = geometry.flat() ? 0 : geometry.lead();
     code_lead_ = LeadAxes(codes, lead);
     scale_lead_ = LeadAxes(scale, lead);
-    if (geometry.packed()) {
-        const bool by_row = geometry.spec.blocking == MOEQ_BLOCKING_ROW;
+    if (geometry.in_runs()) {
+        const bool by_row = geometry.run_per_row();
         code_row_stride_ = by_row ? codes.strides[lead] : 0;
         scale_row_stride_ = by_row ? scale.strides[lead] : 0;
         return;

@@ -29,7 +29,7 @@ struct EncodedWeight {
     // The views, over such a block.
     void place(void* memory, bool with_codes = true);
 
-    // 8-bit formats: the codes of a row from a column on, one byte each; and the statistic of a scale unit.
+    // Units that are tiles: the codes of a row from a column on, one byte each; and the statistic of a scale unit.
     uint8_t* codes_at(int64_t expert, int64_t row, int64_t column) const
     {
         return bytes_of(codes) + code_lead_.offset(expert) + row * code_row_stride_ + column;
@@ -41,7 +41,7 @@ struct EncodedWeight {
     }
     int64_t scale_column_stride() const { return scale_column_stride_; }
 
-    // 4-bit formats: the first byte of a run's codes, and the offset of its first statistic in elements of `scale`.
+    // Units that are runs: the first byte of a run's codes, and the offset of its first statistic in elements of `scale`.
     uint8_t* run_codes(int64_t run) const { return bytes_of(codes) + run_offset(run, code_lead_, code_row_stride_); }
     float* run_absmax(int64_t run) const
     {
@@ -61,7 +61,7 @@ private:
         const int64_t per_expert = geometry.runs_per_expert;
         if (per_expert == 0)
             return 0;
-        return per_expert == 1 && geometry.spec.blocking != MOEQ_BLOCKING_ROW
+        return per_expert == 1 && !geometry.run_per_row()
                    ? lead.offset(run)
                    : lead.offset(run / per_expert) + run % per_expert * row_stride;
     }

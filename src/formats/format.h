@@ -2,16 +2,27 @@
 // asks which format it has.
 #pragma once
 
+#include "core/checked.h"
 #include "cpu/kernels.h"
 #include "moeq.h"
 
 namespace moeq {
 
+// What one statistic belongs to.
+enum class Units : int32_t {
+    kTiles, // a rectangle of an expert: a row, a column, all of it, or so many rows x columns
+    kRuns,  // blocks of so many elements that follow each other in a row, in an expert, or in the whole weight
+};
+
+// Callers ask for the word that they mean: what codes take, what a unit is, what statistics may be. None follows from another.
 struct Format {
-    int32_t id;                  // MOEQ_FORMAT_
-    const char* name;            // as the text form of a spec spells it
-    int32_t code_dtype;          // of one code; 4-bit formats: uint8, two codes to a byte
-    int32_t code_bits;           // 8 or 4
+    int32_t id;         // MOEQ_FORMAT_
+    const char* name;   // as the text form of a spec spells it
+    int32_t code_dtype; // of one code; uint8 where a byte has two
+    int32_t code_bits;  // 8; or 4: two to a byte, the first one in the high nibble
+    Units units;
+    bool signed_statistics;      // files may have negative ones
+    bool nests;                  // statistics may be 8-bit codes themselves
     int32_t default_granularity; // MOEQ_GRANULARITY_
     int32_t default_scale_kind;  // MOEQ_SCALE_
     int32_t default_block_rows;
@@ -20,19 +31,21 @@ struct Format {
     float largest;        // the magnitude that amax is mapped to: 127, 448, 57344, 1
     const cpu::FormatKernels* reference;
 
-    // 8-bit formats; NULL for 4-bit ones. What elements are multiplied by under a MOEQ_PROFILE_, from a finite amax.
+    // Units that are tiles; else NULL. What elements are multiplied by under a MOEQ_PROFILE_, from a finite amax.
     codec::Multiplier (*multiplier)(float amax, int32_t profile);
     // The stored statistic of MOEQ_SCALE_FACTOR: what a code is multiplied by.
     float (*factor)(float amax);
-    // 4-bit formats: one block as bitsandbytes' CPU path does it; returns what it stores as absmax. `partial`: the last block
+    // Units that are runs: one block as bitsandbytes' CPU path does it; returns what it stores as absmax. `partial`: the last block
     // of the run, and shorter than the others. Elements as fp32.
     float (*encode_block_bnb_cpu)(const float* source, int64_t count, bool partial, uint8_t* codes);
     // The decoded value of one code for absmax or factor 1.
     float (*code_value)(uint8_t code);
-    // 4-bit formats: the table of all 16 values; else NULL.
+    // The table of all 16 values of a 4-bit code; else NULL.
     const float* code_map;
 
-    bool packed() const { return code_bits == 4; }
+    // The byte that a code begins in, and the bytes that so many codes take from the begin of a byte on.
+    int64_t code_byte(int64_t element) const { return element * code_bits / 8; }
+    int64_t code_bytes(int64_t count) const { return ceil_divide(count * code_bits, 8); }
     cpu::FormatIndex index() const { return static_cast<cpu::FormatIndex>(id - 1); }
 };
 

@@ -65,13 +65,13 @@ void set_shape(const Geometry& g, int32_t lead, int32_t inner, const int64_t* ex
 void set_code_shape(const Geometry& g, TensorView* out)
 {
     out->dtype = g.format->code_dtype;
-    if (!g.packed()) {
+    if (!g.in_runs()) {
         const int64_t extents[2] = {g.rows, g.columns};
         set_shape(g, g.lead(), 2, extents, out);
     } else if (g.flat()) {
         const int64_t extents[2] = {g.run_bytes(), 1};
         set_shape(g, 0, 2, extents, out);
-    } else if (g.spec.blocking == MOEQ_BLOCKING_ROW) {
+    } else if (g.run_per_row()) {
         const int64_t extents[2] = {g.rows, g.run_bytes()};
         set_shape(g, g.lead(), 2, extents, out);
     } else {
@@ -83,12 +83,12 @@ void set_code_shape(const Geometry& g, TensorView* out)
 void set_scale_shape(const Geometry& g, TensorView* out)
 {
     out->dtype = g.nested() ? MOEQ_DTYPE_UINT8 : MOEQ_DTYPE_FP32;
-    if (g.packed()) {
+    if (g.in_runs()) {
         const int64_t blocks = g.run_blocks();
         const int64_t extents[2] = {g.rows, blocks};
         if (g.flat())
             set_shape(g, 0, 1, &blocks, out);
-        else if (g.spec.blocking == MOEQ_BLOCKING_ROW)
+        else if (g.run_per_row())
             set_shape(g, g.lead(), 2, extents, out);
         else
             set_shape(g, g.lead(), 1, &blocks, out);
@@ -149,7 +149,7 @@ moeq_status make_geometry(const moeq_spec& spec, int32_t spec_argument, int32_t 
     if (g.spec.layout != MOEQ_LAYOUT_PLAIN && output % 2 != 0)
         return (report.fail(MOEQ_ERROR_SHAPE, shape_argument, shape_name) << "got ").shape(ndim, shape)
                << " with a gate/up layout; want an even extent " << output << " of the output axis";
-    g.packed() ? set_runs(g) : set_tilings(g);
+    g.in_runs() ? set_runs(g) : set_tilings(g);
     *out = g;
     return MOEQ_OK;
 }
@@ -167,7 +167,7 @@ bool component_layout(const Geometry& g, int32_t component, TensorView* out)
         break;
     case MOEQ_COMPONENT_CODE_MAP: {
         const int64_t values = 16;
-        if (!g.packed())
+        if (g.format->code_map == nullptr)
             return false;
         view.dtype = MOEQ_DTYPE_FP32;
         set_shape(g, 0, 1, &values, &view);

@@ -15,6 +15,11 @@ constexpr int64_t kNestedBlock = 256; // scales that share one nested scale
 constexpr int64_t kNestedMapSize = 256;
 constexpr int32_t kComponentLimit = 8; // component ids are below this
 
+struct RunPlace {
+    int64_t run;
+    int64_t element; // of the run
+};
+
 struct Geometry {
     moeq_spec spec{}; // resolved
     const Format* format = nullptr;
@@ -24,21 +29,30 @@ struct Geometry {
     int64_t rows = 0;
     int64_t columns = 0;
 
-    // 8-bit formats: a scale unit is a row tile x a column tile of one expert.
+    // Units that are tiles: a row tile x a column tile of one expert.
     Tiling row_tiling;
     Tiling column_tiling;
 
-    // 4-bit formats: codes run over `run_count` runs of `run_length` elements (experts, rows, or the whole tensor).
+    // Units that are runs: codes run over `run_count` runs of `run_length` elements (experts, rows, or the whole tensor).
     int64_t block = 0;
     int64_t run_count = 0;
     int64_t run_length = 0;
     int64_t runs_per_expert = 0; // 0: flat
     int64_t run_blocks() const { return ceil_divide(run_length, block); }
-    int64_t run_bytes() const { return ceil_divide(run_length, 2); }
+    int64_t run_bytes() const { return format->code_bytes(run_length); }
     int64_t block_count() const { return run_count * run_blocks(); }
+    // Where an element lies in the runs; those behind it in its row, and in rows that follow, lie behind it.
+    RunPlace run_place(int64_t expert, int64_t row, int64_t column = 0) const
+    {
+        if (run_per_row())
+            return {expert * rows + row, column};
+        return flat() ? RunPlace{0, expert * expert_elements() + row * columns + column}
+                      : RunPlace{expert, row * columns + column};
+    }
 
-    bool packed() const { return format->packed(); }
-    bool flat() const { return packed() && spec.blocking == MOEQ_BLOCKING_FLAT; }
+    bool in_runs() const { return format->units == Units::kRuns; }
+    bool run_per_row() const { return in_runs() && spec.blocking == MOEQ_BLOCKING_ROW; }
+    bool flat() const { return in_runs() && spec.blocking == MOEQ_BLOCKING_FLAT; }
     bool nested() const { return spec.nested != 0; }
     int64_t expert_elements() const { return rows * columns; }
     int64_t count() const { return experts * rows * columns; }
@@ -48,7 +62,7 @@ struct Geometry {
     float statistic(float amax) const { return scale_kind() == cpu::kFactor ? format->factor(amax) : amax; }
     bool scale_per_column() const
     {
-        return !packed() && spec.granularity == MOEQ_GRANULARITY_ROW && spec.scale_axis == -2;
+        return !in_runs() && spec.granularity == MOEQ_GRANULARITY_ROW && spec.scale_axis == -2;
     }
 };
 

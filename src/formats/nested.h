@@ -4,7 +4,8 @@
 
 #include "codec/dynamic_map.h"
 #include "codec/sum.h"
-#include "formats/encode.h"
+#include "core/parallel.h"
+#include "formats/encoded_weight.h"
 #include "formats/reference_nested.h"
 
 namespace moeq {

@@ -11,7 +11,7 @@
 
 namespace moeq {
 
-constexpr int64_t kSegment = 4096; // elements of the copy; the largest block of the 4-bit formats
+constexpr int64_t kSegment = 4096; // elements of the copy; the largest block of a run
 
 class SegmentReader {
 public:

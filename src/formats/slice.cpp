@@ -55,7 +55,7 @@ public:
         if (status == MOEQ_OK && axis_ == 0)
             status = slice_experts();
         else if (status == MOEQ_OK)
-            status = from_.packed() ? slice_packed() : slice_8bit();
+            status = from_.in_runs() ? slice_runs() : slice_tiles();
         if (status == MOEQ_OK && from_.nested())
             status = slice_nested();
         if (status != MOEQ_OK)
@@ -98,6 +98,8 @@ private:
                << what << " of " << unit << "; want begin and end where one ends; slice wider";
     }
 
+    int64_t code_byte(int64_t element) const { return from_.format->code_byte(element); }
+    int64_t code_bytes(int64_t count) const { return from_.format->code_bytes(count); }
     bool whole_axis_taken(int64_t extent) const { return begin_ == 0 && end_ == extent; }
 
     // What a slice of the output axis does not keep: the halves of gate and up.
@@ -146,7 +148,7 @@ private:
         return MOEQ_OK;
     }
 
-    moeq_status slice_8bit()
+    moeq_status slice_tiles()
     {
         const Tiling& tiling = axis_ == 1 ? from_.row_tiling : from_.column_tiling;
         const int32_t lead = from_.lead();
@@ -170,11 +172,11 @@ private:
         return MOEQ_OK;
     }
 
-    moeq_status slice_packed()
+    moeq_status slice_runs()
     {
         if ((axis_ == 1) == (from_.spec.scale_axis == -1))
             drop_layout(axis_ == 1 ? from_.rows : from_.columns);
-        if (from_.spec.blocking == MOEQ_BLOCKING_ROW)
+        if (from_.run_per_row())
             return axis_ == 1 ? slice_row_runs() : slice_run_columns();
         return axis_ == 1 ? slice_expert_runs() : split_expert_runs();
     }
@@ -192,7 +194,7 @@ private:
     {
         if (begin_ % from_.block != 0 || (end_ % from_.block != 0 && end_ != from_.columns))
             return refuse_border("blocks", from_.block);
-        narrow(slice_.codes, from_.lead() + 1, begin_ / 2, ceil_divide(end_, 2));
+        narrow(slice_.codes, from_.lead() + 1, code_byte(begin_), code_bytes(end_));
         narrow(slice_.scale, from_.lead() + 1, begin_ / from_.block, ceil_divide(end_, from_.block));
         return MOEQ_OK;
     }
@@ -204,7 +206,7 @@ private:
         const int64_t last = end_ * from_.columns;
         if (first % from_.block != 0 || (last % from_.block != 0 && end_ != from_.rows))
             return refuse_border("blocks", from_.block);
-        narrow(slice_.codes, from_.lead(), first / 2, ceil_divide(last, 2));
+        narrow(slice_.codes, from_.lead(), code_byte(first), code_bytes(last));
         narrow(slice_.scale, from_.lead(), first / from_.block, ceil_divide(last, from_.block));
         return MOEQ_OK;
     }
@@ -222,7 +224,7 @@ private:
                    << "got columns of a weight with " << from_.columns << " of them, not a multiple of the block "
                    << from_.block << "; want blocking ROW to slice columns";
         for (TensorView* view : {&slice_.codes, &slice_.scale}) {
-            const int64_t row = view == &slice_.codes ? from_.columns / 2 : from_.columns / from_.block;
+            const int64_t row = view == &slice_.codes ? code_bytes(from_.columns) : from_.columns / from_.block;
             view->shape[view->ndim] = row;
             view->strides[view->ndim] = 1;
             view->shape[view->ndim - 1] = from_.rows;
@@ -244,8 +246,7 @@ private:
                    << "got rows of several experts with nested statistics; slice one expert first, then its rows";
         const int64_t per_expert = from_.experts == 0 ? 0 : from_.block_count() / from_.experts;
         const int64_t per_row_range = axis_ == 1 ? begin_ * from_.columns : 0;
-        const int64_t by_row =
-            from_.spec.blocking == MOEQ_BLOCKING_ROW ? begin_ * from_.run_blocks() : per_row_range / from_.block;
+        const int64_t by_row = from_.run_per_row() ? begin_ * from_.run_blocks() : per_row_range / from_.block;
         const int64_t first = axis_ == 0 ? begin_ * per_expert : by_row;
         const int64_t taken = slice_.scale.count;
         if (first % kNestedBlock != 0 || ((first + taken) % kNestedBlock != 0 && first + taken != from_.block_count()))

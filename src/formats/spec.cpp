@@ -5,7 +5,7 @@ namespace moeq {
 
 namespace {
 
-constexpr int32_t kBlockMin = 32; // of 4-bit formats, as bitsandbytes
+constexpr int32_t kBlockMin = 32; // of runs, as bitsandbytes
 constexpr int32_t kBlockMax = 4096;
 
 class Resolver {
@@ -21,7 +21,7 @@ public:
             return refuse(MOEQ_ERROR_ARGUMENT, "format", spec_.format, "a MOEQ_FORMAT_ constant");
         moeq_status status = check_constants();
         if (status == MOEQ_OK)
-            status = format_->packed() ? check_packed() : check_8bit();
+            status = format_->units == Units::kRuns ? check_runs() : check_tiles();
         if (status == MOEQ_OK)
             status = check_profile();
         if (status == MOEQ_OK)
@@ -63,6 +63,8 @@ private:
         if (spec_.logical_dtype != 0 && float_type(spec_.logical_dtype) < 0)
             return refuse(MOEQ_ERROR_DTYPE, "logical_dtype", spec_.logical_dtype,
                           "0, or the dtype of fp32, fp16 or bf16");
+        if (spec_.nested != 0 && !format_->nests)
+            return refuse(MOEQ_ERROR_UNSUPPORTED, "nested", spec_.nested, "0: only NF4 and FP4 nest their statistics");
         if (spec_.scale_axis == 0)
             spec_.scale_axis = -1;
         if (spec_.scale_kind == MOEQ_SCALE_DEFAULT)
@@ -72,7 +74,7 @@ private:
         return MOEQ_OK;
     }
 
-    moeq_status check_packed()
+    moeq_status check_runs()
     {
         if (spec_.granularity != MOEQ_GRANULARITY_BLOCK)
             return refuse(MOEQ_ERROR_UNSUPPORTED, "granularity", spec_.granularity, "MOEQ_GRANULARITY_BLOCK");
@@ -94,10 +96,8 @@ private:
         return MOEQ_OK;
     }
 
-    moeq_status check_8bit()
+    moeq_status check_tiles()
     {
-        if (spec_.nested != 0)
-            return refuse(MOEQ_ERROR_UNSUPPORTED, "nested", spec_.nested, "0: only NF4 and FP4 nest their statistics");
         if (spec_.blocking != 0)
             return refuse(MOEQ_ERROR_UNSUPPORTED, "blocking", spec_.blocking, "0: only NF4 and FP4 have 1-D blocks");
         if (spec_.granularity != MOEQ_GRANULARITY_BLOCK) {
@@ -125,7 +125,7 @@ private:
         if (!format_->has_bnb_profile)
             return refuse(MOEQ_ERROR_UNSUPPORTED, "profile", spec_.profile,
                           "MOEQ_PROFILE_MOEQ: bitsandbytes has no such format");
-        if (spec_.profile == MOEQ_PROFILE_BNB_CPU_FP16 && format_->packed())
+        if (spec_.profile == MOEQ_PROFILE_BNB_CPU_FP16 && format_->code_dtype != MOEQ_DTYPE_INT8)
             return refuse(MOEQ_ERROR_UNSUPPORTED, "profile", spec_.profile,
                           "MOEQ_PROFILE_BNB_CPU: only int8 goes through fp16");
         if (spec_.scale_kind != MOEQ_SCALE_ABSMAX)

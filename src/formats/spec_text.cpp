@@ -122,19 +122,20 @@ bool parse_tile(Word word, moeq_spec& spec)
 
 bool parse_option(Word word, const Format& format, moeq_spec& spec, Settings& settings)
 {
+    const bool runs = format.units == Units::kRuns;
     Word rest;
     int32_t block = 0;
     if (word.is("nested"))
         return settings.set(spec, &moeq_spec::nested, 1);
-    if (format.packed() && word.number(&block))
+    if (runs && word.number(&block))
         return block > 0 && settings.set(spec, &moeq_spec::block_columns, block);
-    if (!format.packed() && word.is("row"))
+    if (!runs && word.is("row"))
         return settings.set(spec, &moeq_spec::granularity, MOEQ_GRANULARITY_ROW);
-    if (!format.packed() && word.is("expert"))
+    if (!runs && word.is("expert"))
         return settings.set(spec, &moeq_spec::granularity, MOEQ_GRANULARITY_EXPERT);
     if (std::memchr(word.begin, '=', static_cast<uint64_t>(word.length)) != nullptr)
         return parse_choice(word, spec, settings);
-    if (format.packed() || !word.behind("block", &rest))
+    if (runs || !word.behind("block", &rest))
         return false;
     return settings.set(spec, &moeq_spec::granularity, MOEQ_GRANULARITY_BLOCK) &&
            (rest.length == 0 || parse_tile(rest, spec));
@@ -172,8 +173,8 @@ moeq_status parse_spec(const char* text, moeq_spec* out, Report& report)
             failure << "got ";
             failure.quoted(text) << " with an option at character " << static_cast<int64_t>(word.begin - text)
                                  << " that " << format->name << " does not have or that was set before; want ";
-            return failure << (format->packed() ? "a block size such as 64, nested, blocking=row|flat"
-                                                : "row, expert, block128x128, scale=absmax|factor")
+            return failure << (format->units == Units::kRuns ? "a block size such as 64, nested, blocking=row|flat"
+                                                             : "row, expert, block128x128, scale=absmax|factor")
                            << ", axis=-2, layout=gate_up, nonfinite=saturate, dtype=bf16";
         }
         at = word.begin + word.length;
@@ -200,7 +201,7 @@ moeq_status print_spec(const moeq_spec& given, char* out, Report& report)
         separator = ",";
         return text;
     };
-    if (format.packed()) {
+    if (format.units == Units::kRuns) {
         if (spec.block_columns != format.default_block_columns)
             start().add(spec.block_columns);
         if (spec.nested != 0)

@@ -1,4 +1,4 @@
-// The format table, in the order of cpu::FormatIndex.
+// The format table, in the order of MOEQ_FORMAT_LIST.
 #include <cstring>
 
 #include "cpu/digest.h"
@@ -11,7 +11,14 @@ namespace moeq {
 
 namespace {
 
-constexpr const Format* kTable[kFormatCount] = {&kInt8Format, &kNf4Format, &kFp4Format, &kE4m3Format, &kE5m2Format};
+#define MOEQ_FORMAT_ENTRY(name, id) &k##name##Format,
+constexpr const Format* kTable[kFormatCount] = {MOEQ_FORMAT_LIST(MOEQ_FORMAT_ENTRY)};
+#undef MOEQ_FORMAT_ENTRY
+
+// Format::index relies on it: ids have no gaps.
+#define MOEQ_FORMAT_IN_ORDER(name, id) static_assert(MOEQ_FORMAT_##id == cpu::k##name + 1);
+MOEQ_FORMAT_LIST(MOEQ_FORMAT_IN_ORDER)
+#undef MOEQ_FORMAT_IN_ORDER
 
 template <FloatType type>
 uint32_t amax_blocks(const void* source, int64_t count, int64_t block, float* absmax)

@@ -89,7 +89,8 @@ TEST(KilledProcesses, AtRandom)
               }),
               0);
     const auto life = std::chrono::steady_clock::now() - start;
-    std::uniform_int_distribution<int64_t> moment(0, std::chrono::duration_cast<std::chrono::microseconds>(life).count());
+    std::uniform_int_distribution<int64_t> moment(0,
+                                                  std::chrono::duration_cast<std::chrono::microseconds>(life).count());
     std::mt19937 random(static_cast<unsigned>(getpid()));
     int left = 0, changed = 0;
     std::string before = one;

@@ -13,7 +13,7 @@ namespace {
 
 bool blocks_of_tiles(const moeq_spec& spec)
 {
-    return !find_format(spec.format)->packed() && spec.granularity == MOEQ_GRANULARITY_BLOCK;
+    return find_format(spec.format)->units == Units::kTiles && spec.granularity == MOEQ_GRANULARITY_BLOCK;
 }
 
 // Whether no block of an expert holds elements of another one.
@@ -92,8 +92,7 @@ private:
     moeq_status shape_whole(const moeq_spec* given)
     {
         // A weight by itself; the one expert of a model is a stack like others.
-        const bool lone =
-            stack_.piece_count == 1 && piece(0).ndim == 2 && std::strcmp(stack_.name, piece(0).name) == 0;
+        const bool lone = stack_.piece_count == 1 && piece(0).ndim == 2 && std::strcmp(stack_.name, piece(0).name) == 0;
         const int32_t ndim = lone ? 2 : 3;
         const int64_t* shape = stack_.shape + 3 - ndim;
         item_.form = ItemForm::kWhole;
@@ -189,13 +188,13 @@ private:
         item_.form = ItemForm::kParts;
         if (parts.interleaved && parts.count > 1 && blocks_of_tiles(out.spec))
             item_.form = ItemForm::kPieces;
-        const bool crossing = out.packed() && parts.count > 1 && out.spec.blocking != MOEQ_BLOCKING_ROW &&
-                              out.expert_elements() % out.block != 0;
+        const bool crossing =
+            out.in_runs() && parts.count > 1 && !out.run_per_row() && out.expert_elements() % out.block != 0;
         if (crossing)
             item_.form = ItemForm::kEach;
         // Gate and up share a unit: cut as one linear it would have a name that nobody loads.
         const bool shared = !own_pieces_ && layout_ == MOEQ_LAYOUT_PLAIN && stack_.cut_layout != MOEQ_LAYOUT_PLAIN;
-        const bool impossible = shared || (out.packed() && (parts.interleaved || parts.transposed)) ||
+        const bool impossible = shared || (out.in_runs() && (parts.interleaved || parts.transposed)) ||
                                 (keep && item_.form != ItemForm::kParts) || (crossing && !own_pieces_);
         if (!impossible)
             return MOEQ_OK;
@@ -355,7 +354,7 @@ int64_t item_peak(const Checkpoint& checkpoint, const Weights& weights, const Pl
         return peak + stored_bytes(item.out) * (item.form == ItemForm::kPieces ? item.parts.count : 1);
     const int64_t codes = ceil_divide(stored_bytes(work), maximum(1, work.experts)) * experts;
     // What is not in order is put in order before it is written.
-    if (item.form == ItemForm::kParts && !work.packed() && (item.parts.transposed || item.parts.interleaved))
+    if (item.form == ItemForm::kParts && !work.in_runs() && (item.parts.transposed || item.parts.interleaved))
         peak += codes;
     if (experts == work.experts)
         return peak + codes;
@@ -400,7 +399,7 @@ bool holds_already(const Weights& weights, const Stack& stack, const Dialect& di
     if (own.granularity == MOEQ_GRANULARITY_BLOCK &&
         (wanted.block_rows != own.block_rows || wanted.block_columns != own.block_columns))
         return false;
-    if (!find_format(own.format)->packed() || wanted.blocking == own.blocking)
+    if (find_format(own.format)->units == Units::kTiles || wanted.blocking == own.blocking)
         return true;
     // Blocks over experts and over the whole are the same where experts are whole blocks; rows are another matter.
     const bool rows = wanted.blocking == MOEQ_BLOCKING_ROW || own.blocking == MOEQ_BLOCKING_ROW;
@@ -409,7 +408,7 @@ bool holds_already(const Weights& weights, const Stack& stack, const Dialect& di
 
 int32_t kept_scale_kind(const Stack& stack, const Dialect& dialect, const moeq_spec* asked)
 {
-    if (find_format(stack.spec.format)->packed())
+    if (find_format(stack.spec.format)->units == Units::kRuns)
         return stack.spec.scale_kind;
     if (asked != nullptr && asked->scale_kind != MOEQ_SCALE_DEFAULT)
         return asked->scale_kind;

@@ -13,7 +13,7 @@ bool same_weight(const WrittenWeight& planned, const Weight& found)
 {
     const moeq_spec& a = planned.geometry.spec;
     const moeq_spec& b = found.spec;
-    const bool tiles = a.granularity == MOEQ_GRANULARITY_BLOCK || planned.geometry.packed();
+    const bool tiles = a.granularity == MOEQ_GRANULARITY_BLOCK || planned.geometry.in_runs();
     return found.ndim == planned.geometry.ndim &&
            std::memcmp(found.shape, planned.geometry.shape, static_cast<uint64_t>(found.ndim) * sizeof *found.shape) ==
                0 &&

@@ -17,22 +17,12 @@ TensorView view_of(const Geometry& out, int32_t component, char* data, int64_t r
     return view;
 }
 
-// 4-bit blocks follow each other through the rows, so a weight is one run of bytes.
-void set_packed(const Geometry& work, const EncodedWeight& stack, int64_t expert, int64_t row, EncodedWeight* out)
+// Blocks follow each other through the rows, so a weight is one run of bytes.
+void set_runs(const Geometry& work, const EncodedWeight& stack, int64_t expert, int64_t row, EncodedWeight* out)
 {
-    int64_t code = 0;
-    int64_t block = 0;
-    if (work.spec.blocking == MOEQ_BLOCKING_ROW) {
-        code = (expert * work.rows + row) * work.run_bytes();
-        block = (expert * work.rows + row) * work.run_blocks();
-    } else {
-        const int64_t inside = row * work.columns;
-        // A run for each expert; or, flat, one for all of them, in which every expert begins with a block.
-        const int64_t run_bytes = work.flat() ? work.expert_elements() / 2 : work.run_bytes();
-        const int64_t run_blocks = work.flat() ? work.expert_elements() / work.block : work.run_blocks();
-        code = expert * run_bytes + inside / 2;
-        block = expert * run_blocks + inside / work.block;
-    }
+    const auto [run, first] = work.run_place(expert, row); // where a block begins, also where experts share a run
+    const int64_t code = run * work.run_bytes() + work.format->code_byte(first);
+    const int64_t block = run * work.run_blocks() + first / work.block;
     component_layout(out->geometry, MOEQ_COMPONENT_CODES, &out->codes);
     out->codes.data = stack.codes.data + code;
     TensorView& scale = out->scale;
@@ -40,7 +30,7 @@ void set_packed(const Geometry& work, const EncodedWeight& stack, int64_t expert
     scale.data = stack.scale.data + block * static_cast<int64_t>(sizeof(float));
 }
 
-void set_8bit(const PlanItem& item, const EncodedWeight& stack, int64_t expert, int64_t part, EncodedWeight* out)
+void set_tiles(const PlanItem& item, const EncodedWeight& stack, int64_t expert, int64_t part, EncodedWeight* out)
 {
     const Geometry& work = stack.geometry;
     const ExpertParts& parts = item.parts;
@@ -74,10 +64,10 @@ EncodedWeight part_of_stack(const PlanItem& item, const EncodedWeight& stack, in
     EncodedWeight out;
     out.geometry = item.out;
     out.geometry.spec.nested = 0; // views are of plain statistics
-    if (item.out.packed())
-        set_packed(stack.geometry, stack, expert, part * item.out.rows, &out);
+    if (item.out.in_runs())
+        set_runs(stack.geometry, stack, expert, part * item.out.rows, &out);
     else
-        set_8bit(item, stack, expert, part, &out);
+        set_tiles(item, stack, expert, part, &out);
     out.prepare();
     return out;
 }

@@ -37,7 +37,7 @@ void adjust(moeq_spec* spec, int32_t ndim, const int64_t* shape)
     Report quiet("", nullptr);
     if (make_geometry(*spec, 0, ndim, shape, 0, nullptr, &geometry, quiet) != MOEQ_OK)
         return; // whoever uses the spec tells
-    if (geometry.packed() && spec->blocking == MOEQ_BLOCKING_EXPERT && !runs_flat(geometry))
+    if (geometry.in_runs() && spec->blocking == MOEQ_BLOCKING_EXPERT && !runs_flat(geometry))
         spec->blocking = MOEQ_BLOCKING_FLAT;
 }
 
@@ -48,7 +48,7 @@ moeq_status list_4bit(const Geometry& g, const char* name, DialectEntries* out, 
                << "blocks over the whole tensor: blocking=flat, or a multiple of " << g.block << " elements in a run";
     TensorView absmax;
     component_layout(g, MOEQ_COMPONENT_SCALE, &absmax);
-    const int64_t codes[2] = {ceil_divide(g.count(), 2), 1};
+    const int64_t codes[2] = {g.format->code_bytes(g.count()), 1};
     add_component(g, MOEQ_COMPONENT_CODES, "", 2, codes, out);
     add_component(g, MOEQ_COMPONENT_SCALE, kAbsmax, 1, &absmax.count, out);
     const int64_t values = 16;
@@ -88,7 +88,7 @@ moeq_status list_int8(const Geometry& g, const char* name, DialectEntries* out, 
 
 moeq_status list(const Geometry& geometry, const char* name, DialectEntries* out, Report& report)
 {
-    if (geometry.packed())
+    if (geometry.format->code_bits == 4)
         return list_4bit(geometry, name, out, report);
     if (geometry.format->code_dtype == MOEQ_DTYPE_INT8)
         return list_int8(geometry, name, out, report);
@@ -120,20 +120,20 @@ moeq_status write_config(const WrittenModel& model, JsonWriter& out, Report& rep
         if (spec.format != first->spec.format || spec.nested != first->spec.nested)
             return refuse_mixed(kBitsandbytesDialect, "format", model.weights[0], model.weights[i], report);
     }
-    const bool packed = first != nullptr && first->packed();
+    const bool four_bits = first != nullptr && first->format->code_bits == 4;
     const int32_t dtype =
         first == nullptr || first->spec.logical_dtype == 0 ? MOEQ_DTYPE_BF16 : first->spec.logical_dtype;
     out.begin_object();
     out.key("quant_method").string("bitsandbytes");
     for (const char* prefix : {"_load_in_", "load_in_"}) {
         char key[24];
-        out.key(Text(key, sizeof key).add(prefix).add("4bit").c_str()).boolean(packed);
-        out.key(Text(key, sizeof key).add(prefix).add("8bit").c_str()).boolean(first != nullptr && !packed);
+        out.key(Text(key, sizeof key).add(prefix).add("4bit").c_str()).boolean(four_bits);
+        out.key(Text(key, sizeof key).add(prefix).add("8bit").c_str()).boolean(first != nullptr && !four_bits);
     }
     out.key("bnb_4bit_compute_dtype").string(torch_dtype_name(dtype));
     out.key("bnb_4bit_quant_storage").string("uint8");
-    out.key("bnb_4bit_quant_type").string(packed ? quant_type(*first).name : "fp4");
-    out.key("bnb_4bit_use_double_quant").boolean(packed && first->nested());
+    out.key("bnb_4bit_quant_type").string(four_bits ? quant_type(*first).name : "fp4");
+    out.key("bnb_4bit_use_double_quant").boolean(four_bits && first->nested());
     out.key("llm_int8_enable_fp32_cpu_offload").boolean(false);
     out.key("llm_int8_has_fp16_weight").boolean(false);
     out.key("llm_int8_threshold").raw("6.0", 3); // transformers takes no integer here
@@ -255,7 +255,7 @@ private:
     moeq_status check_codes(int64_t tensor, const Geometry& geometry)
     {
         const FileEntry& entry = checkpoint_.tensor(tensor).entry;
-        const int64_t want = ceil_divide(geometry.count(), 2);
+        const int64_t want = geometry.format->code_bytes(geometry.count());
         if (entry.bytes == want)
             return MOEQ_OK;
         return (refuse(tensor, "F15") << "got " << entry.bytes << " bytes of codes; want " << want << " for shape ")
@@ -328,7 +328,7 @@ private:
             return report_.out_of_memory(static_cast<uint64_t>(out_->weights.size()) * sizeof(NameView));
         for (const Weight& weight : out_->weights) {
             const NameView name{weight.name, weight.name_length};
-            if (find_format(weight.spec.format)->packed())
+            if (find_format(weight.spec.format)->code_bits == 4)
                 parents_.append_reserved(&name, 1);
         }
         std::sort(parents_.begin(), parents_.end(), is_before);

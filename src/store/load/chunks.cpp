@@ -28,12 +28,12 @@ public:
     {
         if (g_.count() == 0)
             return MOEQ_OK;
-        if (g_.packed() && g_.spec.blocking != MOEQ_BLOCKING_ROW)
+        if (g_.in_runs() && !g_.run_per_row())
             MOEQ_TRY(cut_runs());
         else
             for (int64_t e = 0; e < g_.experts; ++e)
                 MOEQ_TRY(g_.scale_per_column() ? cut_slabs(e)
-                         : g_.packed()         ? cut_rows(e, g_.block)
+                         : g_.in_runs()        ? cut_rows(e, g_.block)
                          : order_.any_rows     ? cut_rows(e, 1)
                                                : cut_tiles(e));
         std::sort(out_->begin(), out_->end(), [this](const Chunk& a, const Chunk& b) {

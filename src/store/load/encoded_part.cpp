@@ -16,44 +16,35 @@ char* before(char* address, int64_t bytes)
     return reinterpret_cast<char*>(reinterpret_cast<uintptr_t>(address) - static_cast<uintptr_t>(bytes));
 }
 
-// Elements of the run that an expert's rows begin in, and the run's number.
-int64_t run_of(const Geometry& g, int64_t expert, int64_t row, int64_t* begin)
-{
-    *begin = (g.flat() ? expert * g.expert_elements() : 0) + row * g.columns;
-    return g.flat() ? 0 : expert;
-}
-
 } // namespace
 
 ComponentRange codes_of_rows(const Geometry& g, int64_t expert, int64_t row_begin, int64_t row_end)
 {
     const int64_t first = expert * g.rows + row_begin;
     const int64_t last = expert * g.rows + row_end;
-    if (!g.packed())
+    if (!g.in_runs())
         return {first * g.columns, last * g.columns};
-    if (g.spec.blocking == MOEQ_BLOCKING_ROW)
+    if (g.run_per_row())
         return {first * g.run_bytes(), last * g.run_bytes()};
-    int64_t begin;
-    const int64_t run = run_of(g, expert, row_begin, &begin);
+    const auto [run, begin] = g.run_place(expert, row_begin);
     const int64_t end = begin + (row_end - row_begin) * g.columns;
-    return {run * g.run_bytes() + begin / 2, run * g.run_bytes() + ceil_divide(end, 2)};
+    return {run * g.run_bytes() + g.format->code_byte(begin), run * g.run_bytes() + g.format->code_bytes(end)};
 }
 
 ComponentRange scales_of_rows(const Geometry& g, int64_t expert, int64_t row_begin, int64_t row_end)
 {
     if (row_begin == row_end)
         return {0, 0};
-    if (!g.packed()) {
+    if (!g.in_runs()) {
         const int64_t rows = g.row_tiling.count();
         const int64_t columns = g.column_tiling.count();
         const int64_t first = expert * rows + g.row_tiling.index_of(row_begin);
         const int64_t last = expert * rows + g.row_tiling.index_of(row_end - 1);
         return {first * columns, (last + 1) * columns};
     }
-    if (g.spec.blocking == MOEQ_BLOCKING_ROW)
+    if (g.run_per_row())
         return {(expert * g.rows + row_begin) * g.run_blocks(), (expert * g.rows + row_end) * g.run_blocks()};
-    int64_t begin;
-    const int64_t run = run_of(g, expert, row_begin, &begin);
+    const auto [run, begin] = g.run_place(expert, row_begin);
     const int64_t end = begin + (row_end - row_begin) * g.columns;
     return {run * g.run_blocks() + begin / g.block, run * g.run_blocks() + ceil_divide(end, g.block)};
 }
@@ -147,7 +138,7 @@ moeq_status refuse_statistic(const Weight& weight, float value, bool signs, int6
 
 int64_t expert_of_statistic(const Geometry& g, int64_t index)
 {
-    if (!g.packed())
+    if (!g.in_runs())
         return index / maximum(1, g.row_tiling.count() * g.column_tiling.count());
     return g.flat() ? index * g.block / maximum(1, g.expert_elements())
                     : index / maximum(1, g.run_blocks() * g.runs_per_expert);
@@ -165,16 +156,16 @@ namespace {
 // The most scale units that so many rows of an expert touch.
 int64_t most_scales(const Geometry& g, int64_t rows)
 {
-    if (!g.packed())
+    if (!g.in_runs())
         return minimum(rows / g.row_tiling.size + 3, g.row_tiling.count()) * g.column_tiling.count();
-    return g.spec.blocking == MOEQ_BLOCKING_ROW ? rows * g.run_blocks() : rows * g.columns / g.block + 2;
+    return g.run_per_row() ? rows * g.run_blocks() : rows * g.columns / g.block + 2;
 }
 
 } // namespace
 
 int64_t encoded_part_bytes(const Geometry& g, int64_t rows)
 {
-    const int64_t codes = g.packed() ? rows * (g.columns / 2 + 1) + 2 : rows * g.columns;
+    const int64_t codes = rows * (g.format->code_byte(g.columns) + 1) + 2;
     const int64_t scales = most_scales(g, rows);
     return padded(codes) + padded(scales * static_cast<int64_t>(sizeof(float))) + statistics_scratch(scales);
 }

@@ -22,7 +22,7 @@ ComponentRange scales_of_rows(const Geometry& geometry, int64_t expert, int64_t 
                                           Report& report);
 int64_t statistics_scratch(int64_t count);
 
-// Finite, and not negative but where signs are allowed: blocks of 4-bit formats may have any.
+// Finite, and not negative but where signs are allowed: of some formats they may be.
 bool is_good_statistic(float value, bool signs);
 // VALUE, F16: about a statistic that is not. expert: of the stack; -1: not known.
 moeq_status refuse_statistic(const Weight& weight, float value, bool signs, int64_t expert, Report& report);

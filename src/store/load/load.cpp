@@ -1,6 +1,7 @@
 #include "store/load/load.h"
 
 #include "cpu/stores.h"
+#include "formats/nested.h"
 #include "store/load/buffers.h"
 #include "store/load/chunks.h"
 #include "store/load/task_errors.h"
@@ -26,8 +27,9 @@ public:
         : engine_(engine), serial_{serial_executor_, engine.kernels}, allocator_(allocator), source_(source),
           amax_(amax), out_(out), g_(out.geometry), progress_(progress), report_(report), chunks_(allocator),
           digests_(allocator), own_buffers_(allocator), buffers_(buffers != nullptr ? *buffers : own_buffers_),
-          slab_(allocator), gathers_(!g_.packed() && g_.spec.granularity == MOEQ_GRANULARITY_EXPERT && amax == nullptr),
-          stores_(cpu::stores_for(g_.count() / (g_.packed() ? 2 : 1)))
+          slab_(allocator),
+          gathers_(!g_.in_runs() && g_.spec.granularity == MOEQ_GRANULARITY_EXPERT && amax == nullptr),
+          stores_(cpu::stores_for(g_.format->code_byte(g_.count())))
     {
     }
     ~Loader() { allocator_.free(staging_, staging_bytes()); }
@@ -38,7 +40,7 @@ public:
     {
         MOEQ_TRY(cut_into_chunks(source_, g_, {amax_ != nullptr || gathers_, gathers_}, &chunks_, report_));
         MOEQ_TRY(get_memory(digest != nullptr));
-        if (g_.count() == 0 && !g_.packed())
+        if (g_.count() == 0 && !g_.in_runs())
             store_zero_scales(out_);
         if (amax_ != nullptr)
             store_given_scales(out_, *amax_);
@@ -151,7 +153,7 @@ private:
             const int64_t run = g_.flat() ? 0 : chunk.begin / g_.expert_elements();
             const int64_t begin = chunk.begin - run * g_.expert_elements();
             encode_part_of_run(range_patch(chunk, elements), run, begin, begin + chunk.end - chunk.begin);
-        } else if (g_.packed()) {
+        } else if (g_.in_runs()) {
             const Box& box = chunk.box;
             const Patch patch = box_patch(chunk, elements);
             for (int64_t row = box.row_begin; row < box.row_end; ++row)

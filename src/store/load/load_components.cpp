@@ -127,7 +127,7 @@ private:
 
     moeq_status add_parts()
     {
-        if (g_.count() == 0 && !g_.packed())
+        if (g_.count() == 0 && !g_.in_runs())
             store_zero_scales(out_);
         for (int64_t e = 0; e < source_.experts(); ++e)
             for (int64_t row = 0; row < source_.rows();) {
@@ -157,11 +157,10 @@ private:
     {
         Geometry from;
         MOEQ_TRY(plain_geometry(*run.weight, &from, report_));
-        return !g_.packed()                               ? add_tiles(run, at, from)
-               : run.columns == from.columns && !by_row() ? add_run_range(run, at, from)
-                                                          : add_run_rows(run, at, from);
+        return !g_.in_runs()                                      ? add_tiles(run, at, from)
+               : run.columns == from.columns && !g_.run_per_row() ? add_run_range(run, at, from)
+                                                                  : add_run_rows(run, at, from);
     }
-    bool by_row() const { return g_.spec.blocking == MOEQ_BLOCKING_ROW; }
 
     char* codes_at(int64_t byte) const { return out_.codes.data + byte; }
     char* scale_at(int64_t index) const { return out_.scale.data + index * static_cast<int64_t>(sizeof(float)); }
@@ -190,7 +189,7 @@ private:
                             kStepStatistics, kItem);
     }
 
-    // 8-bit formats.
+    // Units that are tiles.
     moeq_status add_tiles(const StackSource::Run& run, const Place& at, const Geometry& from)
     {
         const int64_t expert = source_.to_stack(at).expert;
@@ -233,42 +232,40 @@ private:
         return {fits, first, last - first + 1, target};
     }
 
-    // 4-bit formats, blocks over experts: rows that are a range of whole blocks.
+    // Runs over experts: rows that are a range of whole blocks.
     moeq_status add_run_range(const StackSource::Run& run, const Place& at, const Geometry& from)
     {
         const int64_t expert = source_.to_stack(at).expert;
-        const int64_t source = (from.flat() ? run.expert * from.expert_elements() : 0) + run.row * from.columns;
-        const int64_t target = (g_.flat() ? at.expert * g_.expert_elements() : 0) + at.row * g_.columns;
+        const auto [from_run, source] = from.run_place(run.expert, run.row);
+        const auto [to_run, target] = g_.run_place(at.expert, at.row);
         const int64_t length = run.rows * run.columns;
         const bool to_end = source + length == from.run_length && target + length == g_.run_length;
         if (source % g_.block != 0 || target % g_.block != 0 || (length % g_.block != 0 && !to_end))
             return refuse_border(at);
-        const int64_t from_run = from.flat() ? 0 : run.expert;
-        const int64_t to_run = g_.flat() ? 0 : at.expert;
-        const int64_t bytes = ceil_divide(length, 2);
-        MOEQ_TRY(add_codes(run, from_run * from.run_bytes() + source / 2, bytes, to_run * g_.run_bytes() + target / 2,
-                           bytes, bytes, 1, expert));
+        const int64_t bytes = g_.format->code_bytes(length);
+        MOEQ_TRY(add_codes(run, from_run * from.run_bytes() + g_.format->code_byte(source), bytes,
+                           to_run * g_.run_bytes() + g_.format->code_byte(target), bytes, bytes, 1, expert));
         const int64_t blocks = ceil_divide(length, g_.block);
         return add_scales(run, from_run * from.run_blocks() + source / g_.block, blocks,
                           to_run * g_.run_blocks() + target / g_.block, blocks, blocks, 1, expert);
     }
 
-    // ... blocks per row here: in the file too, or rows of it are whole blocks.
+    // ... runs per row here: in the file too, or rows of it are whole blocks.
     moeq_status add_run_rows(const StackSource::Run& run, const Place& at, const Geometry& from)
     {
         const int64_t expert = source_.to_stack(at).expert;
-        const bool rows_apart = from.spec.blocking == MOEQ_BLOCKING_ROW;
+        const bool rows_apart = from.run_per_row();
         const bool to_end = run.column + run.columns == from.columns && at.column + run.columns == g_.columns;
-        if (!by_row() || run.column % g_.block != 0 || at.column % g_.block != 0 ||
+        if (!g_.run_per_row() || run.column % g_.block != 0 || at.column % g_.block != 0 ||
             (run.columns % g_.block != 0 && !to_end) || (!rows_apart && from.columns % g_.block != 0))
             return refuse_border(at);
-        const int64_t row_bytes = ceil_divide(from.columns, 2);
+        const int64_t row_bytes = g_.format->code_bytes(from.columns);
         const int64_t row_blocks = ceil_divide(from.columns, g_.block);
         const int64_t source_row = run.expert * from.rows + run.row;
         const int64_t target_row = at.expert * g_.rows + at.row;
-        MOEQ_TRY(add_codes(run, source_row * row_bytes + run.column / 2, row_bytes,
-                           target_row * g_.run_bytes() + at.column / 2, g_.run_bytes(), ceil_divide(run.columns, 2),
-                           run.rows, expert));
+        MOEQ_TRY(add_codes(run, source_row * row_bytes + g_.format->code_byte(run.column), row_bytes,
+                           target_row * g_.run_bytes() + g_.format->code_byte(at.column), g_.run_bytes(),
+                           g_.format->code_bytes(run.columns), run.rows, expert));
         return add_scales(run, source_row * row_blocks + run.column / g_.block, row_blocks,
                           target_row * g_.run_blocks() + at.column / g_.block, g_.run_blocks(),
                           ceil_divide(run.columns, g_.block), run.rows, expert);
@@ -335,7 +332,7 @@ private:
             MOEQ_TRY(read_statistics(engine_.kernels, source_.checkpoint(), *step.weight,
                                      {source, source + step.segment}, target, scratch, report));
         // The map of nested statistics has both signs, and so has what blocks deviate from their mean.
-        const bool signs = g_.packed();
+        const bool signs = g_.format->signed_statistics;
         for (int64_t i = 0; strict_ && i < step.segment; ++i)
             if (!is_good_statistic(target[i], signs))
                 return refuse_statistic(*step.weight, target[i], signs, expert_of(step, source + i), report);
@@ -381,7 +378,7 @@ moeq_status cut_spec(const Stack& stack, const StackCut& cut, moeq_spec* out, Re
                    << ", whose experts share blocks; want all of it";
         spec.blocking = MOEQ_BLOCKING_EXPERT;
     }
-    if (find_format(spec.format)->packed() && shape[2] != stack.shape[2])
+    if (find_format(spec.format)->units == Units::kRuns && shape[2] != stack.shape[2])
         spec.blocking = MOEQ_BLOCKING_ROW;
     *out = spec;
     return MOEQ_OK;

@@ -223,14 +223,14 @@ moeq_status StackSource::check_scales(const EncodedWeight& part, const Run& run,
     const Geometry& g = part.geometry;
     if (!strict_ || rows == 0 || run.columns == 0)
         return MOEQ_OK;
-    const bool signs = g.packed();
+    const bool signs = g.format->signed_statistics;
     const auto check = [&](const float* scales, int64_t count) -> moeq_status {
         for (int64_t i = 0; i < count; ++i)
             if (!is_good_statistic(scales[i], signs))
                 return refuse_statistic(*run.weight, scales[i], signs, expert_of(run), report);
         return MOEQ_OK;
     };
-    if (!g.packed()) {
+    if (!g.in_runs()) {
         const int64_t first = g.column_tiling.index_of(run.column);
         const int64_t last = g.column_tiling.index_of(run.column + run.columns - 1);
         const int64_t end = g.row_tiling.index_of(row + rows - 1);
@@ -239,10 +239,8 @@ moeq_status StackSource::check_scales(const EncodedWeight& part, const Run& run,
         return MOEQ_OK;
     }
     for (int64_t r = row; r < row + rows; ++r) {
-        const bool by_row = g.spec.blocking == MOEQ_BLOCKING_ROW;
-        const int64_t at =
-            (g.flat() ? run.expert * g.expert_elements() : 0) + (by_row ? 0 : r * g.columns) + run.column;
-        const float* scales = part.run_absmax(by_row ? run.expert * g.rows + r : g.flat() ? 0 : run.expert);
+        const auto [blocks, at] = g.run_place(run.expert, r, run.column);
+        const float* scales = part.run_absmax(blocks);
         const int64_t first = at / g.block;
         MOEQ_TRY(check(scales + first, (at + run.columns - 1) / g.block - first + 1));
     }

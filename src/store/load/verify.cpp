@@ -199,7 +199,7 @@ private:
         scales_ += census.count;
         zero_scales_ += census.zero;
         const moeq_spec& spec = weights_.weights[index].spec;
-        const bool signs = find_format(spec.format)->packed();
+        const bool signs = find_format(spec.format)->signed_statistics;
         if (census.nan + census.inf + (signs ? 0 : census.negative) == 0)
             return;
         problem("bad_scale", name).key("nan").integer(census.nan).key("inf").integer(census.inf);
@@ -244,7 +244,7 @@ private:
     moeq_status check_padding(const Stack& stack)
     {
         const Format& format = *find_format(stack.spec.format);
-        for (int64_t i = 0; format.packed() && i < stack.piece_count; ++i) {
+        for (int64_t i = 0; format.code_bits == 4 && i < stack.piece_count; ++i) {
             const Weight& weight = weights_.piece(stack, i);
             const int64_t tensor = weight.quantized ? weight.tensors[MOEQ_COMPONENT_CODES] : -1;
             Geometry geometry;

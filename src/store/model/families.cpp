@@ -230,8 +230,7 @@ constexpr Family kFamilies[] = {
                kHalves, kUsual),
     per_expert("olmoe flex_olmo jamba afmoe cohere2_moe exaone_moe solar_open longcat_flash", kHalves, kUsual),
     per_expert("deepseek_ocr2 unlimited_ocr", kHalves, kOcrNames),
-    per_expert("deepseek_v2 deepseek_v3 deepseek_v32 kimi_k2 kimi_k25 unlimited_ocr_text",
-               kHalves, kUsual),
+    per_expert("deepseek_v2 deepseek_v3 deepseek_v32 kimi_k2 kimi_k25 unlimited_ocr_text", kHalves, kUsual),
     per_expert("glm4_moe glm4_moe_lite glm4v_moe glm_moe_dsa glm5_next glm5_next_text", kHalves, kUsual),
     per_expert("dots1 ernie4_5_moe hunyuan_v1_moe hy_v3 mimo_v2_flash axk1 axk2 bailing_hybrid beam flint kolibri1 "
                "laguna mellum sarvam_mla sarvam_moe",

@@ -22,13 +22,13 @@ moeq_spec piece_spec(const Weight& weight)
     return spec;
 }
 
-bool is_packed(const moeq_spec& spec) { return find_format(spec.format)->packed(); }
+bool in_runs(const moeq_spec& spec) { return find_format(spec.format)->units == Units::kRuns; }
 
 // Whether weights quantized by this spec can lie behind each other in one expert, along the output axis, with no statistic
 // that both have a share in, or that one handle has no room for.
 bool joins(const moeq_spec& spec, int32_t axis, int64_t rows, int64_t columns)
 {
-    if (is_packed(spec))
+    if (in_runs(spec))
         return axis == -1 && (spec.blocking == MOEQ_BLOCKING_ROW || rows * columns % spec.block_columns == 0);
     if (spec.granularity == MOEQ_GRANULARITY_ROW)
         return spec.scale_axis == axis;
@@ -287,12 +287,12 @@ void StackBuilder::set_spec(const Group* group, Stack* stack, bool joined) const
     // The file itself says how the weight lies.
     const bool told = out_.dialect == MOEQ_DIALECT_NATIVE && !joined && !model->folded;
     if (group != nullptr && !told) {
-        const bool packed = is_packed(wanted);
-        const bool by_row = packed ? wanted.blocking == MOEQ_BLOCKING_ROW : wanted.granularity == MOEQ_GRANULARITY_ROW;
+        const bool runs = in_runs(wanted);
+        const bool by_row = runs ? wanted.blocking == MOEQ_BLOCKING_ROW : wanted.granularity == MOEQ_GRANULARITY_ROW;
         if (!by_row)
             stack->spec.scale_axis = stack->scale_axis;
         // A layout goes with the output axis, and tiles restart where its halves meet.
-        const bool tiles = !packed && wanted.granularity == MOEQ_GRANULARITY_BLOCK;
+        const bool tiles = !runs && wanted.granularity == MOEQ_GRANULARITY_BLOCK;
         const int64_t half = (stack->scale_axis == -2 ? stack->shape[2] : stack->shape[1]) / 2;
         const int64_t tile = stack->scale_axis == -2 ? wanted.block_columns : wanted.block_rows;
         const bool border = stack->layout == MOEQ_LAYOUT_GATE_UP || stack->layout == MOEQ_LAYOUT_UP_GATE;

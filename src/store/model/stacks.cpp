@@ -9,7 +9,7 @@ namespace moeq {
 
 namespace {
 
-bool is_packed(const moeq_spec& spec) { return find_format(spec.format)->packed(); }
+bool in_runs(const moeq_spec& spec) { return find_format(spec.format)->units == Units::kRuns; }
 
 } // namespace
 
@@ -93,12 +93,12 @@ moeq_status StackBuilder::unfold(const Rule& rule, Weight* weight, bool* fits)
         return failure << "; want rows of " << rule.experts << " experts, as many of each";
     }
     moeq_spec& spec = weight->spec;
-    *fits = !weight->quantized || is_packed(spec) ||
+    *fits = !weight->quantized || in_runs(spec) ||
             (spec.granularity == MOEQ_GRANULARITY_ROW && spec.scale_axis == -1) ||
             (spec.granularity == MOEQ_GRANULARITY_BLOCK && rows % spec.block_rows == 0);
     if (!*fits)
         return MOEQ_OK;
-    if (weight->quantized && is_packed(spec) && spec.blocking == MOEQ_BLOCKING_EXPERT)
+    if (weight->quantized && in_runs(spec) && spec.blocking == MOEQ_BLOCKING_EXPERT)
         spec.blocking = MOEQ_BLOCKING_FLAT; // one run over all of them
     weight->folded = true;
     weight->ndim = 3;

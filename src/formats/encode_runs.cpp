@@ -28,13 +28,14 @@ public:
                 f += rows * g_.columns;
             } else if (count > 0) {
                 const void* elements = patch_.at(at_.expert, at_.row, at_.column);
-                const uint32_t bits = encode_blocks_(elements, count, g_.block, statistics, codes + f / 2);
+                const uint32_t bits =
+                    encode_blocks_(elements, count, g_.block, statistics, codes + g_.format->code_byte(f));
                 if (bits >= codec::kNonfiniteBits)
                     encode_one_by_one(f, f + count, statistics, codes);
                 f += count;
             } else {
                 const int64_t some = minimum(g_.block, end - f);
-                *statistics = encode_block(f, some, codes + f / 2);
+                *statistics = encode_block(f, some, codes + g_.format->code_byte(f));
                 f += some;
             }
         }
@@ -83,7 +84,7 @@ public:
     {
         run_ = run;
         std::memcpy(reader_.buffer(), elements, static_cast<uint64_t>(count * float_type_bytes(type_)));
-        *absmax = encode_copy(begin, reader_.buffer(), count, weight_.run_codes(run) + begin / 2);
+        *absmax = encode_copy(begin, reader_.buffer(), count, weight_.run_codes(run) + g_.format->code_byte(begin));
     }
 
 private:
@@ -96,7 +97,7 @@ private:
     // Where element f of the run is in the weight.
     Place locate(int64_t f) const
     {
-        if (g_.spec.blocking == MOEQ_BLOCKING_ROW)
+        if (g_.run_per_row())
             return {run_ / g_.rows, run_ % g_.rows, f};
         const int64_t expert = g_.flat() ? f / g_.expert_elements() : run_;
         const int64_t rest = g_.flat() ? f % g_.expert_elements() : f;
@@ -112,8 +113,7 @@ private:
         if (view.column_stride != 1)
             return 0;
         const int64_t in_row = box.column_end - at_.column;
-        if (g_.spec.blocking == MOEQ_BLOCKING_ROW || box.columns() != g_.columns ||
-            (view.row_stride != g_.columns && box.rows() > 1))
+        if (g_.run_per_row() || box.columns() != g_.columns || (view.row_stride != g_.columns && box.rows() > 1))
             return in_row;
         const int64_t in_expert = in_row + (box.row_end - at_.row - 1) * g_.columns;
         if (!g_.flat() || box.rows() != g_.rows || !view.lead.single_stride() ||
@@ -135,7 +135,7 @@ private:
     // closer together than columns.
     int64_t band_rows(int64_t count) const
     {
-        if (!reader_.banded() || follows_bnb() || g_.spec.blocking == MOEQ_BLOCKING_ROW || at_.column != 0 ||
+        if (!reader_.banded() || follows_bnb() || g_.run_per_row() || at_.column != 0 ||
             patch_.box.columns() != g_.columns || g_.columns % g_.block != 0 || g_.block > reader_.band_columns(kFold))
             return 0;
         const int64_t rows = minimum(count / g_.columns, patch_.box.row_end - at_.row);
@@ -153,7 +153,8 @@ private:
                 const int64_t first = (r - at.row) * g_.columns + c; // from f on
                 const void* elements = reader_.read(at.expert, r, c, count);
                 float* statistics = absmax + first / g_.block;
-                const uint32_t bits = encode_blocks_(elements, count, g_.block, statistics, codes + (f + first) / 2);
+                const uint32_t bits =
+                    encode_blocks_(elements, count, g_.block, statistics, codes + g_.format->code_byte(f + first));
                 if (bits >= codec::kNonfiniteBits)
                     encode_one_by_one(f + first, f + first + count, statistics, codes);
             }
@@ -175,7 +176,8 @@ private:
     void encode_one_by_one(int64_t begin, int64_t end, float* absmax, uint8_t* codes)
     {
         for (int64_t f = begin; f < end; f += g_.block)
-            absmax[(f - begin) / g_.block] = encode_block(f, minimum(g_.block, end - f), codes + f / 2);
+            absmax[(f - begin) / g_.block] =
+                encode_block(f, minimum(g_.block, end - f), codes + g_.format->code_byte(f));
     }
 
     float encode_block(int64_t f, int64_t count, uint8_t* codes)
