@@ -6,7 +6,7 @@
 #include "api/boundary.h"
 #include "core/text.h"
 #include "cpu/dispatch.h"
-#include "formats/format.h"
+#include "host/references.h"
 
 using namespace moeq;
 

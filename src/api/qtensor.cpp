@@ -5,7 +5,7 @@
 #include "api/boundary.h"
 #include "api/options.h"
 #include "core/status_word.h"
-#include "formats/compare.h"
+#include "host/compare.h"
 
 using namespace moeq;
 

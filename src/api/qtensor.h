@@ -5,8 +5,8 @@
 
 #include "api/context.h"
 #include "api/managed_tensor.h"
-#include "formats/decode.h"
 #include "formats/slice.h"
+#include "host/decode.h"
 
 namespace moeq {
 

@@ -1,7 +1,7 @@
 #include "builder/assembly.h"
 
 #include "builder/parts.h"
-#include "formats/nested.h"
+#include "host/nested.h"
 
 namespace moeq {
 

@@ -9,7 +9,7 @@
 #include "builder/coverage.h"
 #include "builder/staging.h"
 #include "core/mutex.h"
-#include "formats/encode.h"
+#include "host/encode.h"
 
 namespace moeq {
 

@@ -1,7 +1,7 @@
 // The scale units that a piece touches without holding them whole: what has to be staged until their rest arrives.
 #pragma once
 
-#include "formats/encode.h"
+#include "host/encode.h"
 
 namespace moeq {
 

@@ -7,6 +7,7 @@
 
 #include "codec/statistic.h"
 #include "core/dtype.h"
+#include "core/format_list.h"
 
 namespace moeq::cpu {
 
@@ -84,8 +85,6 @@ enum ElementSize : int32_t { kTwoBytes = 0, kFourBytes = 1, kElementSizes = 2 };
 // by another thread only after a fence, stream_fence of cpu/stores.h. A kernel streams what it can: whole cache lines.
 enum Stores : int32_t { kCached = 0, kStreamed = 1, kStoreKinds = 2 };
 
-enum ScaleKind : int32_t { kAbsmax = 0, kFactor = 1, kScaleKinds = 2 };
-
 // Indexed by FloatType: of the source to encode, of the destination to decode. NULL: this tier has none of its own.
 struct FormatKernels {
     EncodeRun encode[kStoreKinds][kFloatTypes];
@@ -97,14 +96,6 @@ struct FormatKernels {
     EncodeBlocks encode_blocks[kStoreKinds][kFloatTypes];
     DecodeBlocks decode_blocks[kStoreKinds][kFloatTypes];
 };
-
-// Every format, in the order of the ids: X(name here, name behind MOEQ_FORMAT_). The indices of kernels and the rows of the
-// format table (formats/table.cpp) are made of it.
-#define MOEQ_FORMAT_LIST(X) X(Int8, INT8) X(Nf4, NF4) X(Fp4, FP4) X(E4m3, FP8_E4M3) X(E5m2, FP8_E5M2)
-
-#define MOEQ_FORMAT_INDEX(name, id) k##name,
-enum FormatIndex : int32_t { MOEQ_FORMAT_LIST(MOEQ_FORMAT_INDEX) kFormats };
-#undef MOEQ_FORMAT_INDEX
 
 struct Kernels {
     AmaxRun amax[kFloatTypes];

@@ -2,8 +2,9 @@
 // asks which format it has.
 #pragma once
 
+#include "codec/statistic.h"
 #include "core/checked.h"
-#include "cpu/kernels.h"
+#include "core/format_list.h"
 #include "moeq.h"
 
 namespace moeq {
@@ -29,7 +30,6 @@ struct Format {
     int32_t default_block_columns;
     bool has_bnb_profile; // bitsandbytes has the format: its profiles apply
     float largest;        // the magnitude that amax is mapped to: 127, 448, 57344, 1
-    const cpu::FormatKernels* reference;
 
     // Units that are tiles; else NULL. What elements are multiplied by under a MOEQ_PROFILE_, from a finite amax.
     codec::Multiplier (*multiplier)(float amax, int32_t profile);
@@ -46,16 +46,13 @@ struct Format {
     // The byte that a code begins in, and the bytes that so many codes take from the begin of a byte on.
     int64_t code_byte(int64_t element) const { return element * code_bits / 8; }
     int64_t code_bytes(int64_t count) const { return ceil_divide(count * code_bits, 8); }
-    cpu::FormatIndex index() const { return static_cast<cpu::FormatIndex>(id - 1); }
+    FormatIndex index() const { return static_cast<FormatIndex>(id - 1); }
 };
 
 // NULL: no such format.
 const Format* find_format(int32_t id);
 const Format* find_format(const char* name, int64_t length);
-constexpr int32_t kFormatCount = cpu::kFormats;
+constexpr int32_t kFormatCount = kFormats;
 const Format& format_at(int32_t index);
-
-// The scalar references of every format.
-void fill_reference_kernels(cpu::Kernels* kernels);
 
 } // namespace moeq

@@ -10,10 +10,10 @@ template <class Rules>
 struct Fp8Code : Rules {
     static constexpr bool kHasBnbProfile = false;
 
-    template <cpu::ScaleKind kind>
+    template <ScaleKind kind>
     static float decode(uint8_t code, float scale)
     {
-        return Rules::decode(code, kind == cpu::kAbsmax ? factor(scale) : scale);
+        return Rules::decode(code, kind == kAbsmax ? factor(scale) : scale);
     }
     static codec::Multiplier multiplier(float amax, int32_t) { return codec::fp8_multiplier(amax, Rules::kMax); }
     static float factor(float amax) { return codec::fp8_factor(amax, Rules::kMax); }

@@ -57,9 +57,9 @@ struct Geometry {
     int64_t expert_elements() const { return rows * columns; }
     int64_t count() const { return experts * rows * columns; }
     int32_t lead() const { return ndim - 2; } // axes before rows and columns
-    cpu::ScaleKind scale_kind() const { return spec.scale_kind == MOEQ_SCALE_FACTOR ? cpu::kFactor : cpu::kAbsmax; }
+    ScaleKind scale_kind() const { return spec.scale_kind == MOEQ_SCALE_FACTOR ? kFactor : kAbsmax; }
     // What is stored for an amax.
-    float statistic(float amax) const { return scale_kind() == cpu::kFactor ? format->factor(amax) : amax; }
+    float statistic(float amax) const { return scale_kind() == kFactor ? format->factor(amax) : amax; }
     bool scale_per_column() const
     {
         return !in_runs() && spec.granularity == MOEQ_GRANULARITY_ROW && spec.scale_axis == -2;

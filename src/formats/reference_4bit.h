@@ -2,6 +2,7 @@
 // over a format's rules: Code::encode(t), Code::encode_bnb_cpu(t), Code::value(code) and the bits of its 16 values.
 #pragma once
 
+#include "cpu/kernels.h"
 #include "formats/elements.h"
 #include "formats/format.h"
 
@@ -84,9 +85,6 @@ private:
     }
 };
 
-template <class Code>
-inline constexpr cpu::FormatKernels kReference4Bit = Reference4Bit<Code>::kernels();
-
 // The 16 decoded values for an absmax of 1: MOEQ_COMPONENT_CODE_MAP.
 struct CodeMap {
     float values[16];
@@ -120,7 +118,6 @@ constexpr Format make_4bit_format(int32_t id, const char* name)
         .default_block_columns = 64,
         .has_bnb_profile = true,
         .largest = 1.0f,
-        .reference = &kReference4Bit<Code>,
         .multiplier = nullptr,
         .factor = nullptr,
         .encode_block_bnb_cpu = Reference4Bit<Code>::encode_block_bnb_cpu,

@@ -29,7 +29,7 @@ struct Reference8Bit {
             codes[i] = Code::encode(codec::code_argument(Element<type>::load(elements[i]), multipliers[i]));
     }
 
-    template <cpu::ScaleKind kind, FloatType type>
+    template <ScaleKind kind, FloatType type>
     static void decode(const uint8_t* codes, int64_t count, float scale, void* destination)
     {
         auto* elements = static_cast<typename Element<type>::Stored*>(destination);
@@ -37,7 +37,7 @@ struct Reference8Bit {
             elements[i] = Element<type>::store(Code::template decode<kind>(codes[i], scale));
     }
 
-    template <cpu::ScaleKind kind, FloatType type>
+    template <ScaleKind kind, FloatType type>
     static void decode_columns(const uint8_t* codes, int64_t count, const float* scales, void* destination)
     {
         auto* elements = static_cast<typename Element<type>::Stored*>(destination);
@@ -63,11 +63,11 @@ private:
         table.encode[stores][type] = encode<type>;
         table.encode_columns[stores][type] = cpu::encode_columns_by_rows<encode_columns<type>>;
         table.encode_tiles[stores][type] = cpu::encode_tiles_by_runs<type, encode<type>>;
-        fill_decode<cpu::kAbsmax, type>(table, stores);
-        fill_decode<cpu::kFactor, type>(table, stores);
+        fill_decode<kAbsmax, type>(table, stores);
+        fill_decode<kFactor, type>(table, stores);
     }
 
-    template <cpu::ScaleKind kind, FloatType type>
+    template <ScaleKind kind, FloatType type>
     static constexpr void fill_decode(cpu::FormatKernels& table, int32_t stores)
     {
         table.decode_rows[stores][kind][type] = cpu::decode_rows_by_runs<decode<kind, type>>;
@@ -75,9 +75,6 @@ private:
         table.decode_tiles[stores][kind][type] = cpu::decode_tiles_by_runs<type, decode<kind, type>>;
     }
 };
-
-template <class Code>
-inline constexpr cpu::FormatKernels kReference8Bit = Reference8Bit<Code>::kernels();
 
 // largest: the magnitude that amax is mapped to.
 template <class Code>
@@ -97,7 +94,6 @@ constexpr Format make_8bit_format(int32_t id, const char* name, int32_t code_dty
         .default_block_columns = 128,
         .has_bnb_profile = Code::kHasBnbProfile,
         .largest = largest,
-        .reference = &kReference8Bit<Code>,
         .multiplier = Code::multiplier,
         .factor = Code::factor,
         .encode_block_bnb_cpu = nullptr,

@@ -1,10 +1,6 @@
 // The format table, in the order of MOEQ_FORMAT_LIST.
 #include <cstring>
 
-#include "cpu/digest.h"
-#include "cpu/rectangles.h"
-#include "formats/elements.h"
-#include "formats/reference_nested.h"
 #include "formats/rows.h"
 
 namespace moeq {
@@ -16,41 +12,9 @@ constexpr const Format* kTable[kFormatCount] = {MOEQ_FORMAT_LIST(MOEQ_FORMAT_ENT
 #undef MOEQ_FORMAT_ENTRY
 
 // Format::index relies on it: ids have no gaps.
-#define MOEQ_FORMAT_IN_ORDER(name, id) static_assert(MOEQ_FORMAT_##id == cpu::k##name + 1);
+#define MOEQ_FORMAT_IN_ORDER(name, id) static_assert(MOEQ_FORMAT_##id == k##name + 1);
 MOEQ_FORMAT_LIST(MOEQ_FORMAT_IN_ORDER)
 #undef MOEQ_FORMAT_IN_ORDER
-
-template <FloatType type>
-uint32_t amax_blocks(const void* source, int64_t count, int64_t block, float* absmax)
-{
-    const auto* elements = static_cast<const typename Element<type>::Stored*>(source);
-    uint32_t largest = 0;
-    for (int64_t i = 0; i < count; i += block) {
-        const uint32_t bits = largest_magnitude<type>(elements + i, minimum(block, count - i));
-        absmax[i / block] = codec::float_from_bits(bits);
-        largest = bits > largest ? bits : largest;
-    }
-    return largest;
-}
-
-template <FloatType type>
-void amax_columns(const void* source, int64_t count, uint32_t* bits)
-{
-    const auto* elements = static_cast<const typename Element<type>::Stored*>(source);
-    for (int64_t i = 0; i < count; ++i)
-        bits[i] = bits[i] > Element<type>::magnitude(elements[i]) ? bits[i] : Element<type>::magnitude(elements[i]);
-}
-
-template <class Word>
-void transpose(const void* source, const cpu::Transposition& area, void* destination)
-{
-    for (int64_t c = 0; c < area.columns; ++c)
-        for (int64_t r = 0; r < area.rows; ++r) {
-            const void* from = static_cast<const char*>(source) + r * area.source_pitch;
-            void* to = static_cast<char*>(destination) + c * area.destination_pitch;
-            static_cast<Word*>(to)[r] = static_cast<const Word*>(from)[c];
-        }
-}
 
 } // namespace
 
@@ -71,24 +35,6 @@ const Format* find_format(const char* name, int64_t length)
             std::memcmp(format->name, name, static_cast<uint64_t>(length)) == 0)
             return format;
     return nullptr;
-}
-
-void fill_reference_kernels(cpu::Kernels* kernels)
-{
-    *kernels = {
-        .amax = {largest_magnitude<kFp32>, largest_magnitude<kFp16>, largest_magnitude<kBf16>},
-        .amax_blocks = {amax_blocks<kFp32>, amax_blocks<kFp16>, amax_blocks<kBf16>},
-        .amax_rectangle = {cpu::amax_by_rows<largest_magnitude<kFp32>>, cpu::amax_by_rows<largest_magnitude<kFp16>>,
-                           cpu::amax_by_rows<largest_magnitude<kBf16>>},
-        .amax_columns = {cpu::amax_columns_by_rows<amax_columns<kFp32>>, cpu::amax_columns_by_rows<amax_columns<kFp16>>,
-                         cpu::amax_columns_by_rows<amax_columns<kBf16>>},
-        .encode_nested = encode_nested_block,
-        .decode_nested = decode_nested_block,
-        .digest = cpu::digest_plain,
-        .transpose = {{transpose<uint16_t>, transpose<uint32_t>}, {transpose<uint16_t>, transpose<uint32_t>}},
-        .formats = {}};
-    for (int32_t i = 0; i < kFormatCount; ++i)
-        kernels->formats[i] = *kTable[i]->reference;
 }
 
 } // namespace moeq

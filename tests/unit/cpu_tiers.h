@@ -17,11 +17,12 @@
 #include "cpu/dispatch.h"
 #include "formats/elements.h"
 #include "formats/format.h"
+#include "host/references.h"
 
 namespace moeq {
 
-inline constexpr int32_t kEightBit[] = {cpu::kInt8, cpu::kE4m3, cpu::kE5m2};
-inline constexpr int32_t kFourBit[] = {cpu::kNf4, cpu::kFp4};
+inline constexpr int32_t kEightBit[] = {kInt8, kE4m3, kE5m2};
+inline constexpr int32_t kFourBit[] = {kNf4, kFp4};
 inline constexpr int32_t kTypes[] = {kFp32, kFp16, kBf16};
 inline constexpr const char* kTypeNames[] = {"fp32", "fp16", "bf16"};
 

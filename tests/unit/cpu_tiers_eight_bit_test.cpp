@@ -130,7 +130,7 @@ TEST_P(CpuTiers, DecodeEightBit)
     for (const int32_t index : kEightBit) {
         const std::vector<float> all = scales();
         size_t next = 0;
-        for (const int32_t kind : {cpu::kAbsmax, cpu::kFactor}) {
+        for (const int32_t kind : {kAbsmax, kFactor}) {
             for (const int32_t type : kTypes) {
                 for (const int64_t count : counts()) {
                     const Fenced codes(count);
@@ -178,7 +178,7 @@ TEST_P(CpuTiers, DecodeEightBitOfEveryCode)
             const Fenced got(count * float_type_bytes(type));
             for (const int32_t index : kEightBit) {
                 for (const float scale : all) {
-                    for (const int32_t kind : {cpu::kAbsmax, cpu::kFactor}) {
+                    for (const int32_t kind : {kAbsmax, kFactor}) {
                         decode_run(reference_.formats[index].decode_rows[cpu::kCached][kind][type], codes.data(), count,
                                    scale, expected.data());
                         decode_run(tier_.formats[index].decode_rows[stores()][kind][type], codes.data(), count, scale,
@@ -206,7 +206,7 @@ TEST_P(CpuTiers, DecodeEightBitOfOwnCodes)
                     source.data(), count, format_at(index).multiplier(4.0f, MOEQ_PROFILE_MOEQ), nullptr, codes.data());
                 const Fenced expected(count * float_type_bytes(type));
                 const Fenced got(count * float_type_bytes(type));
-                for (const int32_t kind : {cpu::kAbsmax, cpu::kFactor}) {
+                for (const int32_t kind : {kAbsmax, kFactor}) {
                     decode_run(reference_.formats[index].decode_rows[cpu::kCached][kind][type], codes.data(), count,
                                scale, expected.data());
                     decode_run(tier_.formats[index].decode_rows[stores()][kind][type], codes.data(), count, scale,

@@ -171,7 +171,7 @@ TEST_P(CpuTierRectangles, Decode)
         const Format& format = format_at(index);
         const cpu::FormatKernels& reference = reference_.formats[index];
         const cpu::FormatKernels& tier = tier_.formats[index];
-        for (const int32_t kind : {cpu::kAbsmax, cpu::kFactor}) {
+        for (const int32_t kind : {kAbsmax, kFactor}) {
             for (const int32_t type : kTypes) {
                 for (const Shape& shape : shapes()) {
                     const cpu::Rectangle area = rectangle(shape, type);
@@ -205,7 +205,7 @@ TEST_P(CpuTierRectangles, DecodeRows)
 {
     for (const int32_t index : kEightBit) {
         const Format& format = format_at(index);
-        for (const int32_t kind : {cpu::kAbsmax, cpu::kFactor}) {
+        for (const int32_t kind : {kAbsmax, kFactor}) {
             for (const int32_t type : kTypes) {
                 for (const int64_t columns : {0, 1, 63, 64, 300, 511, 512, 513, 575, 640, 1153, 2048, 4100, 9000}) {
                     for (const int64_t scale_pitch : {0, 1, 3}) {

@@ -38,10 +38,10 @@ TEST_P(CpuTiers, EveryAlignment)
                 ASSERT_TRUE(same_bytes(expected, got, format_at(index).name)) << shift;
                 const Fenced dense((count + shift) * bytes);
                 const Fenced got_dense((count + shift) * bytes);
-                decode_run(reference_.formats[index].decode_rows[cpu::kCached][cpu::kAbsmax][type], expected.data(),
-                           count, 0.125f, dense.data());
-                decode_run(tier_.formats[index].decode_rows[stores()][cpu::kAbsmax][type], expected.data(), count,
-                           0.125f, got_dense.data());
+                decode_run(reference_.formats[index].decode_rows[cpu::kCached][kAbsmax][type], expected.data(), count,
+                           0.125f, dense.data());
+                decode_run(tier_.formats[index].decode_rows[stores()][kAbsmax][type], expected.data(), count, 0.125f,
+                           got_dense.data());
                 ASSERT_TRUE(same_bytes(dense, got_dense, format_at(index).name)) << shift;
             }
             for (const int32_t index : kFourBit) {

@@ -1,5 +1,5 @@
 // The mean of block statistics is that of one thread, however its tree is shared out.
-#include "formats/nested.h"
+#include "host/nested.h"
 
 #include <gtest/gtest.h>
 

@@ -7,7 +7,7 @@
 #include <thread>
 
 #include "cpu/dispatch.h"
-#include "formats/format.h"
+#include "host/references.h"
 #include "reduce_oracle.h"
 
 namespace {

@@ -2,7 +2,7 @@
 #include <cmath>
 
 #include "codec/host_device.h"
-#include "formats/nested.h"
+#include "host/nested.h"
 #include "store/convert/put_tasks.h"
 #include "store/convert/unit.h"
 #include "store/load/buffers.h"

@@ -18,7 +18,7 @@ namespace moeq {
 namespace {
 
 constexpr char kRowStats[] = ".row_stats";
-constexpr char kAbsmax[] = ".absmax";
+constexpr char kAbsmaxSuffix[] = ".absmax";
 constexpr char kQuantMap[] = ".quant_map";
 constexpr char kNestedAbsmax[] = ".nested_absmax";
 constexpr char kNestedMap[] = ".nested_quant_map";
@@ -50,7 +50,7 @@ moeq_status list_4bit(const Geometry& g, const char* name, DialectEntries* out, 
     component_layout(g, MOEQ_COMPONENT_SCALE, &absmax);
     const int64_t codes[2] = {g.format->code_bytes(g.count()), 1};
     add_component(g, MOEQ_COMPONENT_CODES, "", 2, codes, out);
-    add_component(g, MOEQ_COMPONENT_SCALE, kAbsmax, 1, &absmax.count, out);
+    add_component(g, MOEQ_COMPONENT_SCALE, kAbsmaxSuffix, 1, &absmax.count, out);
     const int64_t values = 16;
     MOEQ_TRY(add_constant(kQuantMap, MOEQ_DTYPE_FP32, 1, &values, g.format->code_map, values * 4, out, report));
     if (g.nested()) {
@@ -209,7 +209,7 @@ private:
         MOEQ_TRY(require(description, stem, "", &codes));
         if (out_->is_taken(codes))
             return refuse(description, "F11") << "got a second quant_state for one weight; want exactly one";
-        MOEQ_TRY(require(description, stem, kAbsmax, &absmax));
+        MOEQ_TRY(require(description, stem, kAbsmaxSuffix, &absmax));
         MOEQ_TRY(require(description, stem, kQuantMap, &map));
         QuantState state;
         MOEQ_TRY(read_quant_state(allocator_, checkpoint_, description, *type, &state, report_));
@@ -366,7 +366,7 @@ private:
         if (behind != parents_.begin() && is_below(name, behind[-1]))
             return refuse(tensor, "F15")
                    << "got a part that bitsandbytes does not know below a quantized weight; want none";
-        for (const char* suffix : {kAbsmax, kQuantMap, kNestedAbsmax, kNestedMap})
+        for (const char* suffix : {kAbsmaxSuffix, kQuantMap, kNestedAbsmax, kNestedMap})
             if (ends_with(entry, suffix))
                 return refuse(tensor, "F28")
                        << "got a part of a weight without its quant_state; want exactly one" << shard_hint(checkpoint_);

@@ -1,7 +1,7 @@
 #include "store/load/load.h"
 
 #include "cpu/stores.h"
-#include "formats/nested.h"
+#include "host/nested.h"
 #include "store/load/buffers.h"
 #include "store/load/chunks.h"
 #include "store/load/task_errors.h"

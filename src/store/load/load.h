@@ -1,7 +1,7 @@
 // From a checkpoint's stacks to codes and scales in memory: reading no byte that is not needed, whole scale units at a time.
 #pragma once
 
-#include "formats/encode.h"
+#include "host/encode.h"
 #include "store/load/buffers.h"
 #include "store/load/progress.h"
 #include "store/model/weights.h"

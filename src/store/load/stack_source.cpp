@@ -1,7 +1,7 @@
 #include "store/load/stack_source.h"
 
-#include "formats/decode.h"
 #include "formats/elements.h"
+#include "host/decode.h"
 #include "store/load/encoded_part.h"
 
 namespace moeq {

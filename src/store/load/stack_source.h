@@ -2,7 +2,7 @@
 // Places without a further word are those of this part.
 #pragma once
 
-#include "formats/encode.h"
+#include "host/encode.h"
 #include "store/load/load.h"
 
 namespace moeq {

@@ -1,7 +1,7 @@
 // Reads a whole checkpoint and says what is wrong with it. Problems are findings, not errors.
 #pragma once
 
-#include "formats/encode.h"
+#include "host/encode.h"
 #include "store/load/progress.h"
 #include "store/model/weights.h"
 

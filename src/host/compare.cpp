@@ -1,4 +1,4 @@
-#include "formats/compare.h"
+#include "host/compare.h"
 
 #include <cmath>
 

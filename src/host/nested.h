@@ -5,6 +5,7 @@
 #include "codec/dynamic_map.h"
 #include "codec/sum.h"
 #include "core/parallel.h"
+#include "cpu/kernels.h"
 #include "formats/encoded_weight.h"
 #include "formats/reference_nested.h"
 

@@ -5,6 +5,7 @@
 #include <atomic>
 
 #include "core/parallel.h"
+#include "cpu/kernels.h"
 #include "cpu/stores.h"
 #include "formats/encoded_weight.h"
 

@@ -1,5 +1,5 @@
 // Encoding where every column has a scale over all rows of its expert.
-#include "formats/segment_reader.h"
+#include "host/segment_reader.h"
 
 namespace moeq {
 

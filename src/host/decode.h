@@ -1,7 +1,7 @@
 // From codes and scales to elements: any experts, any rows, straight into the caller's memory of any strides.
 #pragma once
 
-#include "formats/encode.h"
+#include "host/encode.h"
 
 namespace moeq {
 

@@ -1,9 +1,9 @@
 // Decoding into memory whose rows lie closer together than its columns.
 #pragma once
 
-#include "formats/band_source.h"
-#include "formats/encode.h"
-#include "formats/row_bands.h"
+#include "host/band_source.h"
+#include "host/encode.h"
+#include "host/row_bands.h"
 
 namespace moeq {
 

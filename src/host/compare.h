@@ -1,7 +1,7 @@
 // How far a quantized weight is from its dense source.
 #pragma once
 
-#include "formats/decode.h"
+#include "host/decode.h"
 
 namespace moeq {
 

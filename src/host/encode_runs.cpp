@@ -1,5 +1,5 @@
 // Encoding of the formats whose scale units are blocks of a run of elements: of an expert, of a row, or of the whole tensor.
-#include "formats/segment_reader.h"
+#include "host/segment_reader.h"
 
 namespace moeq {
 

@@ -6,8 +6,8 @@
 #include <cstring>
 
 #include "formats/elements.h"
-#include "formats/encode.h"
-#include "formats/row_bands.h"
+#include "host/encode.h"
+#include "host/row_bands.h"
 
 namespace moeq {
 

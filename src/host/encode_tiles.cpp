@@ -1,5 +1,5 @@
 // Encoding of the formats whose scale units are rectangles: rows, tiles or whole experts.
-#include "formats/segment_reader.h"
+#include "host/segment_reader.h"
 
 namespace moeq {
 

@@ -1,10 +1,10 @@
-#include "formats/decode.h"
+#include "host/decode.h"
 
 #include <cstring>
 
 #include "cpu/stores.h"
-#include "formats/band_decoder.h"
 #include "formats/elements.h"
+#include "host/band_decoder.h"
 
 namespace moeq {
 
@@ -360,7 +360,7 @@ void load_factors(const cpu::Kernels& kernels, const EncodedWeight& weight, int6
         const int64_t i = g.row_tiling.index_of(row);
         for (int64_t c = begin; c < end; ++c) {
             const float scale = *weight.scale_at(expert, i, g.column_tiling.index_of(c));
-            out[c - begin] = g.scale_kind() == cpu::kFactor ? scale : g.format->factor(scale);
+            out[c - begin] = g.scale_kind() == kFactor ? scale : g.format->factor(scale);
         }
         return;
     }

@@ -1,9 +1,9 @@
 // Cuts a whole weight into tasks for the executor, and says what the data told.
-#include "formats/encode.h"
+#include "host/encode.h"
 
 #include "core/status_word.h"
-#include "formats/nested.h"
-#include "formats/segment_reader.h"
+#include "host/nested.h"
+#include "host/segment_reader.h"
 
 namespace moeq {
 
