@@ -46,7 +46,7 @@ fuzz: system ## libFuzzer on the readers of headers, JSON, patterns and checkpoi
 asan tsan: system ## the C++ suites under address+undefined or thread sanitizer
 	@$(RUN_TESTS) --only $@
 
-check: system ## generated files are up to date, versions agree, formatting is clean
+check: system ## generated files, versions, formatting; ruff, mypy and shellcheck
 	@$(RUN_TESTS) --only checks --format
 
 ## Trying and working
@@ -61,8 +61,9 @@ bench: release ## times and shares of what memory can do, a few minutes [BENCH_O
 	@peers=$$(tools/setup_env.py --path test); [ -e "$$peers/.complete" ] || peers="$(ENV)"; \
 	    "$$peers/bin/python" -B bench/run.py --driver build/release/bench/moeq_bench --out "$(BENCH_OUT)"
 
-format: system ## format the C and C++ sources
+format: system ## format the C and C++ sources, and the Python package with its tests
 	@tools/format.sh
+	@tools/lint.py --fix
 
 lock: ## choose the versions in tools/requirements/*.txt anew
 	@tools/setup_env.py --lock

@@ -32,7 +32,8 @@ FORBIDDEN_IMPORTS = {
     "is thread-local storage": {"__tls_get_addr", "__cxa_thread_atexit", "__cxa_thread_atexit_impl"},
 }  # fmt: skip
 # The C++ runtime: exceptions, operator new and delete, everything in namespace std.
-FORBIDDEN_PATTERN = re.compile(r"__cxa_(?!finalize$)\w+|_Zn[wa]\w+|_Zd[la]\w+|_Z(T[ISV])?N?K?S[tsaiod]\w*|__gxx_\w+|_Unwind_\w+|__cpu_\w+")
+FORBIDDEN_PATTERN = re.compile(r"__cxa_(?!finalize$)\w+|_Zn[wa]\w+|_Zd[la]\w+|_Z(T[ISV])?N?K?S[tsaiod]\w*|__gxx_\w+|"
+                               r"_Unwind_\w+|__cpu_\w+")
 # Weak references that the compiler's start files leave in every shared object.
 START_FILES = {"__cxa_finalize", "__gmon_start__", "_ITM_registerTMCloneTable", "_ITM_deregisterTMCloneTable"}
 # frame_dummy is in every shared object; __cpu_indicator_init asks the CPU what it can, for __builtin_cpu_supports.
@@ -89,7 +90,8 @@ def check_initialisers(library: str, symbols: list[list[str]]) -> list[str]:
             continue
         begin, size = int(found.group(1), 16), int(found.group(2), 16)
         targets = []
-        for offset, addend in re.findall(r"^([0-9a-f]{8,})\s+\S+\s+R_\w+_RELATIV\w*\s+([0-9a-f]+)", readelf(library, "-r"), re.MULTILINE):
+        relative = re.compile(r"^([0-9a-f]{8,})\s+\S+\s+R_\w+_RELATIV\w*\s+([0-9a-f]+)", re.MULTILINE)
+        for offset, addend in relative.findall(readelf(library, "-r")):
             if begin <= int(offset, 16) < begin + size:
                 targets.append(names.get(int(addend, 16), "?"))
         ours = [name for name in targets if name not in COMPILERS_INITIALISERS | {"?"}]

@@ -37,7 +37,7 @@ def main(arguments):
         print(__doc__.strip())
         return 2
     if shutil.which(NM) is None:
-        print("skip: there is no %s" % NM)
+        print(f"skip: there is no {NM}")
         return 77
     checked, bad = 0, []
     for path in arguments:
@@ -45,14 +45,14 @@ def main(arguments):
         if tier is None:
             continue
         checked += 1
-        entry = re.compile(r"moeq::cpu::%s::overlay\w*\(" % re.escape(tier))
+        entry = re.compile(rf"moeq::cpu::{re.escape(tier)}::overlay\w*\(")
         found = list(functions(path))
-        bad += ["%s: %s" % (path, name) for name in found if not entry.match(name)]
+        bad += [f"{path}: {name}" for name in found if not entry.match(name)]
         if not found:
-            bad.append("%s: defines no entry point" % path)
+            bad.append(f"{path}: defines no entry point")
     for line in bad:
         print(line)
-    print("%d tier objects, %d complaints" % (checked, len(bad)))
+    print(f"{checked} tier objects, {len(bad)} complaints")
     return 1 if bad else 0
 
 

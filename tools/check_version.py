@@ -9,10 +9,11 @@ The number of the ABI is compared too: MOEQ_ABI_VERSION in moeq.h, CMakeLists.tx
 import argparse
 import re
 import sys
+
 try:
     import tomllib
 except ImportError:  # Python 3.10
-    import tomli as tomllib
+    import tomli as tomllib  # type: ignore[no-redef]
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -15,9 +15,10 @@ mapfile -t files < <(git ls-files --cached --others --exclude-standard -- \
     sort -u | while read -r file; do if [ -f "$file" ]; then echo "$file"; fi; done)
 [ ${#files[@]} -eq 0 ] && exit 0
 if [ "${1:-}" = --check ]; then
-    bad=$(printf '%s\0' "${files[@]}" | xargs -0 -n 1 sh -c '"$0" "$1" | cmp -s - "$1" || echo "$1"' "$format")
-    [ -z "$bad" ] && exit 0
-    printf 'not formatted (run make format): %s\n' $bad
+    # shellcheck disable=SC2016 # the inner shell expands these
+    mapfile -t bad < <(printf '%s\0' "${files[@]}" | xargs -0 -n 1 sh -c '"$0" "$1" | cmp -s - "$1" || echo "$1"' "$format")
+    [ ${#bad[@]} -eq 0 ] && exit 0
+    printf 'not formatted (run make format): %s\n' "${bad[@]}"
     exit 1
 fi
 "$format" -i "${files[@]}"

@@ -59,7 +59,9 @@ def make_source(header: Header) -> str:
 
 def find_holes(layout: str) -> list[str]:
     """Bytes between or after fields: bindings and memcmp would see whatever lies there."""
-    sizes, ends, holes = {}, {}, []
+    sizes: dict[str, int] = {}
+    ends: dict[str, int] = {}
+    holes = []
     for line in layout.splitlines():
         if found := re.match(r"struct (\w+) size (\d+)", line):
             sizes[found.group(1)] = int(found.group(2))
@@ -68,7 +70,8 @@ def find_holes(layout: str) -> list[str]:
             if offset != ends.get(owner, 0):
                 holes.append(f"{owner}: {offset - ends.get(owner, 0)} bytes of padding before {name}")
             ends[owner] = offset + size
-    holes += [f"{owner}: {size - ends[owner]} bytes of padding at the end" for owner, size in sizes.items() if ends[owner] != size]
+    holes += [f"{owner}: {size - ends[owner]} bytes of padding at the end"
+              for owner, size in sizes.items() if ends[owner] != size]
     return holes
 
 

@@ -171,6 +171,7 @@ def write_or_compare(path: Path, text: str, update: bool, command: str) -> int:
 def print_difference(name: str, have: str | None, want: str) -> None:
     import difflib
 
-    lines = difflib.unified_diff((have or "").splitlines(), want.splitlines(), f"{name} (committed)", f"{name} (now)", lineterm="", n=1)
+    lines = difflib.unified_diff((have or "").splitlines(), want.splitlines(), f"{name} (committed)", f"{name} (now)",
+                                 lineterm="", n=1)
     for line in list(lines)[:60]:
         print(line, file=sys.stderr)

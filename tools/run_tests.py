@@ -11,6 +11,7 @@ build/logs. The exit status is 0 if nothing failed.
 """
 
 import argparse
+import contextlib
 import os
 import platform
 import re
@@ -18,6 +19,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 import xml.etree.ElementTree as ElementTree
@@ -34,6 +36,9 @@ LIMIT_S = 80 * 60  # for everything; a stage that is still running then has fail
 LONG_LIMIT_S = 6 * 60 * 60
 SKIP_CODE = 77  # what a check exits with when it cannot run here; its last line of output says why
 SHOWN_LINES = 120
+LONGEST = 8  # cases named at the end
+IN_MEMORY = Path("/dev/shm")
+IN_MEMORY_BYTES = 2 << 30
 SANITIZED_SUITES = r"^(unit|conformance|golden|errors|faults|hostile|fuzz|random)(_\w+)?$"
 THREAD_SUITES = r"^(unit|threads)(_\d+)?$"
 EMULATED_SUITES = r"^(unit|conformance|golden|errors|faults|threads)(_\d+)?$"
@@ -44,11 +49,12 @@ TIMED_CASES = ["Json.a_million_members_take_less_than_two_seconds",
 
 @dataclass
 class Outcome:
-    """What a stage found. `skips` has one reason for every skipped test."""
+    """What a stage found. `skips` has one reason for every skipped test, `times` the seconds and the name of a case."""
 
     passed: int = 0
     failed: int = 0
     skips: list = field(default_factory=list)
+    times: list = field(default_factory=list)
     output: str = ""  # shown if something failed
     note: str = ""
 
@@ -56,6 +62,7 @@ class Outcome:
         self.passed += other.passed
         self.failed += other.failed
         self.skips += other.skips
+        self.times += other.times
         self.output += other.output
 
 
@@ -134,6 +141,7 @@ def count_gtest(report):
         return None
     outcome = Outcome()
     for case in cases:
+        outcome.times.append((float(case.get("time", 0)), f"{case.get('classname')}.{case.get('name')}"))
         skipped = case.find("skipped")
         if case.find("failure") is not None:
             outcome.failed += 1
@@ -169,7 +177,7 @@ def count_ctest(junit, results):
             # A check without cases, or a program that crashed, ran out of time or was stopped by a sanitizer.
             skipped = test.find("skipped") is not None
             cases = Outcome(passed=int(not failed and not skipped), failed=int(failed),
-                            skips=[last_line(text)] if skipped else [])
+                            skips=[last_line(text)] if skipped else [], times=[(float(test.get("time", 0)), name)])
         if failed:
             reason = test.find("failure").get("message") or "failed"
             cases.output = f"-- {name}: {reason}\n{without_passes(text)}\n"
@@ -177,7 +185,23 @@ def count_ctest(junit, results):
     return total
 
 
+def fast_folder(long):
+    """Where C++ suites keep their files: in memory, as they publish thousands of durable ones and a disk takes its time
+    for each. The long run keeps the usual place, and so does who has set TMPDIR or has little memory."""
+    if long or "TMPDIR" in os.environ or not os.access(IN_MEMORY, os.W_OK):
+        return contextlib.nullcontext()
+    if shutil.disk_usage(IN_MEMORY).free < IN_MEMORY_BYTES:
+        return contextlib.nullcontext()
+    return tempfile.TemporaryDirectory(prefix="moeq-", dir=IN_MEMORY)
+
+
 def run_ctest(runner, preset, suites=None, **variables):
+    with fast_folder(runner.long) as folder:
+        place = {"TMPDIR": folder} if folder else {}
+        return run_suites(runner, preset, suites, **place, **variables)
+
+
+def run_suites(runner, preset, suites, **variables):
     folder = ROOT / "build" / preset
     results = folder / "tests" / "results"
     shutil.rmtree(results, ignore_errors=True)
@@ -239,6 +263,8 @@ def library_variables():
 def count_pytest(junit):
     outcome = Outcome()
     for case in ElementTree.parse(junit).getroot().iter("testcase"):
+        name = case.get("classname", "").removeprefix("tests.python.")
+        outcome.times.append((float(case.get("time", 0)), f"{name}.{case.get('name')}"))
         skipped = case.find("skipped")
         if case.find("failure") is not None or case.find("error") is not None:
             outcome.failed += 1
@@ -380,6 +406,14 @@ class Screen:
             print("\n" + "\n".join("        " + line for line in lines) + "\n", flush=True)
 
 
+def print_longest(times):
+    """times: seconds, stage and case."""
+    if times:
+        print("\n  What took longest:")
+    for seconds, stage, case in sorted(times, reverse=True)[:LONGEST]:
+        print(f"  {seconds:6.1f}  {stage:8} {case}")
+
+
 def chosen_stages(options, parser):
     if not options.only:
         return [stage for stage in STAGES if stage[3] or options.all]
@@ -408,6 +442,7 @@ def main():
     screen = Screen()
     total = Outcome()
     skipped = Counter()
+    times = []
     start = time.monotonic()
     print()
     for name, what, stage, _ in chosen_stages(options, parser):
@@ -422,13 +457,15 @@ def main():
         screen.end(name, outcome, time.monotonic() - began)
         total.add(outcome)
         skipped.update((name, reason) for reason in outcome.skips)
+        times += [(seconds, name, case) for seconds, case in outcome.times]
         if name == "build" and outcome.failed:
             break  # nothing below can say anything new
 
     if skipped:
         print("\n  Skipped, and why:")
-        for (name, reason), times in sorted(skipped.items()):
-            print(f"  {times:6}  {name:8} {reason}")
+        for (name, reason), count in sorted(skipped.items()):
+            print(f"  {count:6}  {name:8} {reason}")
+    print_longest(times)
     print(f"\n  {duration(time.monotonic() - start)}; logs are in build/logs\n")
     print(f"{total.passed} passed, {total.failed} failed, {len(total.skips)} skipped")
     return 1 if total.failed else 0

@@ -76,7 +76,8 @@ def draw(facts: dict, path: Path) -> None:
     across = 2 if experts > 8 else 4  # wide maps, two a line
     map_lines = -(-len(formats) // across)
     figure = plt.figure(figsize=(14, 4.4 + map_lines * max(2.0, 0.36 * layers + 0.9)), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=[3.6, map_lines * max(2.0, 0.36 * layers + 0.9)])
+    (top,), (bottom,) = figure.subfigures(2, 1, squeeze=False,
+                                          height_ratios=[3.6, map_lines * max(2.0, 0.36 * layers + 0.9)])
     figure.suptitle(headline(facts), x=0.01, ha="left", fontsize=14, fontweight="bold")
     _draw_bars(top, facts)
     _draw_maps(bottom, facts, map_lines, across)

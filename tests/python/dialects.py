@@ -94,9 +94,7 @@ def same_bits(a, b):
     return (
         a.dtype == b.dtype
         and a.shape == b.shape
-        and torch.equal(
-            a.contiguous().view(as_int[a.element_size()]), b.contiguous().view(as_int[b.element_size()])
-        )
+        and torch.equal(a.contiguous().view(as_int[a.element_size()]), b.contiguous().view(as_int[b.element_size()]))
     )
 
 

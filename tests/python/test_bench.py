@@ -30,10 +30,15 @@ class Driver:
     def ask(self, *words):
         self.asked = words
         streamed = [2 * ns for ns in self.pace]
-        return {"elements": 1000, "moeq_ns": [1.25 * ns for ns in self.pace[1:]],
-                "movers": [{"isa": "avx512", "stores": "plain", "ns": list(self.pace)},
-                           {"isa": "avx512", "stores": "nontemporal", "ns": streamed},
-                           {"isa": "avx2", "stores": "plain", "ns": [1.0] * 10}]}
+        return {
+            "elements": 1000,
+            "moeq_ns": [1.25 * ns for ns in self.pace[1:]],
+            "movers": [
+                {"isa": "avx512", "stores": "plain", "ns": list(self.pace)},
+                {"isa": "avx512", "stores": "nontemporal", "ns": streamed},
+                {"isa": "avx2", "stores": "plain", "ns": [1.0] * 10},
+            ],
+        }
 
 
 def case(**more):

@@ -4,7 +4,6 @@ import re
 import shutil
 
 import pytest
-
 from checkpoints import elements, tree, write_model
 from command_line import command, document, process, refused
 from typer.testing import CliRunner

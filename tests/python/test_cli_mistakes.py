@@ -8,12 +8,12 @@ import subprocess
 import sys
 
 import pytest
-
 from command_line import CONTROL, command, document, environment, process, refused
 from conftest import ROOT
 
 import moeq
 from moeq.cli._app import run
+
 
 def test_mistakes_on_the_command_line(model, tmp_path):
     out = tmp_path / "out"

@@ -11,11 +11,11 @@ import time
 
 import numpy as np
 import pytest
-
 from checkpoints import tree, write_model, write_safetensors
 from command_line import CONTROL, command, environment, process
 
 import moeq
+
 
 def test_no_control_characters_outside_of_terminals(model, quantized, tmp_path):
     for arguments in (

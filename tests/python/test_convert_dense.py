@@ -188,7 +188,12 @@ def decoded_model(quantized, judge, linears):
 
 @pytest.mark.parametrize(
     "dialect, spec",
-    [("bitsandbytes", "nf4:nested"), ("compressed-tensors", "int8"), ("hf-fp8", "fp8_e4m3:block64x64"), ("native", "nf4")],
+    [
+        ("bitsandbytes", "nf4:nested"),
+        ("compressed-tensors", "int8"),
+        ("hf-fp8", "fp8_e4m3:block64x64"),
+        ("native", "nf4"),
+    ],
 )
 def test_transformers_loads_the_result(dialect, spec, tmp_path):
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")

@@ -131,8 +131,12 @@ class Substituted:
 
 
 def run_demo(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, str(ROOT / "examples/demo"), *arguments], capture_output=True, text=True,
-                          env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)})
+    return subprocess.run(
+        [sys.executable, str(ROOT / "examples/demo"), *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -195,9 +199,17 @@ def edited(cut: Checkpoint, folder: Path, **changes) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("case, words", [
-    ("absent", "is not a directory"), ("empty", "config.json is missing"), ("weightless", "no .safetensors file"),
-    ("other family", "model_type"), ("other vocabulary", "vocab_size"), ("spec", "unknown_format")])
+@pytest.mark.parametrize(
+    "case, words",
+    [
+        ("absent", "is not a directory"),
+        ("empty", "config.json is missing"),
+        ("weightless", "no .safetensors file"),
+        ("other family", "model_type"),
+        ("other vocabulary", "vocab_size"),
+        ("spec", "unknown_format"),
+    ],
+)
 def test_mistakes_get_one_line_with_a_hint(cut, tmp_path, case, words):
     model, more = tmp_path, []
     if case == "absent":

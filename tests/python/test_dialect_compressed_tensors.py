@@ -68,8 +68,8 @@ def test_their_compressors_read_every_expert(spec, form, tmp_path):
     assert config.quant_method == "compressed-tensors"
     assert config.quantization_status == QuantizationStatus.COMPRESSED
     assert config.format == ("int-quantized" if "int8" in spec else "float-quantized")
-    for dense in ("mlp.gate", "self_attn.q_proj"):
-        assert any(match_name(LAYER + dense, ignored) for ignored in config.ignore), dense
+    for name in ("mlp.gate", "self_attn.q_proj"):
+        assert any(match_name(LAYER + name, ignored) for ignored in config.ignore), name
     assert not any(match_name(EXPERTS + "0.up_proj", ignored) for ignored in config.ignore)
     scheme = only_scheme(config)
     assert scheme.targets == ["Linear"] and scheme.weights.symmetric and not scheme.weights.dynamic

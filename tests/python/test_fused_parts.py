@@ -17,9 +17,7 @@ def write(folder, experts):
     """A checkpoint of one layer; returns its tensors, fp32, by the name of the projection."""
     folder.mkdir()
     tensors = {name: normal(seed, (experts, *shape)) for seed, (name, shape) in enumerate(SHAPES.items())}
-    write_safetensors(
-        folder / "model.safetensors", {f"{MOE}{name}.weight": tensor for name, tensor in tensors.items()}
-    )
+    write_safetensors(folder / "model.safetensors", {f"{MOE}{name}.weight": tensor for name, tensor in tensors.items()})
     (folder / "config.json").write_text(json.dumps({"model_type": "step3p5", "hidden_size": 128}))
     return {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
 

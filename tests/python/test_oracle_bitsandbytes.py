@@ -231,7 +231,7 @@ def test_ragged_dequantization_is_right_whatever_bitsandbytes_does(kind, record_
 
 def nested_cases(kind):
     for seed, (shape, block) in enumerate([((300, 1024), 64), ((7, 33, 45), 64), ((3, 77, 96), 32), ((40, 4096), 128)]):
-        for name, dtype in SOURCES.items():
+        for dtype in SOURCES.values():
             rng = np.random.default_rng(seed)
             x = torch.from_numpy(rng.standard_normal(shape, np.float32) * np.float32(0.02)).to(dtype)
             yield (shape, block, x, *F.quantize_4bit(x, blocksize=block, quant_type=kind, compress_statistics=True))

@@ -275,7 +275,9 @@ def test_block_amax_of_toolkits_by_blocks():
 def test_calibration_is_a_running_maximum():
     torch = pytest.importorskip("torch")
     generator = torch.Generator().manual_seed(5)
-    batches = [torch.randn(tokens, 64, generator=generator) for tokens in (5, 0, 17, 1)]  # one expert saw no tokens once
+    batches = [
+        torch.randn(tokens, 64, generator=generator) for tokens in (5, 0, 17, 1)
+    ]  # one expert saw no tokens once
     running = torch.zeros(64)
     for batch in batches:
         moeq.reduce_amax(batch, 0, out=running, accumulate=True)

@@ -40,8 +40,12 @@ def test_it_is_small_sharded_and_named_as_on_the_hub(checkpoint):
     assert checkpoint.reader.file_count >= 2
     assert sum(path.stat().st_size for path in TINY.iterdir()) < 6_000_000
     config = Config.of(checkpoint)
-    wanted = {(layer, expert, projection) for layer in range(config.layers) for expert in range(config.experts)
-              for projection in ("gate", "up", "down")}
+    wanted = {
+        (layer, expert, projection)
+        for layer in range(config.layers)
+        for expert in range(config.experts)
+        for projection in ("gate", "up", "down")
+    }
     pieces = {piece_of(tensor.name): tensor.shape for tensor in checkpoint.reader.tensors if tensor.stack is not None}
     assert set(pieces) == wanted
     for (_, _, projection), (rows, columns) in pieces.items():
@@ -65,11 +69,15 @@ def tails(matrices: list[np.ndarray]) -> tuple[float, float, float]:
 
 def test_its_weights_have_outliers(checkpoint):
     """Heavier tails than chance gives: the same judgement says no to Gaussian weights of the same shapes."""
+
     def heavy(median: float, largest: float, reach: float) -> bool:
         return median > 3.1 and largest > 3.4 and reach > 7.0
 
-    weights = [checkpoint.read(tensor.name).astype(np.float64) for tensor in checkpoint.reader.tensors
-               if tensor.stack is not None]
+    weights = [
+        checkpoint.read(tensor.name).astype(np.float64)
+        for tensor in checkpoint.reader.tensors
+        if tensor.stack is not None
+    ]
     random = np.random.default_rng(1)
     assert heavy(*tails(weights))
     assert not heavy(*tails([random.standard_normal(w.shape) for w in weights]))
@@ -80,8 +88,9 @@ def test_numpy_forward_equals_transformers(checkpoint, text):
     transformers = pytest.importorskip("transformers", reason="transformers is not installed: nothing to compare with")
     if not hasattr(transformers, "Qwen3MoeForCausalLM"):
         pytest.skip(f"transformers {transformers.__version__} has no Qwen3-MoE")
-    peer, loading = transformers.Qwen3MoeForCausalLM.from_pretrained(TINY, dtype=torch.float32,
-                                                                     output_loading_info=True)
+    peer, loading = transformers.Qwen3MoeForCausalLM.from_pretrained(
+        TINY, dtype=torch.float32, output_loading_info=True
+    )
     assert not loading["missing_keys"] and not loading["unexpected_keys"] and not loading["mismatched_keys"]
     with torch.no_grad():
         wanted = peer(input_ids=torch.from_numpy(text.astype(np.int64)), output_router_logits=False).logits.numpy()

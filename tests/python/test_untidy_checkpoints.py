@@ -109,7 +109,9 @@ def test_scales_of_released_fp8_are_read_under_their_names(tmp_path, suffix, sca
     tensors["model.norm.scale"] = np.ones(64, np.float32)  # of nobody's codes
     write_safetensors(tmp_path / "model.safetensors", tensors)
     quantization = {"quant_method": "fp8", "scale_fmt": "ue8m0", "weight_block_size": [128, 128]}
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "deepseek_v4", "quantization_config": quantization}))
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model_type": "deepseek_v4", "quantization_config": quantization})
+    )
     with moeq.open(tmp_path) as reader:
         values = reader.load("model.layers.0.mlp.experts.down_proj").dequantize(dtype="fp32").numpy()
         assert np.array_equal(values, np.stack(dense))

@@ -74,7 +74,7 @@ def exchange_function(kind: type) -> Callable[[Any, int], int] | None:
 
     None where it has none of our major version, or where a subclass exports something of its own.
     """
-    owner = next((base for base in kind.__mro__ if "__dlpack_c_exchange_api__" in vars(base)), None)
+    owner: Any = next((base for base in kind.__mro__ if "__dlpack_c_exchange_api__" in vars(base)), None)
     if owner is None or getattr(kind, "__dlpack__", None) is not getattr(owner, "__dlpack__", None):
         return None
     address = capsule_find_pointer(owner.__dlpack_c_exchange_api__, EXCHANGE_NAME)
@@ -91,7 +91,7 @@ def new_managed() -> Any:
 def exchange_into(source: Any, address: int, writable: bool) -> bool:
     """Fills the DLTensor at `address` through the producer's C exchange table. False: only __dlpack__ can tell, or say
     why not."""
-    fill = exchange_function(type(source))
+    fill = exchange_function(type(source))  # type: ignore[arg-type] # types are hashable
     if fill is None or (writable and getattr(source, "requires_grad", False)):
         return False
     if getattr(source, "is_neg", bool)():  # borrow() says why not
@@ -250,7 +250,7 @@ def request_capsule(producer: Any, *, writable: bool) -> Any:
 
 def borrow(source: Any, argument: str, *, writable: bool = False) -> Borrowed:
     """The tensor in `source`, for the time of one call. `argument` is the name that messages use."""
-    if exchange_function(type(source)) is not None:
+    if exchange_function(type(source)) is not None:  # type: ignore[arg-type]
         managed = new_managed()
         if exchange_into(source, int(ffi.cast("uintptr_t", managed)) + TENSOR_OFFSET, writable):
             return Borrowed(managed, source)

@@ -433,8 +433,8 @@ def open(
 
     mmap: handles are views of the file, which must not shrink; a native stack is then loaded without reading it.
     lenient: accepts NaN, Inf and negative scales. all_files: also .safetensors files of a folder that its index does
-    not name. strict: refuses tensors that are in a file and not in the index. patterns: for models that moeq does not know, JSON or Python values.
-    header_limit: bytes of a header, of the index and of config.json; 0 for the default.
+    not name. strict: refuses tensors that are in a file and not in the index. patterns: for models that moeq does not
+    know, JSON or Python values. header_limit: bytes of a header, of the index and of config.json; 0 for the default.
     """
     return Reader(path, mmap=mmap, lenient=lenient, all_files=all_files, strict=strict, patterns=patterns,
                   header_limit=header_limit, context=context)  # fmt: skip

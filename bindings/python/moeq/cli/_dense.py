@@ -132,4 +132,6 @@ def summary(lines: list[dict[str, Any]]) -> str:
     """Of lines without a problem."""
     types = " and ".join(sorted({line["dtype"] for line in lines}))
     worst = max((line["relative_rms"] for line in lines), default=0.0)
-    return f"made dense: {len(lines)} tensors have the source's values, rounded once to {types}; relative rms {worst:.2g}"
+    return (
+        f"made dense: {len(lines)} tensors have the source's values, rounded once to {types}; relative rms {worst:.2g}"
+    )

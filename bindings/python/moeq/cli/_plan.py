@@ -158,7 +158,7 @@ def requantized(plan: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def foreign_text(foreign: dict[str, Any]) -> str:
-    """ "quantized by modelopt NVFP4, which moeq does not read". """
+    """ "quantized by modelopt NVFP4, which moeq does not read"."""
     scheme = f"{foreign['scheme']} {foreign['detail']}".strip()
     if foreign["lost"]:
         return f"quantized ({scheme}), but the scales of {counted(foreign['codes'], 'tensor')} are in no file"

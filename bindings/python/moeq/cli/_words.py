@@ -64,8 +64,10 @@ HINTS = (
     (r"\bgot a conversion that is not finished;", "the command that began it, given again, goes on"),
     (r"\bgot a file; want a directory$", "remove it or choose another one"),
     (r"\bset nonfinite\b", "moeq verify lists all places"),
-    (r"config\.json( of the dialect \S+)? can name only one",
-     "one format per checkpoint; --dialect native holds a mixture"),  # fmt: skip
+    (
+        r"config\.json( of the dialect \S+)? can name only one",
+        "one format per checkpoint; --dialect native holds a mixture",
+    ),  # fmt: skip
 )
 # The first spec that a dialect which refuses one wants.
 WANTED_SPEC = re.compile(r" for the dialect .*?; want ([\w:=]+(?:,[\w=]+)*)")

@@ -94,8 +94,7 @@ def show(reader: Reader, all_tensors: bool) -> None:
     layers = {kind_of(stack.name)[1] for stack in stacks}
     experts = max((stack.shape[0] for stack in stacks), default=0)
     say(
-        f"{reader.path}: {reader.model_type or 'a model of no stated type'}, "
-        + state(reader),
+        f"{reader.path}: {reader.model_type or 'a model of no stated type'}, " + state(reader),
         f"{parameters(reader.stacks, others) / 1e6:,.2f} M parameters, {nbytes(reader.nbytes)} in "
         f"{len(reader.tensors)} tensors and {counted(reader.file_count, 'file')}"
         + (f"; {len(layers)} layers with {experts} experts" if stacks else f"; {no_experts(reader)}"),
