@@ -30,6 +30,7 @@ def plain_call(func: Function, args: Any, kwargs: Any) -> Any:
         return func(*args, **kwargs)
 
 
+@torch.compiler.disable(reason="moeq.torch: quantized weights are decoded outside of graphs")
 def call(func: Function, args: Any, kwargs: dict[str, Any]) -> Any:
     """__torch_function__ of both tensor classes."""
     handler = FUNCTIONS.get(func) or OPERATORS_OF_OTHERS.get(getattr(func, "_qualified_op_name", ""))

@@ -7,12 +7,11 @@ by expert, inside a product.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
 
-from .store import Store
+from .store import Store, refuse_fake
 
 
 class Factors(NamedTuple):
@@ -33,8 +32,7 @@ class Dense(NamedTuple):
 Term = Factors | Dense
 
 
-@dataclass(frozen=True)
-class Expression:
+class Expression(NamedTuple):
     """Experts of a store in a logical type, plus terms, perhaps transposed.
 
     experts: None for all of them, one index (which has no axis), or int64 ids [n]. Terms are of all experts and of the
@@ -74,7 +72,7 @@ class Expression:
             type(term)(*(next(left, None) if isinstance(part, torch.Tensor) or part is None else part for part in term))
             for term in self.terms
         )
-        return replace(self, terms=terms)
+        return self._replace(terms=terms)
 
     def requires_grad(self) -> bool:
         return any(part.requires_grad for part in self.term_tensors())
@@ -88,22 +86,22 @@ class Expression:
     # ---- change
 
     def transpose(self) -> Expression:
-        return replace(self, transposed=not self.transposed)
+        return self._replace(transposed=not self.transposed)
 
     def select(self, index: int) -> Expression:
         """One expert of those that it has."""
         ids = self.experts
         if ids is None:
-            return replace(self, experts=index)
+            return self._replace(experts=index)
         assert isinstance(ids, torch.Tensor)
-        return replace(self, experts=int(ids[index]))
+        return self._replace(experts=int(ids[index]))
 
-    def index(self, ids: torch.Tensor) -> Expression:
+    def gather(self, ids: torch.Tensor) -> Expression:
         """Chosen experts, in any order and number."""
-        return replace(self, experts=ids if self.experts is None else self.experts[ids])
+        return self._replace(experts=ids if self.experts is None else self.experts[ids])
 
     def plus(self, term: Term) -> Expression:
-        return replace(self, terms=(*self.terms, term))
+        return self._replace(terms=(*self.terms, term))
 
     # ---- values
 
@@ -123,8 +121,12 @@ class Expression:
 
 
 def wrapper(cls: type, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Any:
-    """A tensor object without storage."""
-    return torch.Tensor._make_wrapper_subclass(cls, shape, dtype=dtype, device=device, requires_grad=False)
+    """A tensor object without storage; an ordinary one in inference mode too, since operators make views of it."""
+    make = torch.Tensor._make_wrapper_subclass
+    if not torch.is_inference_mode_enabled():
+        return make(cls, shape, dtype=dtype, device=device, requires_grad=False)
+    with torch.inference_mode(False):
+        return make(cls, shape, dtype=dtype, device=device, requires_grad=False)
 
 
 class LazyWeight(torch.Tensor):
@@ -138,6 +140,7 @@ class LazyWeight(torch.Tensor):
 
     @staticmethod
     def __new__(cls, expression: Expression) -> LazyWeight:
+        refuse_fake(expression.store)
         self = wrapper(cls, expression.shape, expression.dtype, expression.store.device)
         self._expression = expression
         return self

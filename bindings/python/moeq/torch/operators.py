@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -102,7 +101,7 @@ def to_copy(weight: Any, *, dtype: Any = None, device: Any = None, non_blocking:
     if dtype not in LOGICAL_DTYPES:
         return NotImplemented
     if isinstance(weight, LazyWeight):
-        return as_lazy(replace(weight._expression, dtype=dtype)) if device == weight.device else NotImplemented
+        return as_lazy(weight._expression._replace(dtype=dtype)) if device == weight.device else NotImplemented
     store = weight._store.map(lambda part: part.to(device, non_blocking=non_blocking, copy=True))
     return type(weight)._of(store, dtype)
 
@@ -182,7 +181,7 @@ def index(weight: Any, indices: list[Any]) -> Any:
     ids = indices[0] if len(indices) == 1 else None
     if ids is None or ids.ndim != 1 or ids.dtype not in (torch.int32, torch.int64) or weight.ndim != 3:
         return NotImplemented
-    return as_lazy(expression_of(weight).index(wrapped(ids, weight.shape[0])))
+    return as_lazy(expression_of(weight).gather(wrapped(ids, weight.shape[0])))
 
 
 @operator(aten.index_select.default)
@@ -219,7 +218,7 @@ def slice_lazy(weight: Any, dim: int, start: Any, end: Any, step: int) -> Any:
         return as_lazy(weight._expression)
     if dim % weight.ndim != 0 or weight.ndim != 3:
         return NotImplemented
-    return as_lazy(weight._expression.index(torch.arange(begin, end, step, device=weight.device)))
+    return as_lazy(weight._expression.gather(torch.arange(begin, end, step, device=weight.device)))
 
 
 @operator(aten.split.Tensor)
@@ -282,7 +281,7 @@ def view(weight: Any, size: list[int]) -> Any:
     size = [count // max(1, -math.prod(size)) if extent == -1 else extent for extent in size]
     if size == list(found.store.shape):
         return MoeqTensor._of(found.store, found.dtype)
-    return as_lazy(replace(found, flat=True)) if size == [count] else NotImplemented
+    return as_lazy(found._replace(flat=True)) if size == [count] else NotImplemented
 
 
 @operator(aten.as_strided.default)

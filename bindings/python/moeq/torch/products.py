@@ -6,7 +6,6 @@ not know, which then goes the way of all other operators.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -33,10 +32,12 @@ def factor_of(value: Any) -> Expression | None:
 def autocast(x: torch.Tensor, weight: Expression) -> tuple[torch.Tensor, Expression]:
     """Both in the type of the autocast region that is active, as torch's own products have it."""
     kind = x.device.type
-    if not torch.is_autocast_enabled(kind) or not x.dtype.is_floating_point or x.dtype == torch.float64:
+    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
+        return x, weight
+    if not x.dtype.is_floating_point or x.dtype == torch.float64:
         return x, weight
     dtype = torch.get_autocast_dtype(kind)
-    return x.to(dtype), replace(weight, dtype=dtype)
+    return x.to(dtype), weight._replace(dtype=dtype)
 
 
 def rows_product(x: torch.Tensor, weight: Expression) -> torch.Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor, UnsupportedFakeTensorException
 
 from .._builder import Builder
 from .._errors import ArgumentError, BadValueError, NotFoundError, ReadOnlyError, ShapeError, UnsupportedError
@@ -175,6 +176,7 @@ class Store:
 
     def decode(self, expert: int, out: torch.Tensor, rows: tuple[int, int] | None = None) -> torch.Tensor:
         """One expert's values, rounded once to the type of `out` [rows, C] (fp64: those of fp32)."""
+        refuse_fake(self)
         if out.is_meta:
             return out
         if out.dtype == torch.float64:
@@ -268,6 +270,15 @@ class Store:
         """Other memory with the same codes, for this store and all that share it as a whole."""
         self.components, self.owned = dict(components), True
         self._writes[0] += 1
+
+
+def refuse_fake(store: Store) -> None:
+    """What torch.compile traces with has no bytes to decode. The error makes it end its graph, and run this part
+    as it is; with fullgraph=True it is what the user sees."""
+    if isinstance(store.components["codes"], FakeTensor):
+        raise UnsupportedFakeTensorException(
+            "moeq.torch: quantized weights are decoded outside of the graphs of torch.compile: use fullgraph=False"
+        )
 
 
 def groups_end_with_experts(scale: torch.Tensor, experts: int) -> bool:
