@@ -13,7 +13,17 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed: moeq.torch has nothing to stand on")
 
 from torch.nn import functional  # noqa: E402
-from torch_weights import SHAPE, SPECS, WHOLE_GROUPS, decoded, parameter, quantized, random_weight, same_bytes  # noqa
+from torch_weights import (  # noqa: E402, F401
+    SHAPE,
+    SPECS,
+    WHOLE_GROUPS,
+    decoded,
+    one_thread,
+    parameter,
+    quantized,
+    random_weight,
+    same_bytes,
+)
 
 import moeq  # noqa: E402
 from moeq.torch import LazyWeight, MoeqTensor  # noqa: E402

@@ -12,7 +12,17 @@ torch = pytest.importorskip("torch", reason="torch is not installed: moeq.torch 
 
 from torch.nn import functional  # noqa: E402
 from torch.utils.checkpoint import checkpoint  # noqa: E402
-from torch_weights import SHAPE, SPECS, decoded, parameter, quantized, random_weight, relative, strict  # noqa
+from torch_weights import (  # noqa: E402, F401
+    SHAPE,
+    SPECS,
+    decoded,
+    one_thread,
+    parameter,
+    quantized,
+    random_weight,
+    relative,
+    strict,
+)
 
 import moeq  # noqa: E402
 from moeq.torch import DensifyWarning, LazyWeight, MoeqTensor, densify  # noqa: E402

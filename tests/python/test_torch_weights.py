@@ -1,6 +1,5 @@
 """moeq.torch.MoeqTensor as a value: made, read, written, against moeq.QTensor, torch and bitsandbytes."""
 
-import gc
 import subprocess
 import sys
 
@@ -8,7 +7,17 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed: moeq.torch has nothing to stand on")
 
-from torch_weights import SHAPE, SPECS, WHOLE_GROUPS, decoded, parameter, quantized, random_weight, same_bytes  # noqa
+from torch_weights import (  # noqa: E402, F401
+    SHAPE,
+    SPECS,
+    WHOLE_GROUPS,
+    decoded,
+    one_thread,
+    parameter,
+    quantized,
+    random_weight,
+    same_bytes,
+)
 
 import moeq  # noqa: E402
 from moeq.torch import MoeqTensor  # noqa: E402
@@ -89,7 +98,6 @@ def test_from_a_qtensor_without_a_copy(spec):
     expected = torch.from_dlpack(q.dequantize())
     assert torch.equal(t.dequantize(), expected)
     del q
-    gc.collect()
     assert torch.equal(t.dequantize(), expected)
 
 

@@ -33,7 +33,16 @@ def same_bytes(a, b):
 
 
 def relative(a, b):
-    return float((a - b).norm() / b.norm())
+    return float((a - b).detach().norm() / b.detach().norm())
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small products are quicker without a pool, by far where other work has the cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

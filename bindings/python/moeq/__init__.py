@@ -64,7 +64,7 @@ __version__: str = ".".join(str(_ffi.integer_const(f"MOEQ_VERSION_{part}")) for 
 
 
 def __getattr__(name: str) -> _Any:
-    if name in ("ray", "torch"):  # loaded when they are asked for
+    if name in ("peft", "ray", "torch"):  # loaded when they are asked for
         from importlib import import_module
 
         return import_module(f".{name}", __name__)
