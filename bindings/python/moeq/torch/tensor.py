@@ -17,7 +17,7 @@ from .._spec import Spec
 from .lazy import LazyWeight, wrapper
 from .store import LOGICAL_DTYPES, NAMES, Store
 
-RESERVED = ("_store", "_is_param")
+RESERVED = ("_store", "_is_param", "_has_history")
 
 
 class MoeqTensor(torch.Tensor):
@@ -30,6 +30,7 @@ class MoeqTensor(torch.Tensor):
     """
 
     _store: Store
+    _has_history = False
 
     @staticmethod
     def __new__(cls, data: Any, requires_grad: bool = False) -> MoeqTensor:
@@ -162,7 +163,9 @@ class MoeqTensor(torch.Tensor):
 
     def _set_data(self, value: Any) -> None:
         if isinstance(value, LazyWeight) or not isinstance(value, torch.Tensor):
-            raise ArgumentError(f"moeq.torch.MoeqTensor.data: got {type(value).__name__}; wanted a weight or its values")
+            raise ArgumentError(
+                f"moeq.torch.MoeqTensor.data: got {type(value).__name__}; wanted a MoeqTensor or dense values"
+            )
         if value.shape != self.shape:
             raise ShapeError(f"moeq.torch.MoeqTensor.data: got shape {list(value.shape)}; wanted {list(self.shape)}")
         if not isinstance(value, MoeqTensor):
