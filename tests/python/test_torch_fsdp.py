@@ -19,6 +19,7 @@ PATIENCE = 240  # seconds
         (2, 7, "nf4", "float32"),
         (2, 5, "nf4:nested", "float32"),
         (2, 7, "int8", "bfloat16"),
+        (4, 5, "fp8_e4m3", "float32"),
     ],
 )
 def test_shards_train_as_the_whole(ranks, experts, spec, dtype, tmp_path):
