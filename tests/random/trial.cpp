@@ -270,7 +270,7 @@ private:
     {
         for (size_t i = 0; i < after.stacks().size(); ++i) {
             const std::string name = after.stacks()[i].name;
-            if (is_other_tensor(before, name))
+            if (is_other_tensor(before, name) || is_other_tensor(after, name))
                 continue; // named as a stack, and none of it
             const Decoded wanted = find_weight(before, name);
             const bool encoded = after.stacks()[i].quantized != 0; // else rounded once, if at all
