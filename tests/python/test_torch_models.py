@@ -21,7 +21,6 @@ from torch_weights import (  # noqa: E402, F401
     strict,
 )
 
-import moeq.torch  # noqa: E402
 from moeq.torch import MoeqTensor  # noqa: E402
 
 LONG = os.environ.get("MOEQ_TEST_LONG", "0") not in ("", "0")

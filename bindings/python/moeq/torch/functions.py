@@ -63,6 +63,7 @@ def add(a: Any, b: Any, *, alpha: Any = 1, out: Any = None) -> Any:
     if out is not None or (left is None) == (right is None):
         return NotImplemented
     weight, value = (left, b) if right is None else (right, a)
+    assert weight is not None
     if weight is right and alpha != 1:
         return NotImplemented
     if not isinstance(value, torch.Tensor) or weight.experts is not None or value.shape != weight.shape:

@@ -69,7 +69,7 @@ class Expression(NamedTuple):
         """The same with other tensors in its terms, in the order of `term_tensors`; with none in them for None."""
         left = iter(tensors or ())
         terms = tuple(
-            type(term)(*(next(left, None) if isinstance(part, torch.Tensor) or part is None else part for part in term))
+            type(term)(*(next(left, None) if isinstance(part, torch.Tensor) or part is None else part for part in term))  # type: ignore[arg-type]
             for term in self.terms
         )
         return self._replace(terms=terms)
@@ -98,7 +98,10 @@ class Expression(NamedTuple):
 
     def gather(self, ids: torch.Tensor) -> Expression:
         """Chosen experts, in any order and number."""
-        return self._replace(experts=ids if self.experts is None else self.experts[ids])
+        if self.experts is not None:
+            assert isinstance(self.experts, torch.Tensor)
+            ids = self.experts[ids]
+        return self._replace(experts=ids)
 
     def plus(self, term: Term) -> Expression:
         return self._replace(terms=(*self.terms, term))

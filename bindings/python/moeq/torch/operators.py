@@ -18,7 +18,7 @@ from . import products
 from .functions import NeedsDense
 from .lazy import Expression, LazyWeight
 from .policy import permit
-from .products import as_lazy, expression_of
+from .products import as_lazy, described, expression_of
 from .store import LOGICAL_DTYPES, Store
 from .tensor import MoeqTensor
 
@@ -55,7 +55,7 @@ def on_dense(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     made: dict[int, torch.Tensor] = {}
 
     def dense(weight: MoeqTensor | LazyWeight) -> torch.Tensor:
-        if expression_of(weight).requires_grad():
+        if described(weight).requires_grad():
             raise NeedsDense(
                 f"moeq.torch: {func}: got a weight with adapters below autograd, where their gradients would be lost; "
                 "wanted its .dequantize()"
@@ -181,7 +181,7 @@ def index(weight: Any, indices: list[Any]) -> Any:
     ids = indices[0] if len(indices) == 1 else None
     if ids is None or ids.ndim != 1 or ids.dtype not in (torch.int32, torch.int64) or weight.ndim != 3:
         return NotImplemented
-    return as_lazy(expression_of(weight).gather(wrapped(ids, weight.shape[0])))
+    return as_lazy(described(weight).gather(wrapped(ids, weight.shape[0])))
 
 
 @operator(aten.index_select.default)
@@ -247,7 +247,7 @@ def unbind(weight: Any, dim: int = 0) -> Any:
 def transpose(weight: Any, a: int, b: int) -> Any:
     axes = {a % weight.ndim, b % weight.ndim}
     if axes == {weight.ndim - 2, weight.ndim - 1}:
-        return turned(expression_of(weight))
+        return turned(described(weight))
     return alias(weight) if len(axes) == 1 else NotImplemented
 
 
@@ -274,7 +274,7 @@ def turned(expression: Expression) -> Any:
 @operator(aten.view.default, aten._unsafe_view.default)
 def view(weight: Any, size: list[int]) -> Any:
     """The same shape, or flat: a handle that turns back, and is read by nobody."""
-    found = expression_of(weight)
+    found = described(weight)
     if not found.is_plain and not found.flat:
         return NotImplemented
     count = math.prod(found.store.shape)

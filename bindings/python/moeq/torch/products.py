@@ -31,6 +31,13 @@ def expression_of(value: Any) -> Expression | None:
     return Expression(value._store, value.dtype)
 
 
+def described(weight: Any) -> Expression:
+    """The expression behind a tensor that is of this package."""
+    found = expression_of(weight)
+    assert found is not None
+    return found
+
+
 def factor_of(value: Any) -> Expression | None:
     """The same for what can be a factor."""
     found = expression_of(value)
@@ -50,10 +57,11 @@ def autocast(x: torch.Tensor, weight: Expression) -> tuple[torch.Tensor, Express
 
 def rows_product(x: torch.Tensor, weight: Expression) -> torch.Tensor:
     """x [..., K] times one expert's [K, N]."""
-    assert isinstance(weight.experts, int)
+    expert = weight.experts
+    assert isinstance(expert, int)
     x, weight = autocast(x, weight)
     rows = x.reshape(-1, x.shape[-1])
-    result = product(rows, weight, [Group(weight.experts, 0, rows.shape[0])])
+    result = product(rows, weight, [Group(expert, 0, rows.shape[0])])
     return result.view(*x.shape[:-1], result.shape[-1])
 
 

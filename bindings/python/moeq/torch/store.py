@@ -171,9 +171,7 @@ class Store:
 
     def _adopt(self, begin: int, end: int | None = None) -> QTensor:
         end = self.shape[0] if end is None else end
-        parts = {
-            name: part[begin:end] if name in OF_EXPERTS else part[begin] for name, part in self.components.items()
-        }
+        parts = {name: part[begin:end] if name in OF_EXPERTS else part[begin] for name, part in self.components.items()}
         return QTensor.adopt(self.spec, (end - begin, *self.shape[1:]), parts)
 
     def decode(self, expert: int, out: torch.Tensor, rows: tuple[int, int] | None = None) -> torch.Tensor:
@@ -244,8 +242,13 @@ class Store:
             try:
                 quantize_into(encodable(dense(expert)).unsqueeze(0), self.spec, **parts)
             except BadValueError as error:  # it knows one expert only
-                place = {"expert": expert, "row": error.row, "column": error.column}
-                raise BadValueError(f"moeq.torch: expert {expert}, alone: {error}", error.status, **place) from None
+                raise BadValueError(
+                    f"moeq.torch: expert {expert}, alone: {error}",
+                    error.status,
+                    expert=expert,
+                    row=error.row,
+                    column=error.column,
+                ) from None
 
     def write(self, other: Store) -> None:
         """The other's codes, byte for byte."""

@@ -26,7 +26,8 @@ class MoeqTensor(torch.Tensor):
         experts.down_proj = torch.nn.Parameter(MoeqTensor.quantize(weight, "nf4"), requires_grad=False)
 
     `MoeqTensor(other, requires_grad=False)` is a parameter with the same codes, which sees what is written into them, as
-    detach() and `.data` do; hosts rebuild parameters by such a call of their class. Products decode expert by expert; what an operator does is in docs/torch.md.
+    detach() and `.data` do; hosts rebuild parameters by such a call of their class. Products decode expert by expert;
+    what an operator does is in docs/torch.md.
     """
 
     _store: Store
@@ -248,5 +249,3 @@ def expert_indices(experts: Any, count: int) -> tuple[list[int], bool]:
         if not -count <= expert < count:
             raise IndexError(f"moeq.torch: expert: got {expert}; wanted one in [{-count}, {count})")
     return [expert % count for expert in indices], one
-
-
