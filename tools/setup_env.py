@@ -3,9 +3,10 @@
 
     tools/setup_env.py build            make it if it is missing, then print its folder
     tools/setup_env.py --path build     print the folder only
+    tools/setup_env.py peft-0.19.1      an overlay: packages of other versions, to go first on the test environment's path
     tools/setup_env.py --lock           write the lock files anew (needs uv)
 
-The lock files are tools/requirements/NAME.txt. An environment lives in ${XDG_CACHE_HOME:-~/.cache}/moeq/NAME-HASH, where
+The lock files are tools/requirements/NAME.txt, those of overlays in tools/requirements/overlays. An environment lives in ${XDG_CACHE_HOME:-~/.cache}/moeq/NAME-HASH, where
 HASH is of the lock file and the interpreter: another clone with the same lock file finds it ready.
 Only the standard library is used here, because nothing else is there yet.
 """
@@ -22,6 +23,7 @@ import time
 from pathlib import Path
 
 REQUIREMENTS = Path(__file__).resolve().parent / "requirements"
+OVERLAYS = REQUIREMENTS / "overlays"
 OLDEST = (3, 11)  # of the locked NumPy
 NEWEST = (3, 13)  # the last one that all locked packages have wheels for
 MARKER = ".complete"
@@ -53,8 +55,13 @@ def find_python():
     sys.exit(f"setup_env: no Python {oldest} to {newest} on PATH (this is {platform.python_version()}); install one")
 
 
+def lock_of(name):
+    folder = REQUIREMENTS if (REQUIREMENTS / f"{name}.txt").exists() else OVERLAYS
+    return folder / f"{name}.txt"
+
+
 def folder_of(name, version):
-    lock = (REQUIREMENTS / f"{name}.txt").read_bytes()
+    lock = lock_of(name).read_bytes()
     key = lock + repr((version, sys.platform, platform.machine())).encode()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "moeq"
     return cache / f"{name}-{hashlib.sha256(key).hexdigest()[:16]}"
@@ -85,8 +92,21 @@ def install(folder, lock, python):
     return run(pip + ["--requirement", str(lock)])
 
 
+def install_overlay(folder, lock, python):
+    """Fills the folder with the packages of the lock file and nothing that they depend on, by the installer of the
+    test environment or one on PATH."""
+    test = folder_of("test", version_of(python)) / "bin"
+    for uv in (shutil.which("uv"), test / "uv"):
+        if uv and run([str(uv), "--quiet", "pip", "install", "--no-deps", "--python", python, "--target", str(folder),
+                       "--requirements", str(lock)]):
+            return True
+    pip = [str(test / "python"), "-m", "pip", "--disable-pip-version-check", "--quiet", "--no-input", "install"]
+    return run(pip + ["--no-deps", "--target", str(folder), "--requirement", str(lock)])
+
+
 def make(name):
-    lock = REQUIREMENTS / f"{name}.txt"
+    lock = lock_of(name)
+    fill = install if lock.parent == REQUIREMENTS else install_overlay
     python, version = find_python()
     folder = folder_of(name, version)
     if (folder / MARKER).exists():
@@ -101,7 +121,7 @@ def make(name):
         say(f"setting up the Python environment '{name}' in {folder} ...")
         start = time.monotonic()
         shutil.rmtree(folder, ignore_errors=True)
-        if not install(folder, lock, python):
+        if not fill(folder, lock, python):
             shutil.rmtree(folder, ignore_errors=True)
             sys.exit(f"setup_env: the Python environment '{name}' could not be made; the reason stands above")
         (folder / MARKER).touch()
@@ -120,7 +140,8 @@ def lock_all():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", nargs="?", choices=sorted(path.stem for path in REQUIREMENTS.glob("*.txt")))
+    names = sorted(path.stem for folder in (REQUIREMENTS, OVERLAYS) for path in folder.glob("*.txt"))
+    parser.add_argument("name", nargs="?", choices=names)
     parser.add_argument("--path", action="store_true", help="print the folder without making it")
     parser.add_argument("--lock", action="store_true", help="write the lock files anew")
     options = parser.parse_args()

@@ -64,10 +64,10 @@ __version__: str = ".".join(str(_ffi.integer_const(f"MOEQ_VERSION_{part}")) for 
 
 
 def __getattr__(name: str) -> _Any:
-    if name == "ray":  # loaded when it is asked for
+    if name in ("peft", "ray", "torch"):  # loaded when they are asked for
         from importlib import import_module
 
-        return import_module(".ray", __name__)
+        return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

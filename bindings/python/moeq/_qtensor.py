@@ -308,6 +308,13 @@ class QTensor:
     def __deepcopy__(self, memo: object) -> QTensor:
         return self.copy()
 
+    def __reduce__(self) -> tuple:
+        """Pickles carry codes and scales; what was a slice comes back compact, all of it in host memory."""
+        whole = self.copy()
+        components = whole.components
+        components.pop("code_map", None)  # a constant of the library
+        return QTensor.adopt, (whole.spec, whole.shape, components)
+
     def to(self, device: str | tuple[int, int]) -> QTensor:
         """A copy with memory of its own on a device: "cpu", "cuda", "cuda:1", or DLPack's (type, id)."""
         kind, number = parse_device(device)

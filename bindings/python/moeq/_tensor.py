@@ -210,6 +210,11 @@ class Tensor:
         _copy(result._address, self._address, self.shape, self.strides, size)
         return result
 
+    def __reduce__(self) -> tuple:
+        """Pickles carry the elements, row-major; what comes back has memory of its own."""
+        compact = self.copy()
+        return _restore, (self._code, self.shape, bytes(ffi.buffer(ffi.cast("char *", compact._address), self.nbytes)))
+
     def _moeq_borrow(self) -> Borrowed:
         return Borrowed(self._managed, self)
 
@@ -217,6 +222,13 @@ class Tensor:
         """The same row-major memory under another shape, for one call."""
         shape = tuple(shape)
         return describe(self._address, self._code, shape, row_major(shape), self.read_only, self)
+
+
+def _restore(code: int, shape: tuple[int, ...], content: bytes) -> Tensor:
+    """What a pickle calls."""
+    result = empty(shape, code)
+    ffi.memmove(ffi.cast("char *", result._address), content, len(content))
+    return result
 
 
 def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:

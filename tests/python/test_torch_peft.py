@@ -1,0 +1,310 @@
+"""The test that decides: PEFT trains adapters on quantized experts as it trains them on the dense weights.
+
+An experts module of transformers with both of its parameters targeted, against the same module with the dequantized
+weights. The reference runs in fp64 with the plain loop over experts, so what differs is a rounding of fp64. Which PEFT:
+the one on the path; test_torch_peft_versions.py runs this file with others.
+"""
+
+import copy
+import os
+import warnings
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed: moeq.torch has nothing to stand on")
+peft = pytest.importorskip("peft", reason="peft is not installed: there are no adapters to train")
+pytest.importorskip("transformers", reason="transformers is not installed: there is no experts module")
+
+from torch_weights import (  # noqa: E402, F401
+    SPECS,
+    decoded,
+    one_thread,
+    parameter,
+    relative,
+    same_bytes,
+    strict,
+)
+from transformers.models.qwen3_moe.configuration_qwen3_moe import Qwen3MoeConfig  # noqa: E402
+from transformers.models.qwen3_moe.modeling_qwen3_moe import Qwen3MoeExperts  # noqa: E402
+
+import moeq.peft  # noqa: E402
+from moeq.torch import MoeqTensor  # noqa: E402
+
+IMPLEMENTATIONS = ["eager", "grouped_mm", "batched_mm"]
+NAMES = ["gate_up_proj", "down_proj"]
+EXPERTS, HIDDEN, WIDTH, TOKENS = 8, 64, 32, 10
+HIT = [0, 2, 3, 6]
+
+
+class Layer(torch.nn.Module):
+    """An experts module by itself, with a fixed routing to four of its eight experts."""
+
+    def __init__(self, implementation):
+        super().__init__()
+        config = Qwen3MoeConfig(
+            hidden_size=HIDDEN, moe_intermediate_size=WIDTH, num_experts=EXPERTS, num_experts_per_tok=2
+        )
+        config._experts_implementation = implementation
+        self.experts = Qwen3MoeExperts(config)
+
+    def forward(self, x):
+        ids = torch.tensor([[HIT[token % 4], HIT[(token + 1) % 4]] for token in range(TOKENS)])
+        return self.experts(x, ids, torch.full(ids.shape, 0.5, dtype=x.dtype))
+
+
+def layers(implementation, spec, dtype):
+    """The same experts quantized and dense."""
+    torch.manual_seed(1)
+    quantized, dense = Layer(implementation).to(dtype), Layer("eager").to(dtype)
+    for name in NAMES:
+        values = torch.randn(getattr(dense.experts, name).shape)
+        weight = MoeqTensor.quantize(0.2 * values, spec, dtype=dtype)
+        setattr(quantized.experts, name, parameter(weight))
+        setattr(dense.experts, name, parameter(weight.dequantize()))
+    return quantized, dense
+
+
+def adapter_config(**fields):
+    targets = [f"experts.{name}" for name in NAMES]
+    return peft.LoraConfig(r=4, lora_alpha=6, target_parameters=targets, init_lora_weights=False, **fields)
+
+
+def adapters(model):
+    return {name: part for name, part in model.named_parameters() if "lora_" in name}
+
+
+def adapted(implementation="eager", spec="nf4", dtype=torch.float64):
+    """Both with equal adapters."""
+    models = []
+    for layer in layers(implementation, spec, dtype):
+        torch.manual_seed(2)
+        models.append(peft.get_peft_model(layer, adapter_config(), autocast_adapter_dtype=False))
+    ours, theirs = (adapters(model) for model in models)
+    assert list(ours) == list(theirs) and len(ours) == 4
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    return models
+
+
+def tokens(dtype=torch.float64):
+    return torch.randn(TOKENS, HIDDEN, generator=torch.Generator().manual_seed(3)).to(dtype)
+
+
+def step(model, x):
+    """Result and gradients of input and adapters, by name."""
+    model.zero_grad()
+    x = x.clone().requires_grad_()
+    result = model(x)
+    result.square().sum().backward()
+    return {"result": result.detach(), "input": x.grad} | {name: part.grad for name, part in adapters(model).items()}
+
+
+def assert_close(ours, theirs, tolerance):
+    assert ours.keys() == theirs.keys()
+    for name, wanted in theirs.items():
+        assert wanted.count_nonzero() and relative(ours[name], wanted) <= tolerance, name
+
+
+def wrapper_of(model, name):
+    return next(module for module in model.modules() if getattr(module, "parameter_name", None) == name)
+
+
+def base_weight(model, name):
+    return wrapper_of(model, name).get_param()
+
+
+def merged_values(model, name):
+    """What merging means: the values and the adapter's change, in fp32."""
+    wrapper = wrapper_of(model, name)
+    return wrapper.get_param().dequantize(dtype=torch.float32) + wrapper.get_delta_weight("default").float()
+
+
+def test_the_version_that_was_asked_for():
+    assert peft.__version__ == os.environ.get("MOEQ_TEST_PEFT", peft.__version__)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("spec", ["nf4", "int8", "fp8_e4m3", "nf4:nested"])
+def test_four_forwards_and_all_gradients(implementation, spec, strict):
+    ours, dense = adapted(implementation, spec)
+    x = tokens()
+    for turn in range(4):
+        assert_close(step(ours, x + turn), step(dense, x + turn), 1e-13)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_in_bf16_it_is_as_exact_as_dense(implementation, strict):
+    """Against fp64 of the same bf16 values: not further away than one and a half times what dense is."""
+    ours, dense = adapted(implementation, "int8", torch.bfloat16)
+    exact = copy.deepcopy(dense).double()
+    wanted, near, far = step(exact, tokens().bfloat16().double()), step(ours, tokens().bfloat16()), None
+    far = step(dense, tokens().bfloat16())
+    for name in wanted:
+        errors = [relative(found[name].double(), wanted[name]) for found in (near, far)]
+        assert errors[0] <= 1.5 * errors[1] + 1e-3, (name, errors)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_only_experts_that_were_hit_are_decoded(implementation, decoded, strict):
+    ours, _ = adapted(implementation, "int8", torch.float32)
+    decoded.clear()
+    result = ours(tokens(torch.float32))
+    assert sorted(decoded) == sorted(2 * HIT)  # each of the two parameters once, although PEFT looks at it twice
+    decoded.clear()
+    result.sum().backward()
+    assert sorted(decoded) == HIT  # of down_proj: nobody asked for the gradient of the layer's input
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_three_steps_of_an_optimizer_move_every_matrix(implementation, strict):
+    trained = []
+    for model in adapted(implementation):
+        before = {name: part.detach().clone() for name, part in adapters(model).items()}
+        optimizer = torch.optim.AdamW([part for part in model.parameters() if part.requires_grad], lr=1e-2)
+        for turn in range(3):
+            step(model, tokens() + turn)
+            optimizer.step()
+        after = {name: part.detach().clone() for name, part in adapters(model).items()}
+        assert all(relative(after[name], before[name]) > 1e-3 for name in before)
+        trained.append(after)
+    assert_close(*trained, 1e-11)
+
+
+def test_two_active_adapters(strict):
+    ours, dense = adapted()
+    for model in (ours, dense):
+        torch.manual_seed(5)
+        try:
+            model.add_adapter("second", adapter_config())
+        except ValueError as error:
+            pytest.skip(f"PEFT {peft.__version__} refuses a second adapter: {error}")
+        model.base_model.set_adapter(["default", "second"])
+        model.double()
+    assert len(adapters(ours)) == 8
+    assert_close(step(ours, tokens()), step(dense, tokens()), 1e-13)
+
+
+def test_a_disabled_adapter_is_the_base(strict):
+    ours, dense = adapted()
+    base, _ = layers("eager", "nf4", torch.float64)
+    step(ours, tokens())
+    with ours.disable_adapter(), dense.disable_adapter():
+        assert torch.equal(ours(tokens()), base(tokens()))
+        assert relative(ours(tokens()), dense(tokens())) < 1e-14
+    assert relative(ours(tokens()), base(tokens())) > 0.1
+
+
+@pytest.mark.parametrize("safe", [False, True])
+@pytest.mark.parametrize("spec", SPECS)
+def test_merging_quantizes_the_sum(safe, spec, strict):
+    ours, _ = adapted("eager", spec, torch.float32)
+    before = {name: base_weight(ours, name).clone() for name in NAMES}
+    values = {name: merged_values(ours, name) for name in NAMES}
+    merged = ours.merge_and_unload(safe_merge=safe)
+    for name in NAMES:
+        weight = getattr(merged.experts, name)
+        assert isinstance(weight, torch.nn.Parameter) and type(weight) is MoeqTensor
+        assert same_bytes(weight, MoeqTensor.quantize(values[name], spec))
+        assert not torch.equal(weight.components()["codes"], before[name].components()["codes"])
+
+
+def test_a_broken_adapter_is_not_merged(strict):
+    for safe in (False, True):
+        ours, _ = adapted("eager", "int8", torch.float32)
+        before = {name: base_weight(ours, name).clone() for name in NAMES}
+        with torch.no_grad():
+            for part in adapters(ours).values():
+                part[0, 0] = torch.nan
+        with pytest.raises(ValueError, match="NaN|nan"):
+            ours.merge_adapter(safe_merge=safe)
+        assert same_bytes(base_weight(ours, "gate_up_proj"), before["gate_up_proj"])
+        assert same_bytes(base_weight(ours, "down_proj"), before["down_proj"])
+
+
+def test_unmerging_comes_back_within_the_stated_error(strict):
+    ours, _ = adapted("eager", "int8", torch.float32)
+    values = {name: base_weight(ours, name).dequantize() for name in NAMES}
+    stated = moeq.peft.merge_error(ours)
+    ours.merge_adapter()
+    ours.unmerge_adapter()
+    for name in NAMES:
+        error = stated[f"base_model.model.experts.{name}"]
+        back = base_weight(ours, name).dequantize()
+        assert 0 < float((back - values[name]).square().mean().sqrt()) < 2 * error.rmse
+
+
+@pytest.mark.parametrize("spec", ["int8", "nf4", "fp8_e4m3"])
+def test_the_error_of_a_merge_is_told_before(spec):
+    ours, _ = adapted("eager", spec, torch.float32)
+    values = {name: merged_values(ours, name) for name in NAMES}
+    before = {name: base_weight(ours, name).clone() for name in NAMES}
+    told = moeq.peft.merge_error(ours)
+    assert list(told) == [f"base_model.model.experts.{name}" for name in reversed(NAMES)]
+    assert all(same_bytes(base_weight(ours, name), before[name]) for name in NAMES)
+    changes = {name: values[name] - before[name].dequantize() for name in NAMES}
+    ours.merge_adapter()
+    for name in NAMES:
+        error = (base_weight(ours, name).dequantize() - values[name]).detach().double()
+        norms = [float(part.detach().double().norm()) for part in (values[name], changes[name])]
+        expected = (error.square().mean().sqrt(), error.norm() / norms[0], error.norm() / norms[1])
+        assert told[f"base_model.model.experts.{name}"] == pytest.approx(tuple(map(float, expected)), rel=1e-4)
+    with pytest.raises(moeq.NotFoundError, match="adapters on quantized experts"):
+        moeq.peft.merge_error(Layer("eager"))
+
+
+@pytest.mark.parametrize("spec, most", [("int8", 2.5), ("fp8_e4m3", 4.5), ("nf4", 10)])
+def test_ten_merges_and_unmerges_drift(spec, most):
+    """PEFT's cycles quantize twice each. The bounds are those of docs/torch.md, in errors of one merge."""
+    ours, _ = adapted("eager", spec, torch.float32)
+    first = {name: base_weight(ours, name).dequantize() for name in NAMES}
+    stated = moeq.peft.merge_error(ours)
+    for _ in range(10):
+        ours.merge_adapter()
+        ours.unmerge_adapter()
+    for name in NAMES:
+        drift = (base_weight(ours, name).dequantize() - first[name]).square().mean().sqrt()
+        assert 1 < float(drift) / stated[f"base_model.model.experts.{name}"].rmse < most
+
+
+@pytest.mark.parametrize("spec", ["int8", "nf4:nested"])
+def test_merging_for_a_while_leaves_no_trace(spec):
+    ours, _ = adapted("eager", spec, torch.float32)
+    first = {name: base_weight(ours, name).clone() for name in NAMES}
+    result = ours(tokens(torch.float32))
+    for _ in range(10):
+        with moeq.peft.merged(ours):
+            assert not same_bytes(base_weight(ours, "down_proj"), first["down_proj"])
+            assert 0 < relative(ours(tokens(torch.float32)), result) < 0.3
+        assert all(same_bytes(base_weight(ours, name), first[name]) for name in NAMES)
+    assert torch.equal(ours(tokens(torch.float32)), result)
+    with pytest.raises(KeyError, match="of the block"), moeq.peft.merged(ours):
+        raise KeyError("of the block")
+    assert all(same_bytes(base_weight(ours, name), first[name]) for name in NAMES)
+
+
+def test_adapters_travel_between_dense_and_quantized(tmp_path, strict):
+    models = adapted()
+    for model, name in zip(models, ("quantized", "dense")):
+        model.save_pretrained(tmp_path / name)
+    from safetensors.torch import load_file
+
+    saved = [load_file(tmp_path / name / "adapter_model.safetensors") for name in ("quantized", "dense")]
+    assert saved[0].keys() == saved[1].keys() and len(saved[0]) == 4
+    assert all(torch.equal(saved[0][name], saved[1][name]) for name in saved[0])
+    expected = models[1](tokens())
+    for base, folder in zip(layers("eager", "nf4", torch.float64), ("dense", "quantized")):
+        loaded = peft.PeftModel.from_pretrained(base, tmp_path / folder, autocast_adapter_dtype=False)
+        assert relative(loaded(tokens()), expected) < 1e-6  # the adapters were saved in the type that they have
+        assert not any(part.requires_grad for part in loaded.parameters())
+
+
+def test_a_parametrized_weight_trains_wrong_today():
+    """Why the weight is a tensor and no parametrization: with two targets the inner adapter gets no gradient. A host
+    that passes this differently has changed, and docs/torch.md with it."""
+    _, dense = layers("eager", "int8", torch.float64)
+    for name in NAMES:
+        torch.nn.utils.parametrize.register_parametrization(dense.experts, name, torch.nn.Identity())
+    model = peft.get_peft_model(dense, adapter_config(), autocast_adapter_dtype=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # 0.21.2 says that it could not take its parametrization away
+        model(tokens()).square().sum().backward()
+    assert [part.grad is None for part in adapters(model).values()].count(True) == 2
