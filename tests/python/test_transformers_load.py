@@ -207,6 +207,16 @@ def test_nan_is_named_by_tensor_expert_and_row(tmp_path, spec, part, row):
     assert (caught.value.expert, caught.value.row, caught.value.column) == (2, row, 7)
 
 
+def test_an_expert_of_another_shape_is_named(tmp_path):
+    def change(tensors):
+        tensors["model.layers.0.mlp.experts.1.down_proj.weight"] = torch.zeros(128, 128, dtype=torch.bfloat16)
+
+    folder = copy_of(folder_of("qwen3_moe"), tmp_path / "other", change)
+    text = r"down_proj: got \[128, 128\] from model.layers.0.mlp.experts.1.down_proj.weight; wanted \[128, 256\]"
+    with pytest.raises(moeq.ShapeError, match=text):
+        load("qwen3_moe", "nf4", folder)
+
+
 def test_nan_in_a_fused_weight_is_named(tmp_path):
     def change(tensors):
         tensors["model.layers.1.mlp.experts.down_proj"][1, 5, 9] = float("inf")

@@ -27,6 +27,7 @@ from moeq.transformers import MoeqConfig
 
 TRIED = [(kind, spec) for i, kind in enumerate(FAMILIES) for j, spec in enumerate(SPECS)
          if LONG or (i + 2) % len(SPECS) == j]  # fmt: skip
+SAVED = [(kind, spec) for kind, spec in TRIED if LONG or kind in ("qwen3_moe", "gpt_oss", "qwen3_vl_moe", "nemotron_h")]
 PLAIN = """
 import json, sys
 from transformers import Qwen3MoeForCausalLM
@@ -46,7 +47,7 @@ def bytes_of(tensor):
     return tensor.reshape(-1).view(torch.uint8)
 
 
-@pytest.mark.parametrize("model_type, spec", TRIED)
+@pytest.mark.parametrize("model_type, spec", SAVED)
 def test_what_is_saved_loads_byte_for_byte(model_type, spec, tmp_path):
     model = load(model_type, spec)
     model.save_pretrained(tmp_path)

@@ -49,6 +49,12 @@ def _keeps_experts_apart(operation: ConversionOps) -> bool:
     return kind is Keep
 
 
+def stacks_rows(operations: list[ConversionOps]) -> bool:
+    """Whether experts are stacked, and the rows of each one's linears joined before: the commonest converters."""
+    kinds = [type(operation) for operation in operations]
+    return kinds == [MergeModulelist] or (kinds == [MergeModulelist, Concatenate] and operations[1].dim == 1)
+
+
 class StreamingConverter(WeightConverter):
     """Stands in for a converter of the host: the same patterns and operations, given one expert after another.
 
@@ -127,6 +133,8 @@ class Experts:
         self._fused = count > 1 and all(len(found) == 1 for found in sources.values())
         if not self._fused:
             self._check_all_there(count)
+        self._is_stacked = not self._fused and stacks_rows(converter.operations)
+        self._buffer: torch.Tensor | None = None
         self._open = {source.name: quantizer.open_source(source.name) or source()
                       for found in sources.values() for source in found} if self._fused else {}  # fmt: skip
 
@@ -143,7 +151,32 @@ class Experts:
             )
 
     def values(self, expert: int) -> torch.Tensor:
-        """[R, C], of the type that the parameter has."""
+        """[R, C], of the type that the parameter has. It is valid until the next call."""
+        if self._is_stacked:
+            return self._stacked(expert)
+        return self._converted(expert)
+
+    def _stacked(self, expert: int) -> torch.Tensor:
+        """What all linears of experts need, without a copy where it is one linear."""
+        pieces = [self._piece(found[expert], expert) for found in self._sources.values()]
+        wanted = self._planned.weight.shape[1:]
+        shapes = [tuple(piece.shape) for piece in pieces]
+        if any(len(shape) != 2 or shape[1] != wanted[1] for shape in shapes) or sum(r for r, _ in shapes) != wanted[0]:
+            raise self._mismatch(expert, " and ".join(str(list(shape)) for shape in shapes))
+        if len(pieces) == 1:
+            return pieces[0]
+        if self._buffer is None:
+            self._buffer = torch.empty(wanted, dtype=pieces[0].dtype, device=pieces[0].device)
+        return torch.cat(pieces, out=self._buffer)
+
+    def _mismatch(self, expert: int, got: str) -> ShapeError:
+        return ShapeError(
+            f"moeq.transformers: {self._planned.weight.name}: got {got} from {self.source_of(expert, None)}; wanted "
+            f"{list(self._planned.weight.shape[1:])} for each expert"
+        )
+
+    def _converted(self, expert: int) -> torch.Tensor:
+        """Through the host's operations."""
         values: dict[str, Any] = {
             pattern: [self._piece(source, expert) for source in (found if self._fused else found[expert : expert + 1])]
             for pattern, found in self._sources.items()
@@ -162,10 +195,7 @@ class Experts:
         result = result[0] if isinstance(result, list) else result
         wanted = (1, *self._planned.weight.shape[1:])
         if tuple(result.shape) != wanted:
-            raise ShapeError(
-                f"moeq.transformers: {self._planned.weight.name}: got {list(result.shape[1:])} from "
-                f"{self.source_of(expert, None)}; wanted {list(wanted[1:])} for each expert"
-            )
+            raise self._mismatch(expert, str(list(result.shape[1:])))
         return result[0]
 
     def _piece(self, source: Source, expert: int) -> torch.Tensor:
