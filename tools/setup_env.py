@@ -3,10 +3,11 @@
 
     tools/setup_env.py build            make it if it is missing, then print its folder
     tools/setup_env.py --path build     print the folder only
-    tools/setup_env.py peft-0.19.1      an overlay: packages of other versions, to go first on the test environment's path
+    tools/setup_env.py peft-0.19.1      an overlay: other versions, to go first on the test environment's path
     tools/setup_env.py --lock           write the lock files anew (needs uv)
 
-The lock files are tools/requirements/NAME.txt, those of overlays in tools/requirements/overlays. An environment lives in ${XDG_CACHE_HOME:-~/.cache}/moeq/NAME-HASH, where
+The lock files are tools/requirements/NAME.txt, those of overlays in tools/requirements/overlays. An environment lives
+in ${XDG_CACHE_HOME:-~/.cache}/moeq/NAME-HASH, where
 HASH is of the lock file and the interpreter: another clone with the same lock file finds it ready.
 Only the standard library is used here, because nothing else is there yet.
 """

@@ -141,7 +141,7 @@ def test_a_module_is_converted_in_place():
 def test_an_accelerator_rebuilds_a_parameter_from_its_class():
     p = parameter(quantized())
     again = type(p)(p.data, requires_grad=False)
-    assert same_bytes(again, p) and type(again) is MoeqTensor
+    assert same_bytes(again, p) and type(again) is MoeqTensor and isinstance(again, torch.nn.Parameter)
 
 
 def test_meta_tensors_multiply():
@@ -247,6 +247,8 @@ def test_shards_have_codes_and_scales_of_whole_experts(decoded):
         assert same_bytes(flat.view(padded.shape), padded)
         whole = torch.as_strided(p, p.shape, (ROWS * COLUMNS, COLUMNS, 1), 0)
         assert type(whole) is MoeqTensor and same_bytes(whole, p)
+        first = torch.as_strided(p, (4, ROWS, COLUMNS), (ROWS * COLUMNS, COLUMNS, 1), 0)
+        assert same_bytes(first, p[:4])
         assert [tuple(part.shape) for part in p.split([1, 4])] == [(1, ROWS, COLUMNS), (4, ROWS, COLUMNS)]
         assert not decoded
         assert padded.dequantize(experts=2).count_nonzero() == 0

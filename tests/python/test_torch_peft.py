@@ -237,7 +237,9 @@ def test_the_error_of_a_merge_is_told_before(spec):
     ours, _ = adapted("eager", spec, torch.float32)
     values = {name: merged_values(ours, name) for name in NAMES}
     before = {name: base_weight(ours, name).clone() for name in NAMES}
-    told = moeq.peft.merge_error(ours)
+    # [quote: merge error]
+    told = moeq.peft.merge_error(ours)  # by parameter: rmse, of_weight, of_adapter; the model stays as it is
+    # [end]
     assert list(told) == [f"base_model.model.experts.{name}" for name in reversed(NAMES)]
     assert all(same_bytes(base_weight(ours, name), before[name]) for name in NAMES)
     changes = {name: values[name] - before[name].dequantize() for name in NAMES}
@@ -271,9 +273,12 @@ def test_merging_for_a_while_leaves_no_trace(spec):
     first = {name: base_weight(ours, name).clone() for name in NAMES}
     result = ours(tokens(torch.float32))
     for _ in range(10):
-        with moeq.peft.merged(ours):
+        # [quote: merged]
+        with moeq.peft.merged(ours):  # merges; at the end of the block all codes are what they were
+            merged_result = ours(tokens(torch.float32))
+            # [end]
             assert not same_bytes(base_weight(ours, "down_proj"), first["down_proj"])
-            assert 0 < relative(ours(tokens(torch.float32)), result) < 0.3
+            assert 0 < relative(merged_result, result) < 0.3
         assert all(same_bytes(base_weight(ours, name), first[name]) for name in NAMES)
     assert torch.equal(ours(tokens(torch.float32)), result)
     with pytest.raises(KeyError, match="of the block"), moeq.peft.merged(ours):
@@ -295,6 +300,45 @@ def test_adapters_travel_between_dense_and_quantized(tmp_path, strict):
         loaded = peft.PeftModel.from_pretrained(base, tmp_path / folder, autocast_adapter_dtype=False)
         assert relative(loaded(tokens()), expected) < 1e-6  # the adapters were saved in the type that they have
         assert not any(part.requires_grad for part in loaded.parameters())
+
+
+class Linears(torch.nn.Module):
+    """The layout that engines have: a linear for each projection of each expert."""
+
+    def __init__(self):
+        super().__init__()
+        shapes = {"gate_proj": (HIDDEN, WIDTH), "up_proj": (HIDDEN, WIDTH), "down_proj": (WIDTH, HIDDEN)}
+        make = lambda: {name: torch.nn.Linear(*shape, bias=False) for name, shape in shapes.items()}  # noqa: E731
+        self.experts = torch.nn.ModuleList(torch.nn.ModuleDict(make()) for _ in range(EXPERTS))
+
+
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_an_adapter_is_exported_per_expert(tmp_path, interleaved):
+    ours, _ = adapted("eager", "nf4", torch.float32)
+    wrapper_of(ours, "gate_up_proj").get_base_layer().is_concatenated = not interleaved
+    deltas = {name: wrapper_of(ours, name).get_delta_weight("default").detach() for name in NAMES}
+    keys = moeq.peft.save_per_expert(ours, tmp_path)
+    assert len(keys) == EXPERTS * 3 * 2
+    loaded = peft.PeftModel.from_pretrained(Linears(), tmp_path)
+    assert loaded.peft_config["default"].target_modules == {"gate_proj", "up_proj", "down_proj"}
+    for expert in range(EXPERTS):
+        linears = loaded.get_base_model().experts[expert]
+        found = {name: linears[name].get_delta_weight("default").detach() for name in linears}
+        gate_up = deltas["gate_up_proj"][expert]
+        halves = (gate_up[0::2], gate_up[1::2]) if interleaved else gate_up.chunk(2)
+        expected = dict(zip(("gate_proj", "up_proj", "down_proj"), (*halves, deltas["down_proj"][expert])))
+        for name in expected:
+            torch.testing.assert_close(found[name], expected[name], rtol=1e-5, atol=1e-6)
+    with pytest.raises(moeq.NotFoundError, match="save_per_expert"):
+        moeq.peft.save_per_expert(Layer("eager"), tmp_path)
+
+
+def test_packing_of_before_0_19_is_refused():
+    from moeq.peft.export import check_version
+
+    check_version("0.19.0")
+    with pytest.raises(moeq.UnsupportedError, match="got PEFT 0.18.1"):
+        check_version("0.18.1")
 
 
 def test_a_parametrized_weight_trains_wrong_today():

@@ -190,7 +190,8 @@ def test_autocast_is_that_of_dense_products(logical):
 
 
 def layers(count):
-    return [parameter(MoeqTensor.quantize(random_weight((3, 64, 64), seed=seed), "nf4").double()) for seed in range(count)]
+    dense = [random_weight((3, 64, 64), seed=seed) for seed in range(count)]
+    return [parameter(MoeqTensor.quantize(weight, "nf4").double()) for weight in dense]
 
 
 def run_layers(x, weights, adapters=()):
@@ -288,6 +289,17 @@ def test_adapters_do_not_lose_gradients_below_autograd():
         for run in (lambda: torch.mm(torch.ones(2, ROWS).double(), lazy.select(0, 1)), lambda: torch.sin(lazy)):
             with pytest.raises(moeq.MoeqError, match="below autograd, where their gradients would be lost"):
                 run()
+
+
+def test_gradients_do_not_vanish_into_codes():
+    t, delta = quantized(), torch.ones(SHAPE, requires_grad=True)
+    t += delta
+    for use in (lambda: functional.linear(torch.ones(2, COLUMNS), t[0]), lambda: t + 1.0 * delta, lambda: t.mT):
+        with pytest.raises(moeq.StateError, match="values with a gradient were written"):
+            use()
+    p = parameter(quantized())
+    p.data += delta  # as PEFT merges, without no_grad: `.data` asks for no gradient
+    assert not p.requires_grad and functional.linear(torch.ones(2, COLUMNS), p[0]).grad_fn is None
 
 
 def test_products_below_autograd_are_right():

@@ -39,7 +39,8 @@ def test_values_are_those_of_a_qtensor(spec, dtype):
     assert t.spec == q.spec.with_(logical_dtype=None)
     for name, part in t.qtensor.components.items():
         theirs = torch.from_dlpack(q.component(name))
-        assert torch.equal(torch.from_dlpack(part).reshape(-1).view(torch.uint8), theirs.reshape(-1).view(torch.uint8)), name
+        ours = torch.from_dlpack(part)
+        assert torch.equal(ours.reshape(-1).view(torch.uint8), theirs.reshape(-1).view(torch.uint8)), name
 
 
 @pytest.mark.parametrize("spec", SPECS)

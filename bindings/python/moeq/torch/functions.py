@@ -27,7 +27,10 @@ class NeedsDense(MoeqError, NotImplementedError):
 
 def plain_call(func: Function, args: Any, kwargs: Any) -> Any:
     with torch._C.DisableTorchFunctionSubclass():
-        return func(*args, **kwargs)
+        result = func(*args, **kwargs)
+        if isinstance(result, MoeqTensor) and result.requires_grad:  # written in place from what has a gradient
+            result._has_history = True
+    return result
 
 
 @torch.compiler.disable(reason="moeq.torch: quantized weights are decoded outside of graphs")
@@ -136,7 +139,9 @@ def is_shared(weight: Any) -> Any:
 
 
 def pin_memory(weight: Any, *arguments: Any) -> Any:
-    return weight._like(weight._store.map(torch.Tensor.pin_memory)) if isinstance(weight, MoeqTensor) else NotImplemented
+    if not isinstance(weight, MoeqTensor):
+        return NotImplemented
+    return weight._like(weight._store.map(torch.Tensor.pin_memory))
 
 
 Tensor, functional = torch.Tensor, torch.nn.functional

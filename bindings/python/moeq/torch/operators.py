@@ -286,9 +286,13 @@ def view(weight: Any, size: list[int]) -> Any:
 
 @operator(aten.as_strided.default)
 def as_strided(weight: Any, size: list[int], stride: list[int], offset: Any = None) -> Any:
+    """The weight itself, or its first experts without the padding that FSDP2 gathered with them."""
     contiguous = [math.prod(size[axis + 1 :]) for axis in range(len(size))]
-    same = list(size) == list(weight.shape) and list(stride) == contiguous and not offset
-    return weight._like(weight._store) if same and isinstance(weight, MoeqTensor) else NotImplemented
+    if not isinstance(weight, MoeqTensor) or list(stride) != contiguous or offset:
+        return NotImplemented
+    if len(size) != 3 or list(size[1:]) != list(weight.shape[1:]) or size[0] > weight.shape[0]:
+        return NotImplemented
+    return slice_(weight, 0, 0, size[0])
 
 
 # ---- new ones

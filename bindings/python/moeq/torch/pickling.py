@@ -23,18 +23,16 @@ def rebuild(
     wanted = one_expert(Spec(spec), *shape[1:])
     parts = {name: part.view(wanted[name][0]) if name in wanted else part for name, part in components.items()}
     result = cls.from_components(spec, shape, parts, dtype=dtype)
-    if is_parameter:
-        result._is_param = True  # type: ignore[attr-defined]
+    result._is_param = is_parameter
     return result
 
 
 def reduce(weight: MoeqTensor) -> tuple[Any, ...]:
-    is_parameter = bool(getattr(weight, "_is_param", False))
     # Bytes for float8, which torch can save but not pickle.
     parts = {
         name: part.view(torch.uint8) if part.element_size() == 1 else part for name, part in weight.components().items()
     }
-    return rebuild, (type(weight), str(weight.spec), tuple(weight.shape), weight.dtype, parts, is_parameter)
+    return rebuild, (type(weight), str(weight.spec), tuple(weight.shape), weight.dtype, parts, weight._is_param)
 
 
 torch.serialization.add_safe_globals([MoeqTensor, rebuild])

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from .._errors import StateError
 from .autograd import Group, product
 from .lazy import Expression, LazyWeight
 
@@ -20,7 +21,14 @@ def expression_of(value: Any) -> Expression | None:
 
     if isinstance(value, LazyWeight):
         return value._expression
-    return Expression(value._store, value.dtype) if isinstance(value, MoeqTensor) else None
+    if not isinstance(value, MoeqTensor):
+        return None
+    if value._has_history:
+        raise StateError(
+            "moeq.torch: got a quantized weight into which values with a gradient were written, and codes would lose "
+            "it; wanted torch.no_grad() around the write, or weight + values instead of weight += values"
+        )
+    return Expression(value._store, value.dtype)
 
 
 def factor_of(value: Any) -> Expression | None:

@@ -17,7 +17,7 @@ from .._spec import Spec
 from .lazy import LazyWeight, wrapper
 from .store import LOGICAL_DTYPES, NAMES, Store
 
-RESERVED = ("_store", "_is_param")
+RESERVED = ("_store", "_is_param", "_has_history")
 
 
 class MoeqTensor(torch.Tensor):
@@ -25,11 +25,13 @@ class MoeqTensor(torch.Tensor):
 
         experts.down_proj = torch.nn.Parameter(MoeqTensor.quantize(weight, "nf4"), requires_grad=False)
 
-    `MoeqTensor(other, requires_grad=False)` is an alias: it has the same codes, and sees what is written into them, as
-    do detach() and `.data`. Products decode expert by expert; what an operator does is in docs/torch.md.
+    `MoeqTensor(other, requires_grad=False)` is a parameter with the same codes, which sees what is written into them, as
+    detach() and `.data` do; hosts rebuild parameters by such a call of their class. Products decode expert by expert; what an operator does is in docs/torch.md.
     """
 
     _store: Store
+    _has_history = False
+    _is_param = False
 
     @staticmethod
     def __new__(cls, data: Any, requires_grad: bool = False) -> MoeqTensor:
@@ -40,7 +42,9 @@ class MoeqTensor(torch.Tensor):
             )
         if requires_grad:
             raise ArgumentError("moeq.torch.MoeqTensor: requires_grad: got True; wanted False: codes have no gradient")
-        return cls._of(data._store, data.dtype)
+        self = cls._of(data._store, data.dtype)
+        self._is_param = True  # for isinstance(self, torch.nn.Parameter), as torch.nn.Parameter() itself marks it
+        return self
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         pass
@@ -119,7 +123,7 @@ class MoeqTensor(torch.Tensor):
         return self._store.nbytes
 
     def __repr__(self, *, tensor_contents: object = None) -> str:
-        parameter = ", parameter" if getattr(self, "_is_param", False) else ""
+        parameter = ", parameter" if self._is_param else ""
         device = "" if self.device.type == "cpu" else f", device='{self.device}'"
         return (
             f"MoeqTensor({str(self.spec)!r}, {list(self.shape)}, dtype={self.dtype}{device}, "
@@ -162,7 +166,9 @@ class MoeqTensor(torch.Tensor):
 
     def _set_data(self, value: Any) -> None:
         if isinstance(value, LazyWeight) or not isinstance(value, torch.Tensor):
-            raise ArgumentError(f"moeq.torch.MoeqTensor.data: got {type(value).__name__}; wanted a weight or its values")
+            raise ArgumentError(
+                f"moeq.torch.MoeqTensor.data: got {type(value).__name__}; wanted a MoeqTensor or dense values"
+            )
         if value.shape != self.shape:
             raise ShapeError(f"moeq.torch.MoeqTensor.data: got shape {list(value.shape)}; wanted {list(self.shape)}")
         if not isinstance(value, MoeqTensor):
@@ -185,8 +191,8 @@ class MoeqTensor(torch.Tensor):
             return memo[id(self)]
         result = self._like(self._store.map(torch.clone))
         memo[id(self)] = result
-        if getattr(self, "_is_param", False):
-            result._is_param = True  # type: ignore[attr-defined]
+        if self._is_param:
+            result._is_param = True
         for name, value in self.__dict__.items():
             if name not in RESERVED:
                 setattr(result, name, copy.deepcopy(value, memo))

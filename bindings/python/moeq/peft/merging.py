@@ -1,8 +1,5 @@
-"""Adapters of PEFT on quantized experts. Training needs nothing from here: a MoeqTensor is a parameter like others.
-
-What is here is about merging, which quantizes the sum of weight and adapter anew: the error that this will make, told
-before; and a merge that is taken back without one.
-"""
+"""Merging quantizes the sum of weight and adapter anew: the error that this will make, told before; and a merge that
+is taken back without one."""
 
 from __future__ import annotations
 
@@ -13,8 +10,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ._errors import NotFoundError
-from .torch import MoeqTensor
+from .._errors import NotFoundError
+from ..torch import MoeqTensor
+from .wrappers import wrappers
 
 
 class MergeError(NamedTuple):
@@ -30,14 +28,8 @@ class MergeError(NamedTuple):
 
 
 def targets(model: torch.nn.Module) -> dict[str, Any]:
-    """PEFT's wrappers of quantized parameters, by the parameter's name in the base model."""
-    found = {}
-    for name, module in model.named_modules():
-        parameter = getattr(module, "parameter_name", None)
-        if parameter is None or not hasattr(module, "get_param") or not isinstance(module.get_param(), MoeqTensor):
-            continue
-        path = [part for part in name.split(".") if part != "base_layer"]
-        found[".".join([*path, parameter])] = module
+    """PEFT's wrappers of quantized parameters, by the parameter's name."""
+    found = {name: wrapper for name, wrapper in wrappers(model).items() if isinstance(wrapper.get_param(), MoeqTensor)}
     if not found:
         raise NotFoundError(
             "moeq.peft: got a model without adapters on quantized experts; wanted one from peft.get_peft_model with "
