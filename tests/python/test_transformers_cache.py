@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from transformers_models import LONG, copy_of, folder_of, load, run_python, same_models, torch
+from transformers_models import LONG, copy_of, folder_of, load, load_unlike, run_python, same_models, torch
 
 import moeq
 from moeq.transformers import MoeqConfig
@@ -32,6 +32,12 @@ def test_the_second_load_is_mapped_and_has_the_same_bytes(model_type, spec, tmp_
     assert "were written to" in notes(first) and "are mapped from" in notes(second)
     (entry,) = entries(tmp_path)
     assert entry.endswith(".safetensors")
+
+
+def test_experts_with_nested_statistics_of_their_own_are_cached_too(tmp_path):
+    first, second = load_unlike(tmp_path), load_unlike(tmp_path)
+    assert sources(first) == {"streamed"} and sources(second) == {"cache"}
+    assert same_models(first, second)
 
 
 def test_weights_that_are_quantized_whole_are_cached_too(tmp_path):

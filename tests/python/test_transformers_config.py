@@ -16,6 +16,10 @@ def test_a_config_survives_the_dictionary_that_it_is_saved_as():
     assert MoeqConfig.from_dict(saved) != MoeqConfig("int8")
 
 
+def test_a_config_shows_what_it_says():
+    assert repr(MoeqConfig("nf4", skip=["a.**"])) == "MoeqConfig('nf4', skip=['a.**'])"
+
+
 def test_the_folder_of_the_cache_is_not_saved():
     assert "cache" not in MoeqConfig("nf4", cache="/somewhere").to_dict()
 

@@ -16,6 +16,8 @@ from transformers_models import (
     quantized_in,
     run_python,
     same_bytes,
+    same_models,
+    tensors_of,
     torch,
 )
 
@@ -102,6 +104,43 @@ def test_converters_of_several_targets_are_quantized_whole_and_said_so():
     assert all(same_bytes(value, MoeqTensor.quantize(dense[name].detach(), value.spec))
                for name, value in quantized_in(model).items())  # fmt: skip
     assert {one.source for one in model.hf_quantizer.report().quantized} == {"whole"}
+
+
+def test_weights_that_the_hub_has_the_other_way_round_are_turned_expert_by_expert(tmp_path):
+    def change(tensors):
+        for name in [name for name in tensors if ".experts." in name]:
+            tensors[name] = tensors[name].transpose(1, 2).contiguous()
+
+    turned = copy_of(folder_of("qwen3_vl_moe"), tmp_path / "turned", change)
+    model, info = load("qwen3_vl_moe", "int8", turned, info=True)
+    assert not any(info.values()) and same_models(model, load("qwen3_vl_moe", "int8"))
+    assert {one.source for one in model.hf_quantizer.report().quantized} == {"streamed"}
+
+
+@pytest.mark.parametrize("model_type", ["qwen3_moe", "gpt_oss"])
+def test_values_are_cast_to_the_type_of_the_load_before(model_type, tmp_path):
+    def change(tensors):
+        for name, value in tensors.items():
+            tensors[name] = value.float() * 1.001
+
+    wide = copy_of(folder_of(model_type), tmp_path / "fp32", change)
+    model = load(model_type, "int8", wide, dtype=torch.bfloat16)
+    dense = dict(load(model_type, None, wide, dtype=torch.bfloat16).named_parameters())
+    for name, value in quantized_in(model).items():
+        assert value.dtype == torch.bfloat16
+        assert same_bytes(value, MoeqTensor.quantize(dense[name].detach(), value.spec))
+
+
+@pytest.mark.parametrize("model_type", ["qwen3_moe", "gpt_oss"])
+def test_files_of_another_kind_load_too(model_type, tmp_path):
+    """They cannot be read in parts, but give the same bytes."""
+    state = tensors_of(folder_of(model_type) / "model.safetensors")
+    kind = type(dense_model(model_type))
+    model = kind.from_pretrained(
+        None, config=dense_model(model_type).config, state_dict=state, quantization_config=MoeqConfig("nf4"),
+        dtype=torch.bfloat16,
+    )  # fmt: skip
+    assert same_models(model, load(model_type, "nf4"))
 
 
 def test_nested_weights_whose_groups_cross_experts_have_statistics_for_each():
@@ -274,7 +313,9 @@ def test_only_operations_that_keep_experts_apart_are_streamed():
     from transformers.core_model_loading import Chunk, Concatenate, MergeModulelist, Transpose
 
     assert is_streamable([MergeModulelist(0), Concatenate(1), Transpose(1, 2), Keep()])
-    assert not is_streamable([Transpose(0, 1)]) and not is_streamable([Concatenate(0)]) and not is_streamable([Chunk(0)])
+    assert (
+        not is_streamable([Transpose(0, 1)]) and not is_streamable([Concatenate(0)]) and not is_streamable([Chunk(0)])
+    )
 
 
 # ---- memory

@@ -1,7 +1,6 @@
 """Saved and loaded again: byte for byte, by moeq's command too, and refused by a transformers without moeq."""
 
 import json
-import tempfile
 import warnings
 
 import pytest
@@ -13,6 +12,7 @@ from transformers_models import (
     decoded_twin,
     folder_of,
     load,
+    load_unlike,
     quantized_in,
     run_python,
     same_bytes,
@@ -85,20 +85,8 @@ def test_layers_that_stay_dense_stay_so(tmp_path):
     assert "cache" not in saved and saved["skip"] == ["**.layers.0.**"]
 
 
-def unlike_model(cache=None):
-    """Nested weights without a whole number of groups in an expert, as gpt-oss' 2880 x 2880 are."""
-    from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
-
-    config = Qwen3MoeConfig(hidden_size=64, moe_intermediate_size=96, num_experts=3, num_hidden_layers=1, head_dim=16,
-                            num_attention_heads=2, num_key_value_heads=2, vocab_size=64, num_experts_per_tok=2)  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        torch.manual_seed(1)
-        Qwen3MoeForCausalLM._from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
-        return Qwen3MoeForCausalLM.from_pretrained(folder, quantization_config=MoeqConfig("nf4:64,nested", cache=cache))
-
-
 def test_nested_statistics_of_single_experts_are_kept(tmp_path):
-    model = unlike_model()
+    model = load_unlike()
     model.save_pretrained(tmp_path)
     assert same_models(model, type(model).from_pretrained(tmp_path))
 
@@ -106,7 +94,7 @@ def test_nested_statistics_of_single_experts_are_kept(tmp_path):
 def test_a_transformers_without_moeq_refuses_what_is_saved(tmp_path):
     for name, spec in enumerate(SPECS):
         load("qwen3_moe", spec).save_pretrained(tmp_path / str(name))
-    unlike_model().save_pretrained(tmp_path / "unlike")
+    load_unlike().save_pretrained(tmp_path / "unlike")
     answers = run_python(PLAIN, *sorted(tmp_path.iterdir()), moeq_path=False)
     assert len(answers) == len(SPECS) + 1
     assert all("ignore_mismatched_sizes" in answer for answer in answers), answers
@@ -159,11 +147,20 @@ def test_another_format_than_the_files_have_is_refused(tmp_path):
     load("qwen3_moe", "nf4").save_pretrained(tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with pytest.raises(moeq.ArgumentError, match="got 'int8' for .*down_proj, which .* has as 'nf4"):
+        with pytest.raises(moeq.ArgumentError, match="got 'int8' for .*down_proj, which the checkpoint has as 'nf4"):
             load("qwen3_moe", "int8", tmp_path)
         with pytest.raises(moeq.ArgumentError, match="got 'dense' for"):
             load("qwen3_moe", MoeqConfig("nf4", skip=["**.layers.1.**"]), tmp_path)
         assert len(quantized_in(load("qwen3_moe", "nf4", tmp_path))) == 4
+
+
+def test_another_format_is_refused_under_the_names_of_the_files_too(tmp_path):
+    made = tmp_path / "made"
+    moeq.convert(folder_of("mixtral"), made, spec="nf4", dialect="native", durable=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(moeq.ArgumentError, match="got 'int8' for .*down_proj, which .* has as 'nf4"):
+            load("mixtral", "int8", made)
 
 
 def test_a_config_json_of_another_version_is_refused(tmp_path):
@@ -190,13 +187,17 @@ def test_codes_of_another_shape_than_the_models_are_refused(tmp_path):
 def test_a_dequantized_model_is_an_ordinary_one(model_type, tmp_path):
     model = load(model_type, "nf4")
     twin = decoded_twin(model_type, model)
+    model.save_pretrained(tmp_path / "quantized")
     dense = model.dequantize()
     assert not quantized_in(dense) and not hasattr(dense, "hf_quantizer") and not dense.is_quantized
     assert all(value.requires_grad for value in dense.parameters())
     dense.save_pretrained(tmp_path)
     assert "quantization_config" not in json.loads((tmp_path / "config.json").read_text())
     assert (tmp_path / "generation_config.json").exists()
-    assert tensors_of(tmp_path / "model.safetensors").keys() == tensors_of(folder_of(model_type) / "model.safetensors").keys()
+    assert (
+        tensors_of(tmp_path / "model.safetensors").keys()
+        == tensors_of(folder_of(model_type) / "model.safetensors").keys()
+    )
     loaded, info = load(model_type, None, tmp_path, info=True)
     assert not any(info.values()) and not quantized_in(loaded)
     assert torch.equal(models.compute(model_type, loaded), models.compute(model_type, twin))

@@ -11,7 +11,9 @@ import tempfile
 import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed: moeq.transformers has nothing to stand on")
-transformers = pytest.importorskip("transformers", reason="transformers is not installed: there is nothing to load with")
+transformers = pytest.importorskip(
+    "transformers", reason="transformers is not installed: there is nothing to load with"
+)
 
 from families import models  # noqa: E402
 from safetensors import safe_open  # noqa: E402
@@ -56,14 +58,29 @@ def load(model_type, spec="nf4", folder=None, info=False, **options):
     return kind.from_pretrained(folder or folder_of(model_type), output_loading_info=info, **options)
 
 
+def load_unlike(cache=None):
+    """Nested weights without a whole number of groups in an expert, as gpt-oss' 2880 x 2880 are."""
+    config = transformers.Qwen3MoeConfig(
+        hidden_size=64, moe_intermediate_size=96, num_experts=3, num_hidden_layers=1, head_dim=16, vocab_size=64,
+        num_attention_heads=2, num_key_value_heads=2, num_experts_per_tok=2,
+    )  # fmt: skip
+    folder = pathlib.Path(_home().name) / "unlike"
+    kind = transformers.Qwen3MoeForCausalLM
+    if not folder.exists():
+        kind._from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
+    return kind.from_pretrained(folder, quantization_config=MoeqConfig("nf4:64,nested", cache=cache))
+
+
 def quantized_in(model):
     return {name: value for name, value in model.named_parameters() if isinstance(value, MoeqTensor)}
 
 
 def same_bytes(a, b):
     ours, others = a.components(), b.components()
-    return a.spec == b.spec and ours.keys() == others.keys() and all(
-        torch.equal(ours[name].view(torch.uint8), others[name].view(torch.uint8)) for name in ours
+    return (
+        a.spec == b.spec
+        and ours.keys() == others.keys()
+        and all(torch.equal(ours[name].view(torch.uint8), others[name].view(torch.uint8)) for name in ours)
     )
 
 

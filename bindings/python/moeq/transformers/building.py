@@ -30,12 +30,14 @@ def quantize_experts(
         (store._encode_each if alone else store._encode_together)(next_expert)
     except BadValueError as error:
         row = error.row if error.row is not None and error.row >= 0 else None
-        place = {"expert": current, "row": row, "column": error.column}
         raise BadValueError(
             f"moeq.transformers: {planned.weight.name}: got NaN or Inf in expert {current}, row {row}, column "
             f"{error.column}, from {source_of(current, row)}; wanted finite values",
-            error.status, **place,
-        ) from error  # fmt: skip
+            error.status,
+            expert=current,
+            row=row,
+            column=error.column,
+        ) from error
     return MoeqTensor.from_components(planned.spec, store.shape, store.components, dtype=planned.weight.dtype)
 
 

@@ -46,7 +46,9 @@ class MoeqConfig(FbgemmFp8Config):
         modules_to_not_convert: Iterable[str] | None = None,
     ) -> None:
         if isinstance(skip, str):
-            raise ArgumentTypeError(f"moeq.transformers.MoeqConfig: skip: got {skip!r}, one text; wanted a list of globs")
+            raise ArgumentTypeError(
+                f"moeq.transformers.MoeqConfig: skip: got {skip!r}, one text; wanted a list of globs"
+            )
         self.quant_method: Any = "moeq"
         self.version = FILE_VERSION
         self.moeq_version = moeq.__version__
@@ -107,6 +109,11 @@ class MoeqConfig(FbgemmFp8Config):
 
     def __eq__(self, other: object) -> bool:
         return self.to_dict() == other.to_dict() if isinstance(other, MoeqConfig) else NotImplemented
+
+    def __repr__(self) -> str:
+        shown = {"formats": self.formats, "skip": self.skip, "cache": self.cache}
+        said = [f"{key}={value!r}" for key, value in shown.items() if value]
+        return f"MoeqConfig({', '.join([repr(self.format), *said])})"
 
     __hash__ = None  # type: ignore[assignment]  # it can change
 

@@ -86,8 +86,7 @@ def _orientation(module: torch.nn.Module, name: str, own: dict[str, torch.nn.Par
 
 
 def _joined(stacks: dict[str, tuple[Any, ...]]) -> tuple[str | None, bool]:
-    """The weight that holds gate and up: its outputs are twice what another one takes in. And whether it is [in, out].
-    """
+    """The weight that holds gate and up, whose outputs are twice what another takes in; whether it is [in, out]."""
     for name, (rows, columns) in stacks.items():
         for other, (other_rows, other_columns) in stacks.items():
             if other == name:

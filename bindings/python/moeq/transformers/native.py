@@ -1,8 +1,8 @@
 """Quantized parameters as weights of moeq's native files, and back.
 
-A parameter NAME is a weight of that name whose codes have a shape that no dense NAME has, so that a transformers without
-moeq refuses the file: packed 4-bit codes have two axes anyway, others get an axis of extent 1. Where every expert has
-nested statistics of its own there is a weight NAME.moeq_expert.E for each, and NAME itself is one byte.
+A parameter NAME is a weight of that name whose codes have a shape that no dense NAME has, so that a transformers
+without moeq refuses the file: packed 4-bit codes have two axes anyway, others get an axis of extent 1. Where every
+expert has nested statistics of its own there is a weight NAME.moeq_expert.E for each, and NAME itself is one byte.
 """
 
 from __future__ import annotations

@@ -16,10 +16,9 @@ from transformers.utils import logging
 from .._errors import ArgumentError, IncompleteError, UnsupportedError
 from .._reader import open as open_checkpoint
 from ..torch import MoeqTensor
-from .building import as_parameter
 from .cache import Cache, cache_key
 from .config import MoeqConfig
-from .experts import ExpertWeight, find_experts
+from .experts import find_experts
 from .files import SourceFiles
 from .native import Packed, saved_tensors
 from .packed import converter_for, match_parameters
@@ -39,7 +38,7 @@ class MoeqQuantizer(HfQuantizer):
 
     def __init__(self, quantization_config: MoeqConfig, **kwargs: Any) -> None:
         super().__init__(quantization_config, **kwargs)
-        self.from_checkpoint = self.pre_quantized
+        self.from_checkpoint = bool(kwargs.get("pre_quantized", True))
         # transformers reads ahead in threads what it takes for quantized already. Nothing of ours is read by it.
         self.pre_quantized = False
         self.plan: dict[str, Planned] = {}
@@ -92,8 +91,8 @@ class MoeqQuantizer(HfQuantizer):
     ) -> Any:
         if getattr(model.config, "distributed_config", None) is not None:
             raise UnsupportedError(
-                "moeq.transformers: distributed_config: got tensor or expert parallelism; wanted none: quantized experts "
-                "are loaded whole on each rank"
+                "moeq.transformers: distributed_config: got tensor or expert parallelism; wanted none: "
+                "quantized experts are loaded whole on each rank"
             )
         self._files = SourceFiles(checkpoint_files or [])
         if self.from_checkpoint:
@@ -106,8 +105,8 @@ class MoeqQuantizer(HfQuantizer):
         config = self.quantization_config
         if config.format is None:
             raise ArgumentError(
-                "moeq.transformers.MoeqConfig: format: got none for a checkpoint that is not quantized; wanted one such "
-                "as MoeqConfig('nf4')"
+                "moeq.transformers.MoeqConfig: format: got none for a checkpoint that is not quantized; wanted "
+                "one such as MoeqConfig('nf4')"
             )
         self.plan, self._report.skipped = make_plan(model, config)
         if not self.plan and not config.allow_nothing:
@@ -122,34 +121,29 @@ class MoeqQuantizer(HfQuantizer):
     def _plan_of_checkpoint(self, model: Any, files: list[str]) -> None:
         if not files or not files[0].endswith(".safetensors"):
             raise ArgumentError("moeq.transformers: got a quantized model without .safetensors files; wanted a folder")
-        path = os.path.dirname(files[0])
-        self._packed = Packed(open_checkpoint(path, mmap=True))
+        self._packed = Packed(open_checkpoint(os.path.dirname(files[0]), mmap=True))
         self._experts = {one.name: one for one in find_experts(model)}
         self._model_prefix = model.base_model_prefix
-        self._refuse_another_format(path)
 
-    def _refuse_another_format(self, path: str) -> None:
-        asked = MoeqConfig(**self.quantization_config.requested) if self.quantization_config.requested else None
-        assert self._packed is not None
-        for name in self._packed.names() if asked is not None else ():
-            has, weight = self._packed.spec(name), self._experts.get(name)
-            if asked.format is None:
-                continue
+    def _refuse_another_format(self) -> None:
+        """Where the caller gave a configuration too, it has to be what the files have."""
+        if self.quantization_config.requested is None or self.quantization_config.requested["format"] is None:
+            return
+        asked = MoeqConfig(**self.quantization_config.requested)
+        for name, planned in self.plan.items():
             text = asked.spec_text(name)
-            wanted = weight and text and spec_for(weight, text)
-            if text is None or (wanted and wanted != has.with_(logical_dtype=None).resolve((1, *weight.shape[1:]))):
+            wanted = None if text is None else spec_for(planned.weight, text)
+            if wanted != planned.spec.with_(logical_dtype=None).resolve((1, *planned.weight.shape[1:])):
                 raise ArgumentError(
-                    f"moeq.transformers: quantization_config: got {text or 'dense'!r} for {name}, which {path} has as "
-                    f"{str(has)!r}; wanted no quantization_config=, which takes it as it is; for another format load the "
-                    "dense checkpoint"
+                    f"moeq.transformers: quantization_config: got {text or 'dense'!r} for {name}, which the "
+                    f"checkpoint has as {str(planned.spec)!r}; wanted no quantization_config=, "
+                    "which takes it as it is; for another format load the dense checkpoint"
                 )
 
     def update_weight_conversions(self, weight_conversions: list[Any], model: Any) -> list[Any]:
         if self._packed is not None:
             return self._conversions_of_checkpoint(weight_conversions)
-        result = [
-            StreamingConverter.like(one) if self._replaceable(one) else one for one in weight_conversions
-        ]
+        result = [StreamingConverter.like(one) if self._replaceable(one) else one for one in weight_conversions]
         return result + self._converters_of_renamed()
 
     def _replaceable(self, converter: Any) -> bool:
@@ -169,6 +163,7 @@ class MoeqQuantizer(HfQuantizer):
         for name, parameter in self._parameters.items():
             weight, spec = self._experts[parameter], self._packed.spec(name)
             self.plan[parameter] = Planned(weight, spec)
+        self._refuse_another_format()
         self._report.skipped = [
             Skipped(one.name, one.reason or "the checkpoint has it dense", one.nbytes)
             for one in self._experts.values() if one.name not in self.plan
@@ -216,13 +211,15 @@ class MoeqQuantizer(HfQuantizer):
         parameters = dict(model.named_parameters())
         for name in self.plan:
             if not isinstance(parameters.get(name), MoeqTensor):
-                raise IncompleteError(f"moeq.transformers: {name}: got no values from the checkpoint; wanted its experts")
+                raise IncompleteError(
+                    f"moeq.transformers: {name}: got no values from the checkpoint; wanted its experts"
+                )
         if self._cache is not None:
             self._cache.finish()
             self._report.notes += self._cache.notes
         self._cache = self._packed = None
         self._files = SourceFiles([])
-        counted = {one.name for one in [*self._report.quantized, *self._report.skipped]}
+        counted = {one.name for one in self._report.quantized} | {one.name for one in self._report.skipped}
         self._report.other_bytes = sum(value.nbytes for name, value in parameters.items() if name not in counted)
         self.quantization_config.modules_to_not_convert = dense_modules(parameters)
         if self.plan:
@@ -261,7 +258,9 @@ class MoeqQuantizer(HfQuantizer):
         return state, metadata
 
     def _dequantize(self, model: Any, dtype: Any = None) -> Any:
-        for path, module in model.named_modules():
+        if isinstance(dtype, str):  # as save_pretrained leaves it in the configuration
+            dtype = getattr(torch, dtype)
+        for module in model.modules():
             for name, value in list(module.named_parameters(recurse=False)):
                 if isinstance(value, MoeqTensor):
                     setattr(module, name, torch.nn.Parameter(value.dequantize(dtype=dtype or value.dtype)))
@@ -275,5 +274,3 @@ def dense_modules(parameters: dict[str, Any]) -> list[str]:
     names = (name.rpartition(".")[0] for name, value in parameters.items()
              if value.ndim >= 2 and not isinstance(value, MoeqTensor))  # fmt: skip
     return list(dict.fromkeys(names))
-
-

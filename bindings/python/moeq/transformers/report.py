@@ -38,7 +38,7 @@ class Report:
     @property
     def nbytes(self) -> int:
         """Bytes that the model's parameters take, which get_memory_footprint() does not tell."""
-        return sum(one.bytes for one in [*self.quantized, *self.skipped]) + self.other_bytes
+        return sum(one.bytes for one in list[Quantized | Skipped]([*self.quantized, *self.skipped])) + self.other_bytes
 
     def line(self) -> str:
         dense = sum(one.dense_bytes for one in self.quantized)
