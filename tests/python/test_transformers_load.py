@@ -59,7 +59,10 @@ def test_generation_is_that_of_the_decoded_model(model_type):
     model = load(model_type, "int8")
     given = {"input_ids": torch.arange(100, 108)[None], "attention_mask": torch.ones(1, 8, dtype=torch.int64),
              "max_new_tokens": 4, "do_sample": False, "pad_token_id": 0}  # fmt: skip
-    assert torch.equal(model.generate(**given), decoded_twin(model_type, model).generate(**given))
+    twin = decoded_twin(model_type, model)
+    if model_type == "llama4":  # its class with pictures cannot generate from text alone, dense or not
+        model, twin = model.language_model, twin.language_model
+    assert torch.equal(model.generate(**given), twin.generate(**given))
 
 
 @pytest.mark.parametrize("experts", ["eager", "batched_mm", "grouped_mm"])
