@@ -14,15 +14,18 @@ EXPECTED = ROOT / "tests" / "examples" / "expected"
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_example(path):
     pytest.importorskip("ml_dtypes")
-    if path.stem.startswith("torch_"):
+    if path.stem.startswith("transformers_"):
+        pytest.importorskip("transformers", reason="transformers is not installed: its example cannot run")
+    if path.stem.startswith(("torch_", "transformers_")):
         pytest.importorskip("torch", reason="torch is not installed: its example cannot run")
     environment = os.environ | {"PYTHONPATH": str(ROOT / "bindings" / "python")}
     run = subprocess.run(
-        [sys.executable, path], capture_output=True, text=True, env=environment, timeout=60, check=False
+        [sys.executable, path], capture_output=True, text=True, env=environment, timeout=180, check=False
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout == (EXPECTED / f"{path.stem}.txt").read_text(encoding="utf-8")
-    assert run.stderr == ""
+    if not path.stem.startswith("transformers_"):  # it imports packages that torch has warnings about
+        assert run.stderr == ""
 
 
 def test_every_expectation_has_its_example():

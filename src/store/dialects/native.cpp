@@ -140,6 +140,10 @@ private:
         const int64_t codes = checkpoint_.find(name, length);
         if (codes < 0)
             return refuse("F28", name) << "got no tensor of this name; want its codes";
+        // A writer that gives all its files the same metadata says it in each; where the codes are counts.
+        const int64_t home = checkpoint_.tensor(codes).file;
+        if (home != file_ && !checkpoint_.file(home).header.metadata().find(key.text()).missing())
+            return MOEQ_OK;
         Geometry geometry;
         MOEQ_TRY(file_geometry(checkpoint_, codes, spec, ndim, shape, &geometry, report_));
         return add(name, length, geometry);

@@ -1,0 +1,276 @@
+"""MoeqQuantizer: the hooks that transformers calls during a load and a save."""
+
+from __future__ import annotations
+
+import logging as levels
+import os
+from typing import Any
+
+import torch
+from transformers.core_model_loading import WeightConverter, WeightRenaming
+from transformers.integrations.accelerate import get_device
+from transformers.quantizers.auto import register_quantizer
+from transformers.quantizers.base import HfQuantizer
+from transformers.utils import logging
+
+from .._errors import ArgumentError, IncompleteError, UnsupportedError
+from .._reader import open as open_checkpoint
+from ..torch import MoeqTensor
+from .cache import Cache, cache_key
+from .config import MoeqConfig
+from .experts import find_experts
+from .files import SourceFiles
+from .native import Packed, saved_tensors
+from .packed import converter_for, match_parameters
+from .plan import Planned, make_plan, spec_for
+from .report import Quantized, Report, Skipped
+from .streaming import Keep, StreamingConverter, is_streamable
+from .whole import QuantizeWhole
+
+logger = logging.get_logger("transformers.moeq")
+
+
+@register_quantizer("moeq")
+class MoeqQuantizer(HfQuantizer):
+    """Made by transformers; a model has it as `model.hf_quantizer`. Of use to users: report() and footprint(model)."""
+
+    quantization_config: MoeqConfig
+
+    def __init__(self, quantization_config: MoeqConfig, **kwargs: Any) -> None:
+        super().__init__(quantization_config, **kwargs)
+        self.from_checkpoint = bool(kwargs.get("pre_quantized", True))
+        # transformers reads ahead in threads what it takes for quantized already. Nothing of ours is read by it.
+        self.pre_quantized = False
+        self.plan: dict[str, Planned] = {}
+        self._report = Report()
+        self._device_map: Any = None
+        self._cache: Cache | None = None
+        self._packed: Packed | None = None
+        self._parameters: dict[str, str] = {}  # of native weights
+        self._files = SourceFiles([])
+
+    # ---- what transformers asks
+
+    def is_serializable(self) -> bool:
+        return True
+
+    @property
+    def is_trainable(self) -> bool:
+        """Adapters are trained, codes are not."""
+        return True
+
+    def validate_environment(self, *args: Any, device_map: Any = None, **kwargs: Any) -> None:
+        """Called with what the user gave, and again with what "auto" became."""
+        self._device_map = device_map
+        devices = set(device_map.values()) if isinstance(device_map, dict) else {device_map}
+        offloaded = {"disk"} & devices or ({"cpu"} & devices if len(devices) > 1 else set())
+        if offloaded:
+            places = [name or "the model" for name, device in device_map.items() if device in offloaded]
+            raise UnsupportedError(
+                f"moeq.transformers: device_map: got {places[0]!r}{' and others' if len(places) > 1 else ''} on "
+                f"{sorted(offloaded)[0]!r}; wanted accelerators only, or device_map='cpu' for all: quantized experts "
+                "are not offloaded. Choose a smaller format, or raise max_memory"
+            )
+
+    def param_needs_quantization(self, model: Any, param_name: str, **kwargs: Any) -> bool:
+        return param_name in self.plan
+
+    def param_element_size(self, model: Any, param_name: str, param: torch.Tensor) -> float:
+        """Bytes per element as it will be: device maps and warm-up multiply by it."""
+        planned = self.plan.get(param_name)
+        return param.element_size() if planned is None else planned.nbytes / param.numel()
+
+    def get_quantize_ops(self) -> QuantizeWhole:
+        """For what reaches the model in one piece, since its converter cannot be taken expert by expert."""
+        return QuantizeWhole(self)
+
+    # ---- before the load
+
+    def _process_model_before_weight_loading(
+        self, model: Any, checkpoint_files: list[str] | None = None, **kwargs: Any
+    ) -> Any:
+        if getattr(model.config, "distributed_config", None) is not None:
+            raise UnsupportedError(
+                "moeq.transformers: distributed_config: got tensor or expert parallelism; wanted none: "
+                "quantized experts are loaded whole on each rank"
+            )
+        self._files = SourceFiles(checkpoint_files or [])
+        if self.from_checkpoint:
+            self._plan_of_checkpoint(model, checkpoint_files or [])
+        else:
+            self._plan_of_config(model, checkpoint_files or [])
+        return model
+
+    def _plan_of_config(self, model: Any, files: list[str]) -> None:
+        config = self.quantization_config
+        if config.format is None:
+            raise ArgumentError(
+                "moeq.transformers.MoeqConfig: format: got none for a checkpoint that is not quantized; wanted "
+                "one such as MoeqConfig('nf4')"
+            )
+        self.plan, self._report.skipped = make_plan(model, config)
+        if not self.plan and not config.allow_nothing:
+            raise ArgumentError(
+                f"moeq.transformers: got nothing to quantize in {type(model).__name__}: "
+                + ("; ".join(f"{one.name}: {one.reason}" for one in self._report.skipped[:4]) or "it has no experts")
+                + "; wanted weights of experts, or MoeqConfig(allow_nothing=True)"
+            )
+        if config.cache is not None and self._files.paths and self.plan:
+            self._cache = Cache(config.cache, cache_key(self._files.paths, self.plan), self.plan)
+
+    def _plan_of_checkpoint(self, model: Any, files: list[str]) -> None:
+        if not files or not files[0].endswith(".safetensors"):
+            raise ArgumentError("moeq.transformers: got a quantized model without .safetensors files; wanted a folder")
+        self._packed = Packed(open_checkpoint(os.path.dirname(files[0]), mmap=True))
+        self._experts = {one.name: one for one in find_experts(model)}
+        self._model_prefix = model.base_model_prefix
+
+    def _refuse_another_format(self) -> None:
+        """Where the caller gave a configuration too, it has to be what the files have."""
+        if self.quantization_config.requested is None or self.quantization_config.requested["format"] is None:
+            return
+        asked = MoeqConfig(**self.quantization_config.requested)
+        for name, planned in self.plan.items():
+            text = asked.spec_text(name)
+            wanted = None if text is None else spec_for(planned.weight, text)
+            if wanted != planned.spec.with_(logical_dtype=None).resolve((1, *planned.weight.shape[1:])):
+                raise ArgumentError(
+                    f"moeq.transformers: quantization_config: got {text or 'dense'!r} for {name}, which the "
+                    f"checkpoint has as {str(planned.spec)!r}; wanted no quantization_config=, "
+                    "which takes it as it is; for another format load the dense checkpoint"
+                )
+
+    def update_weight_conversions(self, weight_conversions: list[Any], model: Any) -> list[Any]:
+        if self._packed is not None:
+            return self._conversions_of_checkpoint(weight_conversions)
+        result = [StreamingConverter.like(one) if self._replaceable(one) else one for one in weight_conversions]
+        return result + self._converters_of_renamed()
+
+    def _replaceable(self, converter: Any) -> bool:
+        if type(converter) is not WeightConverter or not is_streamable(converter.operations):
+            return False
+        targets = [target.replace("\\", "") for target in converter._original_target_patterns]
+        return len(targets) == 1 and any(name.endswith(targets[0].lstrip("^")) for name in self.plan)
+
+    def _converters_of_renamed(self) -> list[StreamingConverter]:
+        """For files that have a whole parameter under its own name. The host's converters come first."""
+        tails = sorted({".".join(name.rsplit(".", 2)[-2:]) for name in self.plan})
+        return [StreamingConverter([tail], [tail], [Keep()]) for tail in tails]
+
+    def _conversions_of_checkpoint(self, conversions: list[Any]) -> list[Any]:
+        assert self._packed is not None
+        self._parameters = match_parameters(self._packed, self._experts, conversions, self._model_prefix)
+        for name, parameter in self._parameters.items():
+            weight, spec = self._experts[parameter], self._packed.spec(name)
+            self.plan[parameter] = Planned(weight, spec)
+        self._refuse_another_format()
+        self._report.skipped = [
+            Skipped(one.name, one.reason or "the checkpoint has it dense", one.nbytes)
+            for one in self._experts.values() if one.name not in self.plan
+        ]  # fmt: skip
+        renamings = [one for one in conversions if isinstance(one, WeightRenaming)]
+        others = [one for one in conversions if not isinstance(one, WeightRenaming)]
+        return [*renamings, converter_for(self._packed, self._parameters, conversions), *others]
+
+    # ---- during the load, by our converters
+
+    def device_of(self, name: str) -> Any:
+        if not isinstance(self._device_map, dict):
+            return "cpu"
+        return get_device(self._device_map, name, valid_torch_device=True)
+
+    def open_source(self, name: str) -> Any:
+        return self._files.slice(name)
+
+    def take_ready(self, name: str) -> MoeqTensor | None:
+        """A parameter that need not be quantized: of the checkpoint, or of the cache."""
+        if self._packed is not None:
+            source = next(one for one, parameter in self._parameters.items() if parameter == name)
+            ready: MoeqTensor | None = self._packed.load(source, self.plan[name].weight.dtype)
+            where = "checkpoint"
+        else:
+            ready = self._cache.load(name) if self._cache is not None else None
+            where = "cache"
+        if ready is None:
+            return None
+        self.finished(name, ready, where)
+        device = torch.device(self.device_of(name))
+        return ready if device.type == "cpu" else ready.to(device)
+
+    def finished(self, name: str, tensor: MoeqTensor, source: str) -> None:
+        weight = self.plan[name].weight
+        if self._cache is not None and source in ("streamed", "whole"):
+            self._cache.put(name, tensor)
+        self._report.quantized.append(
+            Quantized(name, str(tensor.spec), weight.shape, weight.nbytes, tensor.quantized_nbytes, source)
+        )
+
+    # ---- after the load
+
+    def _process_model_after_weight_loading(self, model: Any, **kwargs: Any) -> Any:
+        parameters = dict(model.named_parameters())
+        for name in self.plan:
+            if not isinstance(parameters.get(name), MoeqTensor):
+                raise IncompleteError(
+                    f"moeq.transformers: {name}: got no values from the checkpoint; wanted its experts"
+                )
+        if self._cache is not None:
+            self._cache.finish()
+            self._report.notes += self._cache.notes
+        self._cache = self._packed = None
+        self._files = SourceFiles([])
+        counted = {one.name for one in self._report.quantized} | {one.name for one in self._report.skipped}
+        self._report.other_bytes = sum(value.nbytes for name, value in parameters.items() if name not in counted)
+        self.quantization_config.modules_to_not_convert = dense_modules(parameters)
+        if self.plan:
+            # Codes are saved under the names that the model has: the host's reversed converters would cut them.
+            model._weight_conversions = []
+        logger.log(levels.WARNING if self._something_left() else levels.INFO, self._report.line())
+        return model
+
+    def _something_left(self) -> bool:
+        """Whether weights stayed dense that nobody asked to leave; biases do not count."""
+        total = sum(one.dense_bytes for one in self._report.quantized)
+        asked = "the configuration says so"
+        return sum(one.bytes for one in self._report.skipped if one.reason != asked) > 0.01 * total
+
+    def report(self) -> Report:
+        """What was quantized, what was left and why; its text is a line for each weight."""
+        return self._report
+
+    @staticmethod
+    def footprint(model: Any) -> int:
+        """Bytes of a model's parameters and buffers as they are held: quantized ones by their codes and scales."""
+        held = {id(one): one for one in [*model.parameters(), *model.buffers()]}
+        return sum(one.quantized_nbytes if isinstance(one, MoeqTensor) else one.nbytes for one in held.values())
+
+    # ---- save, dequantize
+
+    def get_state_dict_and_metadata(self, model: Any) -> tuple[dict[str, Any], dict[str, str]]:
+        state, metadata = {}, {}
+        for name, value in model.state_dict().items():
+            if isinstance(value, MoeqTensor):
+                tensors, about = saved_tensors(name, value)
+                state.update(tensors)
+                metadata.update(about)
+            else:
+                state[name] = value
+        return state, metadata
+
+    def _dequantize(self, model: Any, dtype: Any = None) -> Any:
+        if isinstance(dtype, str):  # as save_pretrained leaves it in the configuration
+            dtype = getattr(torch, dtype)
+        for module in model.modules():
+            for name, value in list(module.named_parameters(recurse=False)):
+                if isinstance(value, MoeqTensor):
+                    setattr(module, name, torch.nn.Parameter(value.dequantize(dtype=dtype or value.dtype)))
+            if hasattr(getattr(module, "config", None), "_is_quantized"):
+                del module.config._is_quantized
+        return model
+
+
+def dense_modules(parameters: dict[str, Any]) -> list[str]:
+    """Modules with matrices that stay as they are, for readers of config.json."""
+    names = (name.rpartition(".")[0] for name, value in parameters.items()
+             if value.ndim >= 2 and not isinstance(value, MoeqTensor))  # fmt: skip
+    return list(dict.fromkeys(names))
