@@ -5,7 +5,17 @@ import subprocess
 import sys
 
 import pytest
-from transformers_models import LONG, copy_of, folder_of, load, load_unlike, run_python, same_models, torch
+from transformers_models import (  # noqa: F401
+    LONG,
+    copy_of,
+    folder_of,
+    load,
+    load_unlike,
+    one_thread,
+    run_python,
+    same_models,
+    torch,
+)
 
 import moeq
 from moeq.transformers import MoeqConfig
