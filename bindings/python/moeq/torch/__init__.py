@@ -10,6 +10,7 @@ What operators do with such a parameter is in docs/torch.md.
 
 from . import operators as _operators  # noqa: F401
 from . import pickling as _pickling  # noqa: F401
+from . import sharding as _sharding  # noqa: F401
 from .lazy import LazyWeight
 from .policy import DensifyWarning, densify
 from .tensor import MoeqTensor

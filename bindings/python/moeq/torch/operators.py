@@ -383,5 +383,8 @@ def register_collectives() -> None:
     def wait(weight: Any) -> Any:
         return weight._like(weight._store.map(functional.wait_tensor))
 
+    if hasattr(functional, "_wrap_tensor_autograd"):  # of newer torch: waits when it is read, which is now
+        operator(functional._wrap_tensor_autograd.default)(wait)
+
 
 register_collectives()

@@ -53,7 +53,7 @@ class Store:
     written by itself: nested weights keep map and offset for each.
     """
 
-    __slots__ = ("spec", "shape", "components", "owned", "is_part", "_writes", "_handles", "_addresses")
+    __slots__ = ("spec", "shape", "components", "owned", "is_part", "padded", "_writes", "_handles", "_addresses")
 
     def __init__(
         self, spec: Spec, shape: tuple[int, int, int], components: Mapping[str, torch.Tensor], *, owned: bool = True
@@ -63,6 +63,7 @@ class Store:
         self.components = dict(components)
         self.owned = owned  # False: memory of somebody else's, perhaps a mapped file; it is never written
         self.is_part = False
+        self.padded: Store | None = None  # what this is the beginning of
         self._writes = [0]  # counted here, and with what shares memory: below autograd torch counts none
         self._handles: dict[int, QTensor] = {}  # by expert for nested weights, else one at 0
         self._addresses: tuple[int, ...] = ()
@@ -146,6 +147,7 @@ class Store:
         components = {name: part[begin:end] for name, part in self.components.items()}
         part = Store(self.spec, (end - begin, *self.shape[1:]), components, owned=self.owned)
         part.is_part = True
+        part.padded = self if begin == 0 else None
         part._writes = self._writes
         return part
 
