@@ -5,7 +5,17 @@ import subprocess
 import sys
 
 import pytest
-from transformers_models import LONG, copy_of, folder_of, load, load_unlike, run_python, same_models, torch
+from transformers_models import (  # noqa: F401
+    LONG,
+    copy_of,
+    folder_of,
+    load,
+    load_unlike,
+    one_thread,
+    run_python,
+    same_models,
+    torch,
+)
 
 import moeq
 from moeq.transformers import MoeqConfig
@@ -182,21 +192,23 @@ def test_the_second_load_takes_a_tenth_of_the_first(tmp_path):
                             num_experts_per_tok=2, intermediate_size=64)  # fmt: skip
     Qwen3MoeForCausalLM._from_config(config, dtype=torch.bfloat16).save_pretrained(tmp_path / "dense")
     cache = tmp_path / "cache"
-    found = run_python(TIMED, tmp_path / "dense", cache)
+    found = run_python(TIMED, tmp_path / "dense", cache, folder_of("qwen3_moe"))
     print(found)
-    assert min(found[1:]) <= 0.1 * found[0] + 0.05  # a small model: what does not grow with it is half of that
+    assert found[1] <= 0.1 * found[0]
 
 
 TIMED = """
-import json, sys, time, torch
+import gc, json, sys, time, torch
 from transformers import Qwen3MoeForCausalLM
 from moeq.transformers import MoeqConfig
-import moeq
-moeq.quantize(torch.ones(2, 64, 64), "nf4")
+Qwen3MoeForCausalLM.from_pretrained(sys.argv[3], quantization_config=MoeqConfig("nf4"))  # what is imported late
 times = []
 for _ in range(4):
     begin = time.perf_counter()
-    Qwen3MoeForCausalLM.from_pretrained(sys.argv[1], quantization_config=MoeqConfig("nf4:64,nested", cache=sys.argv[2]))
+    config = MoeqConfig("nf4:64,nested", cache=sys.argv[2])
+    model = Qwen3MoeForCausalLM.from_pretrained(sys.argv[1], quantization_config=config)
     times.append(time.perf_counter() - begin)
+    del model
+    gc.collect()
 print(json.dumps(times))
 """

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 from families import models
-from transformers_models import (
+from transformers_models import (  # noqa: F401
     FAMILIES,
     LONG,
     SPECS,
@@ -13,6 +13,7 @@ from transformers_models import (
     dense_model,
     folder_of,
     load,
+    one_thread,
     quantized_in,
     run_python,
     same_bytes,

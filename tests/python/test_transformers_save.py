@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 from families import models
-from transformers_models import (
+from transformers_models import (  # noqa: F401
     FAMILIES,
     LONG,
     SPECS,
@@ -13,6 +13,7 @@ from transformers_models import (
     folder_of,
     load,
     load_unlike,
+    one_thread,
     quantized_in,
     run_python,
     same_bytes,
@@ -91,11 +92,30 @@ def test_nested_statistics_of_single_experts_are_kept(tmp_path):
     assert same_models(model, type(model).from_pretrained(tmp_path))
 
 
-def test_a_transformers_without_moeq_refuses_what_is_saved(tmp_path):
-    for name, spec in enumerate(SPECS):
-        load("qwen3_moe", spec).save_pretrained(tmp_path / str(name))
-    load_unlike().save_pretrained(tmp_path / "unlike")
-    answers = run_python(PLAIN, *sorted(tmp_path.iterdir()), moeq_path=False)
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """The same model in every format."""
+    folder = tmp_path_factory.mktemp("saved")
+    for number, spec in enumerate(SPECS):
+        load("qwen3_moe", spec).save_pretrained(folder / str(number))
+    load_unlike().save_pretrained(folder / "unlike")
+    return sorted(folder.iterdir())
+
+
+def test_a_transformers_that_does_not_know_moeq_refuses_what_is_saved(saved, monkeypatch):
+    from transformers import Qwen3MoeForCausalLM
+    from transformers.quantizers import auto
+
+    monkeypatch.delitem(auto.AUTO_QUANTIZATION_CONFIG_MAPPING, "moeq")
+    monkeypatch.delitem(auto.AUTO_QUANTIZER_MAPPING, "moeq")
+    for folder in saved:
+        with pytest.raises(RuntimeError, match="ignore_mismatched_sizes"):
+            Qwen3MoeForCausalLM.from_pretrained(folder)
+
+
+@pytest.mark.skipif(not LONG, reason="MOEQ_TEST_LONG is not set: tried in this process, with an emptied registry, only")
+def test_a_process_without_moeq_refuses_what_is_saved(saved):
+    answers = run_python(PLAIN, *saved, moeq_path=False)
     assert len(answers) == len(SPECS) + 1
     assert all("ignore_mismatched_sizes" in answer for answer in answers), answers
 

@@ -18,6 +18,7 @@ transformers = pytest.importorskip(
 from families import models  # noqa: E402
 from safetensors import safe_open  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
+from torch_weights import one_thread  # noqa: E402, F401
 
 from moeq.torch import MoeqTensor  # noqa: E402
 from moeq.transformers import MoeqConfig  # noqa: E402
