@@ -50,8 +50,9 @@ using EncodeTiles = void (*)(const void* source, const Rectangle& area, int64_t 
 using DecodeTiles = void (*)(const uint8_t* codes, const Rectangle& area, int64_t tile, const float* scales,
                              void* destination);
 
-// Units that are runs, codes of 4 bits. Element 0 is the high nibble of codes[0]; block b holds elements [b * block, (b + 1) * block), the last one
-// may be shorter; `block` is even. An odd count fills its last low nibble with the code of 0.
+// Units that are runs, codes of 4 bits. Element 0 is the high nibble of codes[0]; block b holds elements
+// [b * block, (b + 1) * block), the last one may be shorter; `block` is even. An odd count fills its last low nibble with the
+// code of 0.
 // Returns the largest magnitude as AmaxRun does; at or above 0x7F800000 codes and absmax of such blocks are unspecified.
 using EncodeBlocks = uint32_t (*)(const void* source, int64_t count, int64_t block, float* absmax, uint8_t* codes);
 // Elements [begin, end), of which `codes` and `absmax` hold all from element 0 on.

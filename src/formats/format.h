@@ -35,8 +35,8 @@ struct Format {
     codec::Multiplier (*multiplier)(float amax, int32_t profile);
     // The stored statistic of MOEQ_SCALE_FACTOR: what a code is multiplied by.
     float (*factor)(float amax);
-    // Units that are runs: one block as bitsandbytes' CPU path does it; returns what it stores as absmax. `partial`: the last block
-    // of the run, and shorter than the others. Elements as fp32.
+    // Units that are runs: one block as bitsandbytes' CPU path does it; returns what it stores as absmax. `partial`: the last
+    // block of the run, and shorter than the others. Elements as fp32.
     float (*encode_block_bnb_cpu)(const float* source, int64_t count, bool partial, uint8_t* codes);
     // The decoded value of one code for absmax or factor 1.
     float (*code_value)(uint8_t code);

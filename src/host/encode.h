@@ -39,7 +39,7 @@ struct Patch {
     }
 };
 
-// The elements of a box as ranges of runs (units that are runs), as few and as long as they can be; all of one length.
+// The elements of a box as ranges of runs, as few and as long as they can be; all of one length.
 struct RunSegments {
     RunSegments(const Geometry& geometry, const Box& box);
 
@@ -105,8 +105,8 @@ private:
                                              const TensorView* amax, float* absmax_staging, Findings& findings,
                                              Report& report);
 
-// Units that are tiles: columns of a task where each has a scale. So few that a last-level cache may keep them between the two
-// passes over them, but not so few that memory is read in short stretches, which costs more.
+// Units that are tiles: columns of a task where each has a scale. So few that a last-level cache may keep them between the
+// two passes over them, but not so few that memory is read in short stretches, which costs more.
 constexpr int64_t kColumnBand = 1536;
 
 // Units that are tiles: a box that ends where scale units end (with amax: any box). Serial. `amax` as above.
@@ -117,17 +117,17 @@ void encode_box(const Engine& engine, const EncodedWeight& weight, const Patch& 
 void encode_columns_of_box(const Engine& engine, const EncodedWeight& weight, const Patch& patch, const Box& box,
                            Findings& findings, cpu::Stores stores);
 
-// Units that are tiles, one scale per expert, in two passes whose parts may be done in any order: first the magnitudes of every
-// part of an expert, gathered as bits where its scale will be, then the codes of every part. store_gathered_scale turns the
-// bits into the scale at the end.
+// Units that are tiles, one scale per expert, in two passes whose parts may be done in any order: first the magnitudes of
+// every part of an expert, gathered as bits where its scale will be, then the codes of every part. store_gathered_scale turns
+// the bits into the scale at the end.
 void gather_amax(const Engine& engine, const EncodedWeight& weight, const Patch& patch, const Box& box,
                  Findings& findings);
 void encode_gathered(const Engine& engine, const EncodedWeight& weight, const Patch& patch, const Box& box,
                      Findings& findings, cpu::Stores stores);
 void store_gathered_scale(const EncodedWeight& weight, int64_t expert);
 
-// Units that are runs: elements [begin, end) of a run, begin on a block's border, end too or the run's end, all inside the patch.
-// absmax: where the statistics go, that of the block at `begin` first. Serial.
+// Units that are runs: elements [begin, end) of a run, begin on a block's border, end too or the run's end, all inside the
+// patch. absmax: where the statistics go, that of the block at `begin` first. Serial.
 void encode_run(const Engine& engine, const EncodedWeight& weight, const Patch& patch, int64_t run, int64_t begin,
                 int64_t end, float* absmax, Findings& findings, cpu::Stores stores = cpu::kCached);
 
@@ -135,14 +135,16 @@ void encode_run(const Engine& engine, const EncodedWeight& weight, const Patch& 
 void encode_lone_block(const Engine& engine, const EncodedWeight& weight, int32_t dtype, const void* elements,
                        int64_t run, int64_t begin, int64_t count, float* absmax, Findings& findings);
 
-// Units that are runs: the statistics of blocks [first, first + count) of all runs in order, computed anew from the source. Serial.
+// Units that are runs: the statistics of blocks [first, first + count) of all runs in order, computed anew from the source.
+// Serial.
 void read_block_statistics(const Engine& engine, const EncodedWeight& weight, const Patch& patch, int64_t first,
                            int64_t count, float* absmax);
 
 // Writes the factor or absmax of every expert from given amax values.
 void store_given_scales(const EncodedWeight& weight, const TensorView& amax);
 
-// Units that are tiles: the statistics of a weight without elements, whose scale units (rows of no columns) are still there.
+// Units that are tiles: the statistics of a weight without elements, whose scale units (rows of no columns) are still
+// there.
 void store_zero_scales(const EncodedWeight& weight);
 
 // Looks for NaN and Inf in a box of a patch; for the refusing policy before anything is touched. Serial.

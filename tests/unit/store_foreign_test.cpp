@@ -74,7 +74,7 @@ TEST(ForeignCodes, are_named_by_what_is_beside_them)
         Files files;
         files.add(one.codes, one.type, {4, 8}).add(one.beside, "F32", {4, 1});
         const Found found(files);
-    const ForeignCodes& foreign = found.foreign;
+        const ForeignCodes& foreign = found.foreign;
         EXPECT_STREQ(foreign.scheme, one.scheme) << one.codes;
         EXPECT_EQ(foreign.count, 1) << one.codes;
         EXPECT_FALSE(foreign.stated || foreign.lost) << one.codes;

@@ -132,7 +132,23 @@ def wrapper(cls: type, shape: tuple[int, ...], dtype: torch.dtype, device: torch
         return make(cls, shape, dtype=dtype, device=device, requires_grad=False)
 
 
-class LazyWeight(torch.Tensor):
+class Described(torch.Tensor):
+    """A tensor that has a description instead of values: functions and operators of torch are this package's."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        from .functions import call
+
+        return call(func, args, kwargs or {})
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        from .operators import dispatch
+
+        return dispatch(func, args, kwargs or {})
+
+
+class LazyWeight(Described):
     """A selection of a quantized weight, its transpose, or its sum with adapters: a value that was not computed.
 
     Products use it expert by expert, with gradients of the adapters; any other operator makes it dense, by the policy
@@ -165,15 +181,3 @@ class LazyWeight(torch.Tensor):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> torch.Tensor:
         return self.dequantize().detach().clone()
-
-    @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        from .functions import call
-
-        return call(func, args, kwargs or {})
-
-    @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        from .operators import dispatch
-
-        return dispatch(func, args, kwargs or {})

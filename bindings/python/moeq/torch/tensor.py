@@ -14,13 +14,13 @@ from .._names import SHORT_NAMES
 from .._qtensor import QTensor
 from .._region import row_range
 from .._spec import Spec
-from .lazy import LazyWeight, wrapper
+from .lazy import Described, LazyWeight, wrapper
 from .store import LOGICAL_DTYPES, NAMES, Store
 
 RESERVED = ("_store", "_is_param", "_has_history")
 
 
-class MoeqTensor(torch.Tensor):
+class MoeqTensor(Described):
     """Codes and scales behind the shape and the element type of the weight that they stand for.
 
         experts.down_proj = torch.nn.Parameter(MoeqTensor.quantize(weight, "nf4"), requires_grad=False)
@@ -213,18 +213,6 @@ class MoeqTensor(torch.Tensor):
         components = {name: inner[name] for name in NAMES if name in inner}
         shape = (components["codes"].shape[0], *matrix)
         return cls._of(Store(Spec(spec), shape, components), dtype)
-
-    @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        from .functions import call
-
-        return call(func, args, kwargs or {})
-
-    @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        from .operators import dispatch
-
-        return dispatch(func, args, kwargs or {})
 
 
 def component_property(name: str) -> property:

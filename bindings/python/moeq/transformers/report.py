@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-UNITS = ("B", "KB", "MB", "GB", "TB")
+UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 @dataclass(frozen=True)
