@@ -10,11 +10,11 @@ download of bindgen, cannot be had, it says so and ends with 77 (skipped).
 import argparse
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import cargo
 import moeq_header
 from moeq_header import HEADER, ROOT
 
@@ -33,8 +33,8 @@ def build_folder() -> Path:
 
 def build() -> tuple[Path | None, str]:
     """(the generator, "") or (None, why there is none)."""
-    if not shutil.which("cargo"):
-        return None, "needs cargo"
+    if problem := cargo.missing():
+        return None, problem
     folder = build_folder()
     manifest = str(GENERATOR / "Cargo.toml")
     command = ["cargo", "build", "--quiet", "--locked", "--manifest-path", manifest, "--target-dir", str(folder)]

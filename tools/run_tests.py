@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import build
+import cargo
 from clean_environment import clean_environment
 
 ROOT = build.ROOT
@@ -311,8 +312,8 @@ def stage_rust(runner):
     folder = ROOT / "bindings" / "rust"
     if not (folder / "Cargo.toml").exists():
         return skip("there is no bindings/rust")
-    if not shutil.which("cargo"):
-        return skip("cargo is not installed: the Rust tests did not run")
+    if problem := cargo.missing():
+        return skip(f"{problem}: the Rust tests did not run")
     release = ROOT / "build" / "release"
     locked = ["--locked"] if (folder / "Cargo.lock").exists() else []
     code, output = runner.run(["cargo", "test", "--workspace", "--no-fail-fast", "--jobs", runner.jobs, *locked],
