@@ -106,13 +106,4 @@ void write_struct(const T& value, T* out)
     out->struct_size = size;
 }
 
-// Host memory has no stream.
-[[nodiscard]] inline moeq_status check_host_stream(const void* stream, int32_t argument, Report& report)
-{
-    if (stream == nullptr)
-        return MOEQ_OK;
-    return report.fail(MOEQ_ERROR_ARGUMENT, argument, "stream")
-           << "got a stream with tensors in host memory; want NULL";
-}
-
 } // namespace moeq

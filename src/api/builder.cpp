@@ -3,11 +3,15 @@
 #include "api/options.h"
 #include "api/qtensor.h"
 #include "builder/assembly.h"
+#include "formats/given_amax.h"
 
 using namespace moeq;
 
 struct moeq_builder : LiveHandle {
-    explicit moeq_builder(const moeq_context& of) : context(&of), assembly(of.allocator, engine_of(of)) { of.retain(); }
+    moeq_builder(const moeq_context& of, const OpenCall& open) : context(&of), assembly(of.allocator, open)
+    {
+        of.retain();
+    }
     ~moeq_builder()
     {
         if (storage != nullptr)
@@ -28,18 +32,66 @@ void builder_free(moeq_builder* builder)
     context->release();
 }
 
-moeq_status set_storage(moeq_builder& builder, const Geometry& geometry, const moeq_quantize_options& options,
-                        const TensorView* amax, Report& report)
+// What a builder is created with, checked.
+struct Request {
+    moeq_quantize_options options{};
+    Geometry geometry;
+    TensorView amax;
+    EncodedWeight adopted; // over options.storage, where that is given
+
+    const TensorView* given_amax() const { return options.amax != nullptr ? &amax : nullptr; }
+};
+
+moeq_status read_request(const moeq_spec* spec, int32_t ndim, const int64_t* shape,
+                         const moeq_quantize_options* options, Request* out, Report& report)
+{
+    moeq_spec known;
+    MOEQ_TRY(read_struct(spec, &known, 2, "spec", report));
+    MOEQ_TRY(make_geometry(known, 2, ndim, shape, 4, "shape", &out->geometry, report));
+    MOEQ_TRY(read_quantize_options(options, 5, true, &out->options, report));
+    if (out->options.amax != nullptr)
+        MOEQ_TRY(accept_amax(out->options.amax, out->geometry, 5, &out->amax, report));
+    if (out->options.storage == nullptr)
+        return MOEQ_OK;
+    return accept_components(out->geometry, out->options.storage, out->options.storage_count, Access::kWrite, 5,
+                             "options.storage", &out->adopted, report);
+}
+
+moeq_status open_builder(const moeq_context& context, const Request& request, void* stream, OpenCall* out,
+                         Report& report)
+{
+    const moeq_quantize_options& options = request.options;
+    if (options.storage != nullptr)
+        return open_call(context, device_of(request.adopted), {5, "options.storage", 0}, stream, 6, out, report);
+    Device device;
+    MOEQ_TRY(read_device(options.device_type, options.device_id, {}, 5, 5, "options.device_type", "options.device_id",
+                         &device, report));
+    return open_call(context, device, {5, "options.device_type", 0}, stream, 6, out, report);
+}
+
+// On failure the storage that was given is still the caller's.
+moeq_status fill_builder(moeq_builder& builder, const OpenCall& open, Request& request, Report& report)
 {
     const moeq_context& context = *builder.context;
-    EncodedWeight& weight = builder.assembly.weight;
-    if (options.storage == nullptr)
-        return storage_allocate(context, geometry, &weight, &builder.storage, report);
-    MOEQ_TRY(accept_components(geometry, options.storage, options.storage_count, Access::kWrite, 5, "options.storage",
-                               &weight, report));
-    if (amax != nullptr)
-        MOEQ_TRY(check_components_apart(weight, *amax, {5, "options.storage", 0}, "amax", report));
-    return storage_adopt(context, options.storage, options.storage_count, &builder.storage, report);
+    const moeq_quantize_options& options = request.options;
+    Assembly& assembly = builder.assembly;
+    HostCopy amax(open);
+    if (options.amax != nullptr && !request.amax.device().on_host()) {
+        MOEQ_TRY(check_placed(open.call, request.amax, {5, "amax", 0}, report));
+        MOEQ_TRY(amax.fetch(&request.amax, report));
+        MOEQ_TRY(check_given_amax(request.amax, 5, report));
+    }
+    if (options.storage == nullptr) {
+        MOEQ_TRY(storage_allocate(context, open, request.geometry, &assembly.weight, &builder.storage, report));
+    } else {
+        if (options.amax != nullptr)
+            MOEQ_TRY(check_components_apart(request.adopted, request.amax, {5, "options.storage", 0}, "amax", report));
+        assembly.weight = request.adopted;
+        MOEQ_TRY(storage_adopt(context, open, options.storage, options.storage_count, &builder.storage, report));
+    }
+    assembly.staging_limit = options.staging_limit;
+    assembly.status_word = options.status_word;
+    return assembly.open(request.given_amax(), report);
 }
 
 } // namespace
@@ -53,41 +105,35 @@ extern "C" moeq_status moeq_builder_create(const moeq_context* context, const mo
         *out = nullptr;
         MOEQ_TRY(check_handle(context, 1, "context", report));
         MOEQ_TRY(check_not_null(spec, 2, "spec", report));
-        moeq_spec known;
-        moeq_quantize_options known_options;
-        Geometry geometry;
-        TensorView amax;
-        MOEQ_TRY(read_struct(spec, &known, 2, "spec", report));
-        MOEQ_TRY(make_geometry(known, 2, ndim, shape, 4, "shape", &geometry, report));
-        MOEQ_TRY(read_quantize_options(options, 5, true, &known_options, report));
-        const bool has_amax = known_options.amax != nullptr;
-        if (has_amax)
-            MOEQ_TRY(accept_amax(known_options.amax, geometry, 5, &amax, report));
-        MOEQ_TRY(check_host_stream(stream, 6, report));
-        auto* builder = create<moeq_builder>(context->allocator, *context);
+        Request request;
+        OpenCall open;
+        MOEQ_TRY(read_request(spec, ndim, shape, options, &request, report));
+        MOEQ_TRY(open_builder(*context, request, stream, &open, report));
+        auto* builder = create<moeq_builder>(context->allocator, *context, open);
         if (builder == nullptr)
             return report.out_of_memory(sizeof(moeq_builder));
-        const TensorView* given = has_amax ? &amax : nullptr;
-        moeq_status status = set_storage(*builder, geometry, known_options, given, report);
-        if (status == MOEQ_OK)
-            status = builder->assembly.open(given, report);
-        if (status != MOEQ_OK) {
-            if (known_options.storage != nullptr && builder->storage != nullptr) {
-                storage_disown(builder->storage);
-                builder->storage = nullptr;
-            }
-            builder_free(builder);
-            return status;
+        const moeq_status status = fill_builder(*builder, open, request, report);
+        if (status == MOEQ_OK) {
+            *out = builder;
+            return MOEQ_OK;
         }
-        builder->assembly.staging_limit = known_options.staging_limit;
-        builder->assembly.status_word = known_options.status_word;
-        write_code_map(builder->assembly.weight);
-        *out = builder;
-        return MOEQ_OK;
+        if (request.options.storage != nullptr && builder->storage != nullptr) {
+            storage_disown(builder->storage);
+            builder->storage = nullptr;
+        }
+        builder_free(builder);
+        return status;
     });
 }
 
 namespace {
+
+moeq_status check_stream(const moeq_builder& builder, void* stream, int32_t argument, Report& report)
+{
+    OpenCall unused;
+    return open_call(*builder.context, builder.assembly.open_call.call.device, {1, "builder", 0}, stream, argument,
+                     &unused, report);
+}
 
 // A range of one axis that a piece asks for.
 moeq_status check_range(int32_t argument, const char* name, int64_t begin, int64_t count, int64_t extent,
@@ -109,7 +155,7 @@ moeq_status accept_piece(const EncodedWeight& weight, int64_t expert, int64_t ro
                          const DLManagedTensorVersioned* tensor, TensorView* piece, Box* box, Report& report)
 {
     const Geometry& g = weight.geometry;
-    const Wanted wanted{.argument = 5, .name = "piece", .dtypes = kSetWeights};
+    const Wanted wanted{.argument = 5, .name = "piece", .dtypes = kSetWeights, .where = Where::kAnyDevice};
     MOEQ_TRY(accept_tensor(tensor, wanted, piece, report));
     if (piece->ndim != 2 && piece->ndim != 3)
         return (report.fail(MOEQ_ERROR_SHAPE, 5, "piece") << "got shape ").shape(piece->ndim, piece->shape)
@@ -130,11 +176,13 @@ extern "C" moeq_status moeq_builder_write(moeq_builder* builder, int64_t expert,
 {
     return guarded("moeq_builder_write", err, [&](Report& report) -> moeq_status {
         MOEQ_TRY(check_handle(builder, 1, "builder", report));
-        MOEQ_TRY(check_host_stream(stream, 6, report));
+        MOEQ_TRY(check_stream(*builder, stream, 6, report));
         TensorView view;
         Box box;
         MOEQ_TRY(accept_piece(builder->assembly.weight, expert, row, column, piece, &view, &box, report));
-        return view.empty() ? MOEQ_OK : builder->assembly.write(view, box, report);
+        if (!view.device().on_host())
+            MOEQ_TRY(check_placed(builder->assembly.open_call.call, view, {5, "piece", 0}, report));
+        return view.empty() ? MOEQ_OK : builder->assembly.write(view, box, stream, report);
     });
 }
 
@@ -220,14 +268,15 @@ extern "C" moeq_status moeq_builder_finish(moeq_builder* builder, void* stream, 
         MOEQ_TRY(check_not_null(out, 3, "out", report));
         *out = nullptr;
         MOEQ_TRY(check_handle(builder, 1, "builder", report));
-        MOEQ_TRY(check_host_stream(stream, 2, report));
+        MOEQ_TRY(check_stream(*builder, stream, 2, report));
         Assembly& assembly = builder->assembly;
         if (assembly.missing_elements() != 0)
             return refuse_gaps(assembly, report);
         EncodedWeight weight = assembly.weight;
         if (weight.geometry.spec.logical_dtype == MOEQ_DTYPE_DEFAULT)
             weight.geometry.spec.logical_dtype = assembly.dtype == 0 ? MOEQ_DTYPE_BF16 : assembly.dtype;
-        MOEQ_TRY(assembly.close(report));
+        MOEQ_TRY(assembly.close(stream, report));
+        builder->storage->home_stream = stream;
         MOEQ_TRY(qtensor_create(weight, builder->storage, false, out, report));
         builder->storage = nullptr; // its share is the handle's now
         builder_free(builder);

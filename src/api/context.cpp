@@ -6,6 +6,7 @@
 #include "api/boundary.h"
 #include "core/text.h"
 #include "cpu/dispatch.h"
+#include "device/backends.h"
 #include "host/references.h"
 
 using namespace moeq;
@@ -144,6 +145,22 @@ void describe_tiers(const moeq_context& context, Text& text)
     text.add("}}");
 }
 
+void describe_cuda(Text& text)
+{
+    const char* absent = why_no_cuda();
+    if (absent == nullptr) {
+        text.add("\"available\"");
+        return;
+    }
+    text.add("\"absent: ");
+    for (; *absent != '\0'; ++absent) { // what the loader says may quote the names of files
+        if (*absent == '"' || *absent == '\\')
+            text.add('\\');
+        text.add(*absent >= 0 && *absent < ' ' ? ' ' : *absent);
+    }
+    text.add('"');
+}
+
 } // namespace
 
 extern "C" moeq_status moeq_context_describe(const moeq_context* context, moeq_blob** out, moeq_error* err)
@@ -159,7 +176,9 @@ extern "C" moeq_status moeq_context_describe(const moeq_context* context, moeq_b
         text.add(", \"threads\": {\"limit\": ").add(context->threads).add(", \"executor\": \"");
         text.add(!context->own_executor ? "caller" : context->pool != nullptr ? "pool" : "serial");
         text.add("\"}, \"handle_checks\": ").add(LiveHandle::kChecked ? "true" : "false");
-        text.add(", \"backends\": {\"cuda\": \"absent: this build has none\"}}");
+        text.add(", \"backends\": {\"cuda\": ");
+        describe_cuda(text);
+        text.add("}}");
         return blob_create(*context, text.c_str(), static_cast<int64_t>(text.size()), out, report);
     });
 }

@@ -5,9 +5,8 @@
 
 #include "core/live_handles.h"
 #include "core/memory.h"
-#include "core/parallel.h"
 #include "core/pool.h"
-#include "cpu/kernels.h"
+#include "host/engine.h"
 #include "moeq.h"
 
 struct moeq_context : moeq::LiveHandle {
@@ -24,6 +23,7 @@ struct moeq_context : moeq::LiveHandle {
     mutable moeq::Allocator allocator;
     moeq::Executor executor;
     moeq::cpu::Kernels kernels{};
+    const moeq::Engine engine{executor, kernels};
     moeq::Pool* pool = nullptr; // NULL: the caller's executor, or serial
     int32_t tier;               // MOEQ_CPU_TIER_
     const char* tier_reason = "";

@@ -98,7 +98,7 @@ moeq_status convert(const moeq_context& context, const Opened& opened, const cha
                              options.unit_begin, options.unit_end == 0 ? units : options.unit_end};
     ConvertTarget target(context.allocator);
     Progress progress(options.progress, options.progress_user, bytes_of(steps, opened.plan));
-    const Engine engine = engine_of(context);
+    const Engine engine = context.engine;
     const Conversion conversion{engine,
                                 context.allocator,
                                 opened.checkpoint,

@@ -5,7 +5,6 @@
 #include "api/boundary.h"
 #include "api/options.h"
 #include "core/status_word.h"
-#include "host/compare.h"
 
 using namespace moeq;
 
@@ -27,9 +26,11 @@ extern "C" moeq_status moeq_qtensor_adopt(const moeq_context* context, const moe
         EncodedWeight weight;
         MOEQ_TRY(
             accept_components(geometry, components, component_count, Access::kRead, 5, "components", &weight, report));
-        MOEQ_TRY(check_host_stream(stream, 7, report));
+        OpenCall open;
+        MOEQ_TRY(open_call(*context, device_of(weight), {5, "components", 0}, stream, 7, &open, report));
+        MOEQ_TRY(check_code_map(open, geometry, components, component_count, 5, "components", report));
         Storage* storage = nullptr;
-        MOEQ_TRY(storage_adopt(*context, components, component_count, &storage, report));
+        MOEQ_TRY(storage_adopt(*context, open, components, component_count, &storage, report));
         const moeq_status status = qtensor_create(weight, storage, false, out, report);
         if (status != MOEQ_OK)
             storage_disown(storage);
@@ -61,7 +62,10 @@ extern "C" moeq_status moeq_qtensor_get_info(const moeq_qtensor* qtensor, moeq_q
         MOEQ_TRY(check_struct_size<moeq_qtensor_info>(out->struct_size, 2, "out", report));
         const Geometry& g = qtensor->weight.geometry;
         moeq_qtensor_info info{};
-        info.device_type = MOEQ_DEVICE_CPU;
+        const Storage& storage = *qtensor->storage;
+        info.device_type = storage.device.type;
+        info.device_id = storage.device.id;
+        info.home_stream = storage.home_stream;
         info.ndim = g.ndim;
         for (int32_t i = 0; i < g.ndim; ++i)
             info.shape[i] = g.shape[i];
@@ -69,7 +73,7 @@ extern "C" moeq_status moeq_qtensor_get_info(const moeq_qtensor* qtensor, moeq_q
         info.folded[1] = g.rows;
         info.folded[2] = g.columns;
         info.bytes = stored_bytes(g);
-        info.generation = qtensor->storage->generation.load(std::memory_order_relaxed);
+        info.generation = storage.generation.load(std::memory_order_relaxed);
         write_struct(info, out);
         return MOEQ_OK;
     });
@@ -130,6 +134,8 @@ struct Selection {
     int64_t rows() const { return row_end - row_begin; }
 };
 
+constexpr Wanted kIds{.argument = 2, .name = "region.expert_ids", .dtypes = kSetIds, .where = Where::kAnyDevice};
+
 moeq_status refuse_expert(int64_t expert, int64_t position, const Geometry& g, uint32_t* status_word, Report& report)
 {
     see(status_word, MOEQ_SEEN_BAD_EXPERT);
@@ -154,8 +160,7 @@ TensorView view_of_list(const int64_t* ids, int64_t count)
 moeq_status accept_expert_ids(const DLManagedTensorVersioned* ids, ExpertList* out, TensorView* memory, Report& report)
 {
     TensorView view;
-    const Wanted wanted{.argument = 2, .name = "region.expert_ids", .dtypes = kSetIds};
-    MOEQ_TRY(accept_tensor(ids, wanted, &view, report));
+    MOEQ_TRY(accept_tensor(ids, kIds, &view, report));
     if (view.ndim != 1)
         return report.fail(MOEQ_ERROR_SHAPE, 2, "region.expert_ids") << "got " << view.ndim << " dimensions; want 1";
     static const char kEmpty = 0;
@@ -186,7 +191,9 @@ moeq_status select(const moeq_region& region, const Geometry& g, Selection* out,
         s.ids = view_of_list(region.experts, region.expert_count);
     if (region.expert_ids != nullptr)
         MOEQ_TRY(accept_expert_ids(region.expert_ids, &s.experts, &s.ids, report));
-    for (int64_t i = 0; (region.experts != nullptr || region.expert_ids != nullptr) && i < s.experts.count; ++i)
+    // Ids on a device are the backend's to look at.
+    const bool readable = region.experts != nullptr || (region.expert_ids != nullptr && s.ids.device().on_host());
+    for (int64_t i = 0; readable && i < s.experts.count; ++i)
         if (s.experts[i] < 0 || s.experts[i] >= g.experts)
             return refuse_expert(s.experts[i], i, g, region.status_word, report);
     s.row_begin = region.row_begin;
@@ -228,17 +235,28 @@ extern "C" moeq_status moeq_qtensor_dequantize(const moeq_qtensor* qtensor, cons
         Selection selection;
         MOEQ_TRY(read_struct(region, &known, 2, "region", report));
         MOEQ_TRY(select(known, weight.geometry, &selection, report));
-        MOEQ_TRY(check_host_stream(stream, 3, report));
-        const Wanted wanted{.argument = 4, .name = "destination", .dtypes = kSetWeights, .access = Access::kWrite};
+        const Storage& storage = *qtensor->storage;
+        OpenCall open;
+        MOEQ_TRY(open_call(*storage.context, storage.device, {1, "qtensor", 0}, stream, 3, &open, report));
+        open.call.status_word = known.status_word;
+        open.call.hot = true;
+        if (known.expert_ids != nullptr)
+            MOEQ_TRY(check_placed(open.call, selection.ids, kIds, report));
+        const Wanted wanted{.argument = 4,
+                            .name = "destination",
+                            .dtypes = kSetWeights,
+                            .access = Access::kWrite,
+                            .where = Where::kAnyDevice};
         TensorView view;
         MOEQ_TRY(accept_tensor(destination, wanted, &view, report));
+        MOEQ_TRY(check_placed(open.call, view, wanted, report));
         MOEQ_TRY(check_destination_shape(view, selection, weight.geometry, wanted, report));
         if (view.empty())
             return MOEQ_OK;
         MOEQ_TRY(check_components_apart(weight, view, wanted, "the handle's own storage", report));
         MOEQ_TRY(check_no_overlap(view, wanted, selection.ids, "the list of experts", report));
-        return decode_rows(engine_of(*qtensor->storage->context), weight, selection.experts, selection.row_begin,
-                           selection.row_end, StackView(view), known.stores, report);
+        return open.backend->decode(open.call, weight, selection.experts, selection.row_begin, selection.row_end,
+                                    StackView(view), known.stores, report);
     });
 }
 
@@ -249,14 +267,22 @@ extern "C" moeq_status moeq_qtensor_copy(const moeq_qtensor* qtensor, int32_t de
         MOEQ_TRY(check_not_null(out, 5, "out", report));
         *out = nullptr;
         MOEQ_TRY(check_handle(qtensor, 1, "qtensor", report));
-        MOEQ_TRY(check_host_device(device_type, device_id, 2, 3, "device_type", "device_id", report));
-        MOEQ_TRY(check_host_stream(stream, 4, report));
-        const moeq_context& context = *qtensor->storage->context;
+        const Storage& source = *qtensor->storage;
+        Device device;
+        MOEQ_TRY(read_device(device_type, device_id, source.device, 2, 3, "device_type", "device_id", &device, report));
+        // The side that is a device does the copying.
+        OpenCall open;
+        MOEQ_TRY(open_call(*source.context, device.on_host() ? source.device : device, {2, "device_type", 0}, stream, 4,
+                           &open, report));
+        OpenCall home = open;
+        if (device.on_host())
+            MOEQ_TRY(open_call(*source.context, device, {2, "device_type", 0}, nullptr, 4, &home, report));
         EncodedWeight copy;
         Storage* storage = nullptr;
-        MOEQ_TRY(storage_allocate(context, qtensor->weight.geometry, &copy, &storage, report));
-        copy_components(qtensor->weight, copy);
-        const moeq_status status = qtensor_create(copy, storage, false, out, report);
+        MOEQ_TRY(storage_allocate(*source.context, home, qtensor->weight.geometry, &copy, &storage, report));
+        moeq_status status = copy_components(open, qtensor->weight, copy, report);
+        if (status == MOEQ_OK)
+            status = qtensor_create(copy, storage, false, out, report);
         if (status != MOEQ_OK)
             storage->release();
         return status;
@@ -288,10 +314,12 @@ extern "C" moeq_status moeq_qtensor_compare(const moeq_qtensor* qtensor, const D
         const Geometry& g = qtensor->weight.geometry;
         TensorView dense;
         TensorView figures;
-        const Wanted source_wanted{.argument = 2, .name = "source", .dtypes = kSetWeights};
+        const Wanted source_wanted{.argument = 2, .name = "source", .dtypes = kSetWeights, .where = Where::kAnyDevice};
         MOEQ_TRY(accept_tensor(source, source_wanted, &dense, report));
         MOEQ_TRY(check_shape(dense, source_wanted, g.ndim, g.shape, report));
-        MOEQ_TRY(check_host_stream(stream, 3, report));
+        const Storage& storage = *qtensor->storage;
+        OpenCall open;
+        MOEQ_TRY(open_call(*storage.context, storage.device, {1, "qtensor", 0}, stream, 3, &open, report));
         const Wanted wanted{.argument = 4, .name = "destination", .dtypes = kSetFp64, .access = Access::kWrite};
         MOEQ_TRY(accept_tensor(destination, wanted, &figures, report));
         if (figures.ndim != 2 || figures.shape[0] != g.experts || figures.shape[1] > kMetrics)
@@ -303,6 +331,9 @@ extern "C" moeq_status moeq_qtensor_compare(const moeq_qtensor* qtensor, const D
         MOEQ_TRY(check_components_apart(qtensor->weight, figures, wanted, "the handle's own storage", report));
         const MetricSink sink{figures.data, figures.strides[0] * figures.itemsize(),
                               figures.strides[1] * figures.itemsize(), static_cast<int32_t>(figures.shape[1])};
-        return compare_weight(engine_of(*qtensor->storage->context), qtensor->weight, StackView(dense), sink, report);
+        MOEQ_TRY(check_able(*open.backend, open.backend->compare, "compare", report));
+        Input input(open);
+        MOEQ_TRY(input.bring(source_wanted, &dense, report));
+        return open.backend->compare(open.call, qtensor->weight, StackView(dense), sink, report);
     });
 }

@@ -235,7 +235,7 @@ extern "C" moeq_status moeq_reader_verify(const moeq_reader* reader, moeq_progre
         Progress told(progress, user, checkpoint.bytes());
         Array<char> text(context.allocator);
         MOEQ_TRY(
-            verify_checkpoint(engine_of(context), context.allocator, checkpoint, reader->weights, told, &text, report));
+            verify_checkpoint(context.engine, context.allocator, checkpoint, reader->weights, told, &text, report));
         MOEQ_TRY(told.finish(report));
         return blob_create(context, text.data(), text.size(), out, report);
     });

@@ -1,7 +1,9 @@
 // Data out of an open checkpoint: parts of tensors, and stacks as handles.
 #include "api/boundary.h"
 #include "api/options.h"
+#include "api/qtensor.h"
 #include "api/reader.h"
+#include "formats/given_amax.h"
 #include "store/load/load.h"
 #include "store/load/stack_source.h"
 #include "store/load/task_errors.h"
@@ -115,8 +117,6 @@ struct Request {
 moeq_status read_load_options(const moeq_load_options* given, moeq_load_options* out, Report& report)
 {
     MOEQ_TRY(read_struct(given, out, 3, "options", report));
-    MOEQ_TRY(
-        check_host_device(out->device_type, out->device_id, 3, 3, "options.device_type", "options.device_id", report));
     return check_zero(out->reserved, "reserved", 3, "options", report);
 }
 
@@ -197,6 +197,16 @@ moeq_status read_request(const moeq_reader& reader, int64_t index, const moeq_lo
     return accept_amax(request->options.amax, request->geometry, 3, &request->amax, report);
 }
 
+// The values of an amax on a device, which encoding needs on the host.
+moeq_status fetch_amax(const OpenCall& open, HostCopy& copy, Request& request, Report& report)
+{
+    if (!request.has_amax || request.amax.device().on_host())
+        return MOEQ_OK;
+    MOEQ_TRY(check_placed(open.call, request.amax, {3, "options.amax", 0}, report));
+    MOEQ_TRY(copy.fetch(&request.amax, report));
+    return check_given_amax(request.amax, 3, report);
+}
+
 // ---- adopting a mapping
 
 // Where a component lies in the mapping, if it lies there as a handle needs it.
@@ -215,8 +225,8 @@ bool view_of_mapping(const Checkpoint& checkpoint, const Geometry& geometry, int
             (entry.dtype == out->dtype && reinterpret_cast<uintptr_t>(bytes) % static_cast<uintptr_t>(item) == 0));
 }
 
-moeq_status adopt_mapping(ReaderFiles& files, const Weight& weight, const Geometry& geometry, EncodedWeight* out,
-                          Storage** storage, bool* adopted, Report& report)
+moeq_status adopt_mapping(ReaderFiles& files, const OpenCall& open, const Weight& weight, const Geometry& geometry,
+                          EncodedWeight* out, Storage** storage, bool* adopted, Report& report)
 {
     int32_t ids[kComponentLimit];
     const int32_t count = stored_components(geometry, ids);
@@ -240,7 +250,7 @@ moeq_status adopt_mapping(ReaderFiles& files, const Weight& weight, const Geomet
         }
     }
     if (status == MOEQ_OK)
-        status = storage_adopt(*files.context, components, count, storage, report);
+        status = storage_adopt(*files.context, open, components, count, storage, report);
     if (status != MOEQ_OK) {
         for (int32_t i = 0; i < made; ++i)
             managed_tensor_delete(components[i].tensor);
@@ -260,23 +270,137 @@ bool is_one_weight(const moeq_reader& reader, const Stack& stack, const Geometry
            geometry.columns == stack.shape[2] && (first.spec.nested != 0) == geometry.nested();
 }
 
-moeq_status fill(const moeq_reader& reader, int64_t index, const Request& request, const EncodedWeight& weight,
-                 Report& report)
-{
-    const moeq_context& context = *reader.files->context;
-    const Geometry& g = request.geometry;
-    const Stack& stack = reader.weights.stacks[index];
-    const int64_t bytes = request.encodes ? g.count() * dtype_bytes(stack.dtype) : stored_bytes(g);
-    Progress progress(request.options.progress, request.options.progress_user, bytes);
-    const bool strict = (reader.flags & MOEQ_READER_LENIENT) == 0;
-    MOEQ_TRY(request.encodes
-                 ? load_and_encode(engine_of(context), context.allocator, reader.files->checkpoint, reader.weights,
-                                   index, request.cut, request.has_amax ? &request.amax : nullptr, weight, progress,
-                                   nullptr, report, strict)
-                 : load_components(engine_of(context), context.allocator, reader.files->checkpoint, reader.weights,
-                                   index, request.cut, strict, weight, progress, nullptr, report));
-    return progress.finish(report);
-}
+// Codes and scales of one load, on their way into memory.
+class Filling {
+public:
+    Filling(const moeq_reader& reader, int64_t index, const Request& request, const OpenCall& open, Report& report)
+        : reader_(reader), context_(*reader.files->context), index_(index), request_(request), g_(request.geometry),
+          open_(open), report_(report), progress_(request.options.progress, request.options.progress_user, bytes())
+    {
+    }
+
+    moeq_status run(const EncodedWeight& weight)
+    {
+        MOEQ_TRY(open_.on_host() ? load(request_.cut, given_amax(), weight) : load_to_device(weight));
+        return progress_.finish(report_);
+    }
+
+private:
+    static constexpr int64_t kGroupBytes =
+        16 << 20; // of a result, that are on the host at a time, if an expert is not more
+
+    int64_t bytes() const
+    {
+        const Stack& stack = reader_.weights.stacks[index_];
+        return request_.encodes ? g_.count() * dtype_bytes(stack.dtype) : stored_bytes(g_);
+    }
+    const TensorView* given_amax() const { return request_.has_amax ? &request_.amax : nullptr; }
+
+    // Into host memory.
+    moeq_status load(const StackCut& cut, const TensorView* amax, const EncodedWeight& weight)
+    {
+        const bool strict = (reader_.flags & MOEQ_READER_LENIENT) == 0;
+        const Checkpoint& checkpoint = reader_.files->checkpoint;
+        return request_.encodes ? load_and_encode(context_.engine, context_.allocator, checkpoint, reader_.weights,
+                                                  index_, cut, amax, weight, progress_, nullptr, report_, strict)
+                                : load_components(context_.engine, context_.allocator, checkpoint, reader_.weights,
+                                                  index_, cut, strict, weight, progress_, nullptr, report_);
+    }
+
+    // Some experts at a time are made on the host, and what they became is copied: that is a half or a quarter of the elements,
+    // and a processor quantizes faster than files are read. Nested statistics that are made here follow at the end; where
+    // experts are not apart in memory the whole weight is one group.
+    moeq_status load_to_device(const EncodedWeight& weight)
+    {
+        if (g_.flat() || g_.experts <= 1 || (g_.nested() && !request_.encodes))
+            return load_group(request_.cut, given_amax(), g_,
+                              [&](const EncodedWeight& here) { return copy_components(open_, here, weight, report_); });
+        void* absmax = nullptr;
+        const uint64_t absmax_bytes = g_.nested() ? static_cast<uint64_t>(g_.block_count()) * sizeof(float) : 0;
+        if (g_.nested())
+            MOEQ_TRY(open_.backend->allocate(open_.call, absmax_bytes, &absmax, report_));
+        moeq_status status = load_groups(weight, static_cast<char*>(absmax));
+        if (g_.nested()) {
+            if (status == MOEQ_OK)
+                status = open_.backend->close_nested(open_.call, weight, static_cast<float*>(absmax), report_);
+            open_.backend->release(open_.call, absmax, absmax_bytes);
+        }
+        return status;
+    }
+
+    moeq_status load_groups(const EncodedWeight& weight, char* absmax)
+    {
+        const int64_t some = maximum(1, kGroupBytes / maximum(1, stored_bytes(g_) / g_.experts));
+        for (int64_t first = 0; first < g_.experts; first += some) {
+            const int64_t count = minimum(some, g_.experts - first);
+            moeq_spec spec = g_.spec;
+            spec.nested = 0;
+            const int64_t shape[3] = {count, g_.rows, g_.columns};
+            Geometry group;
+            MOEQ_TRY(make_geometry(spec, 3, 3, shape, 2, "stack", &group, report_));
+            StackCut cut = request_.cut;
+            cut.expert_begin += first;
+            cut.expert_end = cut.expert_begin + count;
+            TensorView amax = request_.amax;
+            if (request_.has_amax && amax.ndim == 1) {
+                amax.data += first * amax.strides[0] * amax.itemsize();
+                amax.shape[0] = amax.count = count;
+            }
+            MOEQ_TRY(load_group(cut, request_.has_amax ? &amax : nullptr, group,
+                                [&](const EncodedWeight& here) { return copy_group(here, first, weight, absmax); }));
+        }
+        return MOEQ_OK;
+    }
+
+    template <class Copy>
+    moeq_status load_group(const StackCut& cut, const TensorView* amax, const Geometry& geometry, Copy copy)
+    {
+        EncodedWeight here;
+        const uint64_t bytes = static_cast<uint64_t>(here.lay_out(geometry));
+        void* memory = context_.allocator.allocate(bytes);
+        if (memory == nullptr)
+            return report_.out_of_memory(bytes);
+        here.place(memory);
+        moeq_status status = load(cut, amax, here);
+        if (status == MOEQ_OK)
+            status = copy(here);
+        context_.allocator.free(memory, bytes);
+        return status;
+    }
+
+    // Components lie expert after expert, here and there.
+    moeq_status copy_group(const EncodedWeight& here, int64_t first, const EncodedWeight& weight, char* absmax)
+    {
+        MOEQ_TRY(copy_bytes(here.codes, weight.codes.data, first, here.geometry.experts));
+        char* const to = g_.nested() ? absmax : weight.scale.data;
+        return copy_bytes(here.scale, to, first, here.geometry.experts);
+    }
+
+    moeq_status copy_bytes(const TensorView& here, char* component, int64_t first, int64_t experts)
+    {
+        TensorView from;
+        from.data = here.data;
+        from.dtype = MOEQ_DTYPE_UINT8;
+        from.ndim = 1;
+        from.device_type = MOEQ_DEVICE_CPU;
+        from.count = from.shape[0] = here.count * here.itemsize();
+        set_contiguous_strides(from);
+        TensorView to = from;
+        to.data = component + from.count / experts * first;
+        to.device_type = open_.call.device.type;
+        to.device_id = open_.call.device.id;
+        return open_.backend->copy(open_.call, from, to, report_);
+    }
+
+    const moeq_reader& reader_;
+    const moeq_context& context_;
+    int64_t index_;
+    const Request& request_;
+    const Geometry& g_;
+    const OpenCall& open_;
+    Report& report_;
+    Progress progress_;
+};
 
 } // namespace
 
@@ -292,19 +416,25 @@ extern "C" moeq_status moeq_reader_load(const moeq_reader* reader, int64_t stack
                    << "got " << stack << " of " << reader->weights.stacks.size() << " stacks; want one of them";
         Request request;
         MOEQ_TRY(read_request(*reader, stack, options, &request, report));
-        MOEQ_TRY(check_host_stream(stream, 4, report));
-        const Stack& source = reader->weights.stacks[stack];
         ReaderFiles& files = *reader->files;
+        Device device;
+        OpenCall open;
+        MOEQ_TRY(read_device(request.options.device_type, request.options.device_id, {}, 3, 3, "options.device_type",
+                             "options.device_id", &device, report));
+        MOEQ_TRY(open_call(*files.context, device, {3, "options.device_type", 0}, stream, 4, &open, report));
+        HostCopy amax(open);
+        MOEQ_TRY(fetch_amax(open, amax, request, report));
+        const Stack& source = reader->weights.stacks[stack];
         EncodedWeight weight;
         Storage* storage = nullptr;
         bool adopted = false;
-        if ((reader->flags & MOEQ_READER_MMAP) != 0 && !request.encodes && source.odd_piece < 0 &&
+        if (open.on_host() && (reader->flags & MOEQ_READER_MMAP) != 0 && !request.encodes && source.odd_piece < 0 &&
             is_one_weight(*reader, source, request.geometry))
-            MOEQ_TRY(adopt_mapping(files, reader->weights.piece(source, 0), request.geometry, &weight, &storage,
+            MOEQ_TRY(adopt_mapping(files, open, reader->weights.piece(source, 0), request.geometry, &weight, &storage,
                                    &adopted, report));
         if (!adopted)
-            MOEQ_TRY(storage_allocate(*files.context, request.geometry, &weight, &storage, report));
-        moeq_status status = adopted ? MOEQ_OK : fill(*reader, stack, request, weight, report);
+            MOEQ_TRY(storage_allocate(*files.context, open, request.geometry, &weight, &storage, report));
+        moeq_status status = adopted ? MOEQ_OK : Filling(*reader, stack, request, open, report).run(weight);
         if (status == MOEQ_OK)
             status = qtensor_create(weight, storage, false, out, report);
         if (status != MOEQ_OK)

@@ -1,9 +1,6 @@
 // Reductions: amax and sum over axes, the helpers around them, and scales from amax.
-#include "amax/reduce.h"
-#include "amax/scale.h"
 #include "api/boundary.h"
-#include "api/context.h"
-#include "core/status_word.h"
+#include "api/call.h"
 #include "core/text.h"
 #include "formats/geometry.h"
 
@@ -14,6 +11,14 @@ namespace {
 
 constexpr int32_t kManyFlags = MOEQ_REDUCE_ACCUMULATE | MOEQ_REDUCE_WRAP_INTEGERS;
 constexpr int64_t kBigSource = int64_t{1} << 21; // elements; of many sources, those above are shared among threads
+
+moeq_status open_hot_call(const moeq_context& context, const Device& device, const Wanted& by, void* stream,
+                          int32_t stream_argument, uint32_t* status_word, OpenCall* out, Report& report)
+{
+    out->call.status_word = status_word;
+    out->call.hot = true;
+    return open_call(context, device, by, stream, stream_argument, out, report);
+}
 
 // An empty source has a sum, 0, but no amax, unless there is one already to accumulate into, which then stays.
 bool is_amax_of_nothing(const TensorView& source, const Axes& axes)
@@ -53,13 +58,17 @@ extern "C" moeq_status moeq_reduce(const moeq_context* context, const struct DLM
         moeq_reduce_options known;
         MOEQ_TRY(read_struct(options, &known, 3, "options", report));
         TensorView from;
-        MOEQ_TRY(accept_tensor(source, {2, "source", kSetReducible}, &from, report));
-        MOEQ_TRY(check_host_stream(stream, 4, report));
+        const Wanted source_wanted{
+            .argument = 2, .name = "source", .dtypes = kSetReducible, .where = Where::kAnyDevice};
+        MOEQ_TRY(accept_tensor(source, source_wanted, &from, report));
+        OpenCall open;
+        MOEQ_TRY(open_hot_call(*context, from.device(), source_wanted, stream, 4, known.status_word, &open, report));
         Axes axes;
         MOEQ_TRY(amax::read_axes(known, from.ndim, 3, &axes, report));
-        const Wanted wanted{5, "destination", amax::result_dtypes(from.dtype), Access::kWrite};
+        const Wanted wanted{5, "destination", amax::result_dtypes(from.dtype), Access::kWrite, Where::kAnyDevice};
         TensorView to;
         MOEQ_TRY(accept_tensor(destination, wanted, &to, report));
+        MOEQ_TRY(check_placed(open.call, to, wanted, report));
         int32_t ndim = 0;
         int64_t shape[kMaxDims];
         amax::result_shape(axes, from.shape, &ndim, shape);
@@ -69,10 +78,7 @@ extern "C" moeq_status moeq_reduce(const moeq_context* context, const struct DLM
             return MOEQ_OK;
         if (is_amax_of_nothing(from, axes))
             return axes.has(MOEQ_REDUCE_ACCUMULATE) ? MOEQ_OK : refuse_amax_of_nothing(from, 2, "source", report);
-        std::atomic<uint32_t> seen{0};
-        MOEQ_TRY(amax::reduce(amax::make_plan(from, axes, to), context->kernels, context->executor, seen, report));
-        see(known.status_word, seen.load(std::memory_order_relaxed));
-        return MOEQ_OK;
+        return open.backend->reduce(open.call, amax::make_plan(from, axes, to), report);
     });
 }
 
@@ -82,18 +88,20 @@ namespace {
 // check(), which tells what is wrong, and when its turn comes.
 struct Many {
     const moeq_context& context;
+    const OpenCall& open;
     const DLManagedTensorVersioned* const* sources;
     int64_t count;
     const moeq_reduce_options& options;
-    TensorView destination{};
+    const TensorView& destination;
     bool any_big = false;
-    std::atomic<uint32_t> seen{0};
 
     moeq_status accept(int64_t i, TensorView* view, Axes* axes, Report& report) const
     {
         char name[40];
         Text(name, sizeof name).add("sources[").add(i).add(']');
-        MOEQ_TRY(accept_tensor(sources[i], {2, name, kSetReducible}, view, report));
+        const Wanted wanted{2, name, kSetReducible, Access::kRead, Where::kAnyDevice};
+        MOEQ_TRY(accept_tensor(sources[i], wanted, view, report));
+        MOEQ_TRY(check_placed(open.call, *view, wanted, report));
         MOEQ_TRY(amax::read_axes(options, view->ndim, 4, axes, report));
         if ((amax::result_dtypes(view->dtype) & dtype_set(destination.dtype)) == 0) {
             char names[128];
@@ -119,7 +127,7 @@ struct Many {
         return MOEQ_OK;
     }
 
-    moeq_status run_one(const TensorView& view, const Axes& axes, int64_t i, const Executor& executor, Report& report)
+    moeq_status run_one(const Call& call, const TensorView& view, const Axes& axes, int64_t i, Report& report)
     {
         if (is_amax_of_nothing(view, axes))
             return MOEQ_OK;
@@ -127,26 +135,32 @@ struct Many {
         slot.ndim = 0;
         slot.count = 1;
         slot.data += i * destination.strides[0] * destination.itemsize();
-        return amax::reduce(amax::make_plan(view, axes, slot), context.kernels, executor, seen, report);
+        return open.backend->reduce(call, amax::make_plan(view, axes, slot), report);
     }
 
-    // Small sources are a task each, big ones are shared.
+    // On the host small sources are a task each, big ones are shared. On a device all follow each other on the stream.
     moeq_status run(Report& report)
     {
+        const bool on_host = open.call.device.on_host();
+        const Executor serial(nullptr, nullptr, nullptr);
+        const Engine alone{serial, context.kernels};
+        Call call = open.call;
+        call.engine = &alone;
         auto small = [&](int64_t i) {
             Report silent("", nullptr);
             TensorView view;
             Axes axes;
             if (accept(i, &view, &axes, silent) == MOEQ_OK && view.count <= kBigSource)
-                static_cast<void>(run_one(view, axes, i, Executor(nullptr, nullptr, nullptr), silent));
+                static_cast<void>(run_one(call, view, axes, i, silent));
         };
-        MOEQ_TRY(context.executor.for_each(count, small, report));
+        if (on_host)
+            MOEQ_TRY(context.executor.for_each(count, small, report));
         TensorView view;
         Axes axes;
-        for (int64_t i = 0; any_big && i < count; ++i) {
+        for (int64_t i = 0; (any_big || !on_host) && i < count; ++i) {
             MOEQ_TRY(accept(i, &view, &axes, report));
-            if (view.count > kBigSource)
-                MOEQ_TRY(run_one(view, axes, i, context.executor, report));
+            if (view.count > kBigSource || !on_host)
+                MOEQ_TRY(run_one(open.call, view, axes, i, report));
         }
         return MOEQ_OK;
     }
@@ -181,15 +195,15 @@ extern "C" moeq_status moeq_reduce_many(const moeq_context* context,
         moeq_reduce_options known;
         MOEQ_TRY(read_struct(options, &known, 4, "options", report));
         MOEQ_TRY(check_many_options(known, report));
-        MOEQ_TRY(check_host_stream(stream, 5, report));
-        const Wanted wanted{6, "destination", kSetReducible, Access::kWrite};
-        Many many{*context, sources, count, known};
-        MOEQ_TRY(accept_tensor(destination, wanted, &many.destination, report));
-        MOEQ_TRY(check_shape(many.destination, wanted, 1, &count, report));
+        const Wanted wanted{6, "destination", kSetReducible, Access::kWrite, Where::kAnyDevice};
+        TensorView to;
+        MOEQ_TRY(accept_tensor(destination, wanted, &to, report));
+        OpenCall open;
+        MOEQ_TRY(open_hot_call(*context, to.device(), wanted, stream, 5, known.status_word, &open, report));
+        MOEQ_TRY(check_shape(to, wanted, 1, &count, report));
+        Many many{*context, open, sources, count, known, to};
         MOEQ_TRY(many.check(report));
-        MOEQ_TRY(many.run(report));
-        see(known.status_word, many.seen.load(std::memory_order_relaxed));
-        return MOEQ_OK;
+        return many.run(report);
     });
 }
 
@@ -250,15 +264,18 @@ extern "C" moeq_status moeq_scale_from_amax(const moeq_context* context, const s
         MOEQ_TRY(read_struct(spec, &known, 3, "spec", report));
         MOEQ_TRY(resolve_spec(known, 3, "spec", &known, report));
         TensorView from;
-        MOEQ_TRY(accept_tensor(amax, {2, "amax", kSetFp32}, &from, report));
-        MOEQ_TRY(check_host_stream(stream, 4, report));
-        const Wanted wanted{5, "destination", kSetWeights, Access::kWrite};
+        const Wanted amax_wanted{.argument = 2, .name = "amax", .dtypes = kSetFp32, .where = Where::kAnyDevice};
+        MOEQ_TRY(accept_tensor(amax, amax_wanted, &from, report));
+        OpenCall open;
+        MOEQ_TRY(open_hot_call(*context, from.device(), amax_wanted, stream, 4, nullptr, &open, report));
+        const Wanted wanted{5, "destination", kSetWeights, Access::kWrite, Where::kAnyDevice};
         TensorView to;
         MOEQ_TRY(accept_tensor(destination, wanted, &to, report));
+        MOEQ_TRY(check_placed(open.call, to, wanted, report));
         MOEQ_TRY(check_shape(to, wanted, from.ndim, from.shape, report));
         MOEQ_TRY(check_no_overlap(to, wanted, from, "amax", report));
         if (to.empty())
             return MOEQ_OK;
-        return amax::scale_from_amax(from, find_format(known.format)->factor, to, context->executor, report);
+        return open.backend->scale_from_amax(open.call, from, known.format, to, report);
     });
 }

@@ -1,7 +1,7 @@
 // Where codes and scales live: memory of the context, or tensors of the caller's.
 #include "api/boundary.h"
 #include "api/qtensor.h"
-#include "codec/amax.h"
+#include "formats/given_amax.h"
 
 namespace moeq {
 
@@ -12,25 +12,29 @@ void Storage::release()
     const moeq_context* owner = context;
     for (int32_t i = 0; i < adopted_count; ++i)
         managed_tensor_delete(adopted[i]);
-    owner->allocator.free(memory, bytes);
+    if (memory != nullptr)
+        backend->release(
+            {.device = device, .stream = home_stream, .engine = &owner->engine, .allocator = &owner->allocator}, memory,
+            bytes);
     destroy(owner->allocator, this);
     owner->release();
 }
 
-moeq_status storage_allocate(const moeq_context& context, const Geometry& geometry, EncodedWeight* weight,
-                             Storage** out, Report& report)
+moeq_status storage_allocate(const moeq_context& context, const OpenCall& open, const Geometry& geometry,
+                             EncodedWeight* weight, Storage** out, Report& report)
 {
-    const int64_t bytes = weight->lay_out(geometry);
-    auto* storage = create<Storage>(context.allocator, context);
+    const uint64_t bytes = static_cast<uint64_t>(weight->lay_out(geometry));
+    auto* storage = create<Storage>(context.allocator, context, open);
     if (storage == nullptr)
         return report.out_of_memory(sizeof(Storage));
-    storage->memory = context.allocator.allocate(static_cast<uint64_t>(bytes));
-    if (storage->memory == nullptr) {
+    const moeq_status status = open.backend->allocate(open.call, bytes, &storage->memory, report);
+    if (status != MOEQ_OK) {
+        storage->memory = nullptr;
         storage->release();
-        return report.out_of_memory(static_cast<uint64_t>(bytes));
+        return status;
     }
-    storage->bytes = static_cast<uint64_t>(bytes);
-    weight->place(storage->memory);
+    storage->bytes = bytes;
+    weight->place(storage->memory, open.call.device);
     *out = storage;
     return MOEQ_OK;
 }
@@ -55,18 +59,6 @@ moeq_status check_inner_stride(const Geometry& geometry, int32_t component, cons
            << (whole || flat_codes ? "; want them row-major" : "; want a stride of 1 on the last axis");
 }
 
-moeq_status check_code_map(const Geometry& geometry, const TensorView& view, const Wanted& wanted, Report& report)
-{
-    for (int64_t i = 0; i < view.count; ++i) {
-        const float value = *reinterpret_cast<const float*>(view.data + i * view.strides[0] * view.itemsize());
-        if (std::memcmp(&value, geometry.format->code_map + i, sizeof value) != 0)
-            return report.fail(MOEQ_ERROR_UNSUPPORTED, wanted.argument, wanted.name)
-                   << "got a code_map whose value " << i << " is not that of " << geometry.format->name
-                   << "; want the format's own table, or none";
-    }
-    return MOEQ_OK;
-}
-
 // One component against its layout.
 moeq_status accept_component(const Geometry& geometry, const moeq_component& component, Access access,
                              const Wanted& base, TensorView* out, Report& report)
@@ -83,6 +75,7 @@ moeq_status accept_component(const Geometry& geometry, const moeq_component& com
     wanted.name = component_name(component.component);
     wanted.dtypes = dtype_set(layout.dtype);
     wanted.access = access;
+    wanted.where = Where::kAnyDevice;
     // Raw bytes serve as codes of any 8-bit type: frameworks without FP8 keep them as uint8.
     if (component.component == MOEQ_COMPONENT_CODES)
         wanted.dtypes |= kSetUint8;
@@ -121,9 +114,11 @@ moeq_status accept_components(const Geometry& geometry, const moeq_component* co
         for (int64_t j = 0; access == Access::kWrite && j < i; ++j)
             MOEQ_TRY(check_no_overlap(views[i], {argument, component_name(id), 0}, views[j],
                                       component_name(components[j].component), report));
-        if (id == MOEQ_COMPONENT_CODE_MAP && access == Access::kRead)
-            MOEQ_TRY(check_code_map(geometry, views[i], base, report));
-        else
+        if (i > 0 && !(views[i].device() == views[0].device()))
+            return report.fail(MOEQ_ERROR_DEVICE, argument, component_name(id))
+                   << "got it on another device than " << component_name(components[0].component)
+                   << "; want all components on one";
+        if (id != MOEQ_COMPONENT_CODE_MAP || access == Access::kWrite)
             weight->component(id) = views[i];
     }
     int32_t ids[kComponentLimit];
@@ -166,18 +161,43 @@ moeq_status check_components_writable(const EncodedWeight& weight, const Wanted&
     return MOEQ_OK;
 }
 
-void write_code_map(const EncodedWeight& weight)
+Device device_of(const EncodedWeight& weight) { return weight.codes.device(); }
+
+moeq_status copy_components(const OpenCall& open, const EncodedWeight& from, const EncodedWeight& to, Report& report)
 {
-    const TensorView& view = weight.code_map;
-    for (int64_t i = 0; i < view.count; ++i)
-        *reinterpret_cast<float*>(view.data + i * view.strides[0] * view.itemsize()) =
-            weight.geometry.format->code_map[i];
+    int32_t ids[kComponentLimit];
+    const int32_t count = stored_components(from.geometry, ids);
+    for (int32_t i = 0; i < count; ++i)
+        MOEQ_TRY(open.backend->copy(open.call, from.component(ids[i]), to.component(ids[i]), report));
+    return MOEQ_OK;
 }
 
-moeq_status storage_adopt(const moeq_context& context, const moeq_component* components, int64_t count, Storage** out,
-                          Report& report)
+moeq_status check_code_map(const OpenCall& open, const Geometry& geometry, const moeq_component* components,
+                           int64_t count, int32_t argument, const char* name, Report& report)
 {
-    auto* storage = create<Storage>(context.allocator, context);
+    for (int64_t i = 0; i < count; ++i) {
+        if (components[i].component != MOEQ_COMPONENT_CODE_MAP)
+            continue;
+        TensorView view;
+        const Wanted wanted{.argument = argument, .name = name, .dtypes = kSetFp32, .where = Where::kAnyDevice};
+        MOEQ_TRY(accept_tensor(components[i].tensor, wanted, &view, report));
+        HostCopy here(open);
+        MOEQ_TRY(here.fetch(&view, report));
+        for (int64_t code = 0; code < view.count; ++code) {
+            const char* at = view.data + code * view.strides[0] * view.itemsize();
+            if (std::memcmp(at, geometry.format->code_map + code, sizeof(float)) != 0)
+                return report.fail(MOEQ_ERROR_UNSUPPORTED, argument, name)
+                       << "got a code_map whose value " << code << " is not that of " << geometry.format->name
+                       << "; want the format's own table, or none";
+        }
+    }
+    return MOEQ_OK;
+}
+
+moeq_status storage_adopt(const moeq_context& context, const OpenCall& open, const moeq_component* components,
+                          int64_t count, Storage** out, Report& report)
+{
+    auto* storage = create<Storage>(context.allocator, context, open);
     if (storage == nullptr)
         return report.out_of_memory(sizeof(Storage));
     for (int64_t i = 0; i < count; ++i)
@@ -208,24 +228,14 @@ moeq_status qtensor_create(const EncodedWeight& weight, Storage* storage, bool s
 moeq_status accept_amax(const DLManagedTensorVersioned* amax, const Geometry& geometry, int32_t argument,
                         TensorView* out, Report& report)
 {
-    const Wanted wanted{.argument = argument, .name = "amax", .dtypes = kSetFp32};
+    const Wanted wanted{.argument = argument, .name = "amax", .dtypes = kSetFp32, .where = Where::kAnyDevice};
     if (geometry.in_runs() || geometry.spec.granularity != MOEQ_GRANULARITY_EXPERT)
         return report.fail(MOEQ_ERROR_ARGUMENT, argument, "amax")
                << "got an amax with a spec that has no scale per expert; want granularity EXPERT, or none";
     MOEQ_TRY(accept_tensor(amax, wanted, out, report));
     if (out->ndim != 0 || geometry.experts != 1)
         MOEQ_TRY(check_shape(*out, wanted, 1, &geometry.experts, report));
-    for (int64_t e = 0; e < out->count; ++e) {
-        const float value = *reinterpret_cast<const float*>(out->data + e * out->strides[0] * out->itemsize());
-        if (value >= 0.0f && codec::magnitude_bits_fp32(value) < codec::kNonfiniteBits)
-            continue;
-        const moeq_status status = report.fail(MOEQ_ERROR_VALUE, argument, "amax")
-                                   << "got " << (value < 0.0f ? "a negative value" : "NaN or Inf") << " for expert "
-                                   << e << "; want finite values of 0 or more";
-        report.set_place({e, -1, -1});
-        return status;
-    }
-    return MOEQ_OK;
+    return out->device().on_host() ? check_given_amax(*out, argument, report) : MOEQ_OK;
 }
 
 } // namespace moeq

@@ -2,8 +2,8 @@
 #include <dlpack/dlpack.h>
 
 #include "api/boundary.h"
+#include "api/call.h"
 #include "api/managed_tensor.h"
-#include "api/options.h"
 #include "core/checked.h"
 
 using namespace moeq;
@@ -12,16 +12,16 @@ namespace {
 
 // Memory of a created tensor, with what is needed to give it back.
 struct OwnedMemory {
-    const moeq_context* context;
+    OpenCall open;
     void* data;
     uint64_t bytes;
 
     static void release(void* self)
     {
         auto* memory = static_cast<OwnedMemory*>(self);
-        Allocator& allocator = memory->context->allocator;
-        allocator.free(memory->data, memory->bytes);
-        destroy(allocator, memory);
+        if (memory->data != nullptr)
+            memory->open.backend->release(memory->open.call, memory->data, memory->bytes);
+        destroy(*memory->open.call.allocator, memory);
     }
 };
 
@@ -36,7 +36,6 @@ moeq_status describe_new_tensor(int32_t dtype, int32_t ndim, const int64_t* shap
         MOEQ_TRY(check_not_null(shape, 4, "shape", report));
     view->dtype = dtype;
     view->ndim = ndim;
-    view->device_type = kDLCPU;
     for (int32_t i = 0; i < ndim; ++i) {
         if (shape[i] < 0)
             return report.fail(MOEQ_ERROR_SHAPE, 4, "shape")
@@ -63,18 +62,20 @@ extern "C" moeq_status moeq_tensor_create(const moeq_context* context, int32_t d
         MOEQ_TRY(check_handle(context, 1, "context", report));
         TensorView view;
         MOEQ_TRY(describe_new_tensor(dtype, ndim, shape, &view, report));
-        MOEQ_TRY(check_host_device(device_type, device_id, 5, 6, "device_type", "device_id", report));
-        MOEQ_TRY(check_host_stream(stream, 7, report));
+        Device device;
+        MOEQ_TRY(read_device(device_type, device_id, {}, 5, 6, "device_type", "device_id", &device, report));
+        OpenCall open;
+        MOEQ_TRY(open_call(*context, device, {5, "device_type", 0}, stream, 7, &open, report));
         const uint64_t bytes = static_cast<uint64_t>(view.count * view.itemsize());
         Allocator& allocator = context->allocator;
         auto* memory = create<OwnedMemory>(allocator);
         if (memory == nullptr)
             return report.out_of_memory(sizeof(OwnedMemory));
-        *memory = {context, allocator.allocate(bytes), bytes};
-        moeq_status status = MOEQ_OK;
-        if (memory->data == nullptr)
-            status = report.out_of_memory(bytes);
+        *memory = {open, nullptr, bytes};
+        moeq_status status = open.backend->allocate(open.call, bytes, &memory->data, report);
         view.data = static_cast<char*>(memory->data);
+        view.device_type = device.type;
+        view.device_id = device.id;
         if (status == MOEQ_OK)
             status = managed_tensor_create(*context, view, memory, &OwnedMemory::release, out, report);
         if (status != MOEQ_OK)

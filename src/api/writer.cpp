@@ -88,12 +88,38 @@ extern "C" moeq_status moeq_writer_put(moeq_writer* writer, const char* name, co
     return guarded("moeq_writer_put", err, [&](Report& report) -> moeq_status {
         MOEQ_TRY(check_handle(writer, 1, "writer", report));
         MOEQ_TRY(check_not_null(name, 2, "name", report));
-        MOEQ_TRY(check_host_stream(stream, 4, report));
         TensorView view;
-        MOEQ_TRY(accept_tensor(tensor, {.argument = 3, .name = "tensor", .dtypes = kSetStored}, &view, report));
+        const Wanted wanted{.argument = 3, .name = "tensor", .dtypes = kSetStored, .where = Where::kAnyDevice};
+        MOEQ_TRY(accept_tensor(tensor, wanted, &view, report));
+        OpenCall open;
+        MOEQ_TRY(open_call(*writer->context, view.device(), wanted, stream, 4, &open, report));
+        HostCopy here(open);
+        MOEQ_TRY(here.fetch(&view, report));
         return writer->file.put_tensor(name, view, report);
     });
 }
+
+namespace {
+
+// The components brought to the host, all at once: a file has them in an order of its own.
+moeq_status put_from_device(moeq_writer& writer, const char* name, const OpenCall& open, const EncodedWeight& weight,
+                            Report& report)
+{
+    EncodedWeight here;
+    const uint64_t bytes = static_cast<uint64_t>(here.lay_out(weight.geometry));
+    Allocator& allocator = writer.context->allocator;
+    void* memory = allocator.allocate(bytes);
+    if (memory == nullptr)
+        return report.out_of_memory(bytes);
+    here.place(memory);
+    moeq_status status = copy_components(open, weight, here, report);
+    if (status == MOEQ_OK)
+        status = writer.file.put_weight(name, here, report);
+    allocator.free(memory, bytes);
+    return status;
+}
+
+} // namespace
 
 extern "C" moeq_status moeq_writer_put_qtensor(moeq_writer* writer, const char* name, const moeq_qtensor* qtensor,
                                                void* stream, moeq_error* err)
@@ -102,8 +128,11 @@ extern "C" moeq_status moeq_writer_put_qtensor(moeq_writer* writer, const char* 
         MOEQ_TRY(check_handle(writer, 1, "writer", report));
         MOEQ_TRY(check_not_null(name, 2, "name", report));
         MOEQ_TRY(check_handle(qtensor, 3, "qtensor", report));
-        MOEQ_TRY(check_host_stream(stream, 4, report));
-        return writer->file.put_weight(name, qtensor->weight, report);
+        OpenCall open;
+        MOEQ_TRY(open_call(*writer->context, qtensor->storage->device, {3, "qtensor", 0}, stream, 4, &open, report));
+        if (open.call.device.on_host())
+            return writer->file.put_weight(name, qtensor->weight, report);
+        return put_from_device(*writer, name, open, qtensor->weight, report);
     });
 }
 

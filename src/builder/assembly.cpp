@@ -1,7 +1,8 @@
 #include "builder/assembly.h"
 
 #include "builder/parts.h"
-#include "host/nested.h"
+#include "device/transfer.h"
+#include "host/engine.h"
 
 namespace moeq {
 
@@ -11,7 +12,8 @@ Assembly::~Assembly()
         coverage[e].~Coverage();
     allocator.free(coverage, coverage_bytes());
     allocator.free(amax.data, amax_bytes());
-    allocator.free(nested_absmax, static_cast<uint64_t>(nested_bytes()));
+    if (nested_absmax != nullptr)
+        open_call.backend->release(open_call.call, nested_absmax, static_cast<uint64_t>(nested_bytes()));
 }
 
 moeq_status Assembly::open(const TensorView* given, Report& report)
@@ -25,13 +27,13 @@ moeq_status Assembly::open(const TensorView* given, Report& report)
     if (!staging.create_buckets(unit_count(g)))
         return report.out_of_memory(staging.bucket_bytes());
     if (g.nested()) {
+        void* memory = nullptr;
         const uint64_t bytes = static_cast<uint64_t>(g.block_count()) * sizeof(float);
-        nested_absmax = static_cast<float*>(allocator.allocate(bytes));
-        if (nested_absmax == nullptr)
-            return report.out_of_memory(bytes);
+        MOEQ_TRY(open_call.backend->allocate(open_call.call, bytes, &memory, report));
+        nested_absmax = static_cast<float*>(memory);
     }
     if (given == nullptr)
-        return MOEQ_OK;
+        return open_call.backend->prepare(open_call.call, weight, nullptr, report);
     TensorView copy = *given;
     const uint64_t bytes = static_cast<uint64_t>(copy.count) * sizeof(float);
     copy.data = static_cast<char*>(allocator.allocate(bytes));
@@ -42,17 +44,69 @@ moeq_status Assembly::open(const TensorView* given, Report& report)
             given->data + i * (given->ndim == 0 ? 0 : given->strides[0]) * given->itemsize());
     set_contiguous_strides(copy);
     amax = copy;
-    store_given_scales(weight, amax);
+    return open_call.backend->prepare(open_call.call, weight, &amax, report);
+}
+
+namespace {
+
+constexpr Wanted kStaged{.argument = 0, .name = nullptr, .dtypes = 0};
+
+// The elements of a staged unit, as a row of a run or as the box that they fill.
+TensorView view_of_unit(const Unit& unit, StagedUnit& staged, int32_t dtype, bool in_runs)
+{
+    TensorView view;
+    view.data = staged.elements();
+    view.dtype = dtype;
+    view.device_type = MOEQ_DEVICE_CPU;
+    view.ndim = 2;
+    view.count = unit.elements;
+    view.shape[0] = in_runs ? 1 : unit.box.rows();
+    view.shape[1] = in_runs ? unit.elements : unit.box.columns();
+    set_contiguous_strides(view);
+    return view;
+}
+
+} // namespace
+
+moeq_status Assembly::encode_staged(StagedUnit* staged, void* stream, Report& report)
+{
+    const Geometry& g = geometry();
+    const Unit unit = unit_at(g, staged->unit);
+    // On the host it was told what the elements are when they were written, and no executor may stop this.
+    const Executor serial(nullptr, nullptr, nullptr);
+    const Engine alone{serial, open_call.call.engine->kernels};
+    OpenCall with = on_stream(stream);
+    if (with.on_host())
+        with.call.engine = &alone;
+    else
+        with.call.status_word = status_word;
+    Findings findings;
+    {
+        TensorView view = view_of_unit(unit, *staged, dtype, g.in_runs());
+        Input input(with);
+        MOEQ_TRY(input.bring(kStaged, &view, report));
+        float* absmax = nested_absmax == nullptr ? nullptr : nested_absmax + staged->unit;
+        MOEQ_TRY(g.in_runs() ? with.backend->encode_run(with.call, weight, dtype, view.data, unit.run, unit.begin,
+                                                        unit.begin + unit.elements, absmax, findings, report)
+                             : with.backend->encode_part(with.call, weight, {StackView(view), unit.box}, nullptr,
+                                                         nullptr, findings, report));
+    }
+    {
+        const Lock lock(mutex);
+        staging.remove(staged);
+    }
+    staged->destroy(allocator);
     return MOEQ_OK;
 }
 
-moeq_status Assembly::close(Report& report)
+moeq_status Assembly::close(void* stream, Report& report)
 {
-    if (geometry().count() == 0 && !geometry().in_runs() && amax.data == nullptr)
-        store_zero_scales(weight);
-    return !geometry().nested()
-               ? MOEQ_OK
-               : store_nested(engine.executor, engine.kernels.encode_nested, weight, nested_absmax, report);
+    while (StagedUnit* staged = staging.first())
+        MOEQ_TRY(encode_staged(staged, stream, report));
+    if (!geometry().nested())
+        return MOEQ_OK;
+    const OpenCall with = on_stream(stream);
+    return with.backend->close_nested(with.call, weight, nested_absmax, report);
 }
 
 } // namespace moeq

@@ -9,7 +9,7 @@
 #include "builder/coverage.h"
 #include "builder/staging.h"
 #include "core/mutex.h"
-#include "host/encode.h"
+#include "device/place.h"
 
 namespace moeq {
 
@@ -21,19 +21,32 @@ struct Pending {
 
 class Assembly {
 public:
-    Assembly(Allocator& memory, const Engine& with) : allocator(memory), engine(with), staging(memory) {}
+    Assembly(Allocator& memory, const OpenCall& with) : allocator(memory), open_call(with), staging(memory) {}
     ~Assembly();
     Assembly(const Assembly&) = delete;
     Assembly& operator=(const Assembly&) = delete;
 
-    // What is needed besides `weight`, which must be set: memory for the books, and a copy of amax (NULL: none is given).
+    // What is needed besides `weight`, which must be set: memory for the books, and a copy of amax (on the host; NULL: none is
+    // given).
     [[nodiscard]] moeq_status open(const TensorView* given_amax, Report& report);
 
     // piece: accepted, at a place inside the weight. May run in several threads at once.
-    [[nodiscard]] moeq_status write(const TensorView& piece, const Box& box, Report& report);
+    [[nodiscard]] moeq_status write(const TensorView& piece, const Box& box, void* stream, Report& report);
 
-    // Nested statistics and those of empty rows; to be called when nothing is missing; again does no harm.
-    [[nodiscard]] moeq_status close(Report& report);
+    // Units that a device had no room for when they were whole, and nested statistics; to be called when nothing is missing;
+    // again does no harm.
+    [[nodiscard]] moeq_status close(void* stream, Report& report);
+
+    // A unit all of whose elements are staged.
+    [[nodiscard]] moeq_status encode_staged(StagedUnit* staged, void* stream, Report& report);
+
+    // What works on the weight, on a stream.
+    OpenCall on_stream(void* stream) const
+    {
+        OpenCall with = open_call;
+        with.call.stream = stream;
+        return with;
+    }
 
     // visit(Box) for each missing box, in order of place, until it returns false. Experts of which nothing is there follow
     // each other as one. Under the lock.
@@ -50,10 +63,10 @@ public:
     }
 
     Allocator& allocator;
-    const Engine engine;
+    OpenCall open_call; // for memory, on the stream that the builder was created with
     EncodedWeight weight;
-    TensorView amax;                // over own memory; data NULL: none was given
-    float* nested_absmax = nullptr; // of every block, until the end
+    TensorView amax;                // over own memory of the host; data NULL: none was given
+    float* nested_absmax = nullptr; // of every block, until the end; where the weight is
     int64_t staging_limit = 0;      // bytes; 0: none
     uint32_t* status_word = nullptr;
 

@@ -48,6 +48,14 @@ StagedUnit* Staging::find(int64_t unit) const
     return staged;
 }
 
+StagedUnit* Staging::first() const
+{
+    for (int64_t i = 0; bytes_ != 0 && i < bucket_count_; ++i)
+        if (buckets_[i] != nullptr)
+            return buckets_[i];
+    return nullptr;
+}
+
 void Staging::insert(StagedUnit* staged)
 {
     StagedUnit** head = bucket(staged->unit);

@@ -34,6 +34,8 @@ public:
     StagedUnit* find(int64_t unit) const;
     void insert(StagedUnit* staged);
     void remove(StagedUnit* staged);
+    // One of those that wait; NULL: none.
+    StagedUnit* first() const;
     int64_t bytes() const { return bytes_; }
 
     uint64_t bucket_bytes() const { return static_cast<uint64_t>(bucket_count_) * sizeof(StagedUnit*); }

@@ -1,5 +1,8 @@
 #include "builder/assembly.h"
 #include "builder/parts.h"
+#include "core/status_word.h"
+#include "device/transfer.h"
+#include "host/encode.h"
 
 namespace moeq {
 
@@ -18,10 +21,12 @@ Rectangle rectangle_of(const Box& box) { return {box.row_begin, box.row_end, box
 // One piece on its way in.
 class Write {
 public:
-    Write(Assembly& assembly, const TensorView& piece, const Box& box, Report& report)
-        : b_(assembly), g_(assembly.geometry()), report_(report), piece_(piece), patch_{StackView(piece), box}
+    Write(Assembly& assembly, const TensorView& piece, const Box& box, void* stream, Report& report)
+        : b_(assembly), g_(assembly.geometry()), report_(report), piece_(piece), box_(box),
+          with_(assembly.on_stream(stream)), host_copy_(with_)
     {
         pending_.box = box;
+        with_.call.status_word = assembly.status_word;
     }
     ~Write()
     {
@@ -81,9 +86,9 @@ private:
         for (const Pending* other = b_.pending; other != nullptr; other = other->next)
             if (overlap(other->box, pending_.box, &place))
                 return refuse_overlap(place);
-        for (int64_t e = patch_.box.expert_begin; e < patch_.box.expert_end; ++e) {
+        for (int64_t e = box_.expert_begin; e < box_.expert_end; ++e) {
             place.expert = e;
-            if (b_.coverage[e].find_overlap(rectangle_of(patch_.box), &place.row, &place.column))
+            if (b_.coverage[e].find_overlap(rectangle_of(box_), &place.row, &place.column))
                 return refuse_overlap(place);
         }
         pending_.next = b_.pending;
@@ -103,7 +108,7 @@ private:
     {
         bool any = false;
         if (b_.given_amax() == nullptr)
-            for_each_part(g_, patch_.box, [&](const Part&) { any = true; });
+            for_each_part(g_, box_, [&](const Part&) { any = true; });
         return any;
     }
 
@@ -111,13 +116,23 @@ private:
     {
         stages_ = stages();
         Findings findings;
-        // What is staged is encoded by a later write, which must not fail for it.
-        if (stages_)
-            find_nonfinite(b_.engine, g_, patch_, patch_.box, findings);
-        if (!findings.refused())
-            MOEQ_TRY(
-                encode_whole_units(b_.engine, b_.weight, patch_, b_.given_amax(), b_.nested_absmax, findings, report_));
-        return conclude(findings, g_, 5, "piece", b_.status_word, report_);
+        // What is staged is kept on the host, and encoded by a later write, which must not fail for it.
+        if (stages_) {
+            TensorView here = piece_;
+            MOEQ_TRY(host_copy_.fetch(&here, report_));
+            staged_from_ = {StackView(here), box_};
+            find_nonfinite(*with_.call.engine, g_, staged_from_, box_, findings);
+        }
+        if (!findings.refused()) {
+            TensorView there = piece_;
+            Input input(with_);
+            MOEQ_TRY(input.bring({.argument = 5, .name = "piece", .dtypes = 0}, &there, report_));
+            MOEQ_TRY(with_.backend->encode_part(with_.call, b_.weight, {StackView(there), box_}, b_.given_amax(),
+                                                b_.nested_absmax, findings, report_));
+        } else if (with_.on_host()) {
+            see(b_.status_word, findings.seen());
+        }
+        return conclude(findings, g_, 5, "piece", report_);
     }
 
     // Memory is got outside of the lock, so what is needed may have changed when the lock is taken again.
@@ -142,8 +157,8 @@ private:
 
     bool lacks_room(int64_t* expert, int64_t* room) const
     {
-        for (int64_t e = patch_.box.expert_begin; e < patch_.box.expert_end; ++e) {
-            const int64_t needed = b_.coverage[e].room_for(rectangle_of(patch_.box));
+        for (int64_t e = box_.expert_begin; e < box_.expert_end; ++e) {
+            const int64_t needed = b_.coverage[e].room_for(rectangle_of(box_));
             if (b_.coverage[e].has_room(needed))
                 continue;
             *expert = e;
@@ -174,7 +189,7 @@ private:
         if (!stages_)
             return;
         int64_t last = -1;
-        for_each_part(g_, patch_.box, [&](const Part& part) {
+        for_each_part(g_, box_, [&](const Part& part) {
             if (part.unit != last)
                 visit(part.unit);
             last = part.unit;
@@ -247,12 +262,12 @@ private:
     void mark_as_written()
     {
         b_.dtype = piece_.dtype;
-        const Rectangle rectangle = rectangle_of(patch_.box);
-        for (int64_t e = patch_.box.expert_begin; e < patch_.box.expert_end; ++e) {
+        const Rectangle rectangle = rectangle_of(box_);
+        for (int64_t e = box_.expert_begin; e < box_.expert_end; ++e) {
             b_.coverage[e].add(rectangle);
             b_.complete_experts += b_.coverage[e].covered() == g_.expert_elements() ? 1 : 0;
         }
-        b_.covered += patch_.box.experts() * rectangle.elements();
+        b_.covered += box_.experts() * rectangle.elements();
         for_each_staged_unit([&](int64_t unit) {
             if (b_.staging.find(unit) != nullptr)
                 return;
@@ -271,7 +286,7 @@ private:
     {
         if (!stages_)
             return;
-        for_each_part(g_, patch_.box, [&](const Part& part) {
+        for_each_part(g_, box_, [&](const Part& part) {
             StagedUnit* staged;
             {
                 const Lock lock(b_.mutex);
@@ -283,11 +298,18 @@ private:
         });
     }
 
+    // On the host this cannot fail. What a device has no room for now stays staged, and is encoded at the end.
+    void encode_staged(StagedUnit* staged)
+    {
+        Report silent(report_.function(), nullptr);
+        static_cast<void>(b_.encode_staged(staged, with_.call.stream, silent));
+    }
+
     void copy_part(const Part& part, StagedUnit& staged) const
     {
         const int64_t itemsize = piece_.itemsize();
-        const int64_t stride = patch_.view.column_stride * itemsize;
-        const char* from = patch_.at(part.at.expert, part.at.row, part.at.column);
+        const int64_t stride = staged_from_.view.column_stride * itemsize;
+        const char* from = staged_from_.at(part.at.expert, part.at.row, part.at.column);
         char* to = staged.elements() + part.position * itemsize;
         if (stride == itemsize) {
             std::memcpy(to, from, static_cast<uint64_t>(part.count * itemsize));
@@ -297,37 +319,14 @@ private:
             std::memcpy(to + i * itemsize, from + i * stride, static_cast<uint64_t>(itemsize));
     }
 
-    void encode_staged(StagedUnit* staged)
-    {
-        const Unit unit = unit_at(g_, staged->unit);
-        Findings findings; // were told when the pieces were written
-        if (g_.in_runs()) {
-            float* absmax = b_.nested_absmax != nullptr ? b_.nested_absmax + staged->unit
-                                                        : b_.weight.run_absmax(unit.run) + unit.begin / g_.block;
-            encode_lone_block(b_.engine, b_.weight, piece_.dtype, staged->elements(), unit.run, unit.begin,
-                              unit.elements, absmax, findings);
-        } else {
-            TensorView view = piece_;
-            view.data = staged->elements();
-            view.ndim = 2;
-            view.count = unit.elements;
-            view.shape[0] = unit.box.rows();
-            view.shape[1] = unit.box.columns();
-            set_contiguous_strides(view);
-            encode_box(b_.engine, b_.weight, {StackView(view), unit.box}, unit.box, nullptr, findings);
-        }
-        {
-            const Lock lock(b_.mutex);
-            b_.staging.remove(staged);
-        }
-        staged->destroy(b_.allocator);
-    }
-
     Assembly& b_;
     const Geometry& g_;
     Report& report_;
     const TensorView& piece_;
-    const Patch patch_;
+    const Box box_;
+    OpenCall with_;
+    HostCopy host_copy_; // of the piece, where that is on a device
+    Patch staged_from_;
     Pending pending_;
     StagedUnit* spares_ = nullptr;
     bool stages_ = false;
@@ -335,9 +334,9 @@ private:
 
 } // namespace
 
-moeq_status Assembly::write(const TensorView& piece, const Box& box, Report& report)
+moeq_status Assembly::write(const TensorView& piece, const Box& box, void* stream, Report& report)
 {
-    return Write(*this, piece, box, report).run();
+    return Write(*this, piece, box, stream, report).run();
 }
 
 } // namespace moeq

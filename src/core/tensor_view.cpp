@@ -38,13 +38,15 @@ moeq_status check_device(const TensorView& view, const Wanted& wanted, Report& r
         return MOEQ_OK;
     case kDLCUDA:
     case kDLCUDAManaged:
-        return report.fail(MOEQ_ERROR_BACKEND, wanted.argument, wanted.name)
-               << "got a tensor on CUDA device " << view.device_id
-               << "; want host memory, this build of moeq has no CUDA backend; copy it to the host first";
+        if (wanted.where == Where::kAnyDevice)
+            return MOEQ_OK;
+        return report.fail(MOEQ_ERROR_DEVICE, wanted.argument, wanted.name)
+               << "got a tensor on CUDA device " << view.device_id << "; want host memory; copy it to the host first";
     default:
         return report.fail(MOEQ_ERROR_DEVICE, wanted.argument, wanted.name)
                << "got device type " << view.device_type << " (DLPack), id " << view.device_id
-               << "; want host memory (1 or 3); copy it to the host first";
+               << "; want host memory (1 or 3)" << (wanted.where == Where::kAnyDevice ? " or CUDA (2 or 13)" : "")
+               << "; copy it there first";
     }
 }
 
@@ -163,6 +165,12 @@ Bytes bytes_of(const TensorView& view)
 int64_t next_stride(int64_t stride, int64_t extent) { return checked_multiply(stride, extent, &stride) ? stride : 0; }
 
 } // namespace
+
+Device TensorView::device() const
+{
+    const bool cuda = device_type == kDLCUDA || device_type == kDLCUDAManaged;
+    return cuda ? Device{kDLCUDA, device_id} : Device{};
+}
 
 // Strides prove distinct addresses when, from the smallest on, each one is larger than all that the smaller ones can reach.
 bool is_injective(const TensorView& view)

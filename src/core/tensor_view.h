@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "core/device.h"
 #include "core/dtype.h"
 #include "core/report.h"
 
@@ -30,6 +31,8 @@ struct TensorView {
     }
 
     int64_t itemsize() const { return dtype_bytes(dtype); }
+    // Where work on it is done: managed memory by the device that it names, pinned memory by the host.
+    Device device() const;
     bool empty() const { return count == 0; }
 };
 
@@ -40,16 +43,19 @@ bool is_contiguous(const TensorView& view);
 bool is_injective(const TensorView& view);
 
 enum class Access { kRead, kWrite };
+enum class Where { kHost, kAnyDevice };
 
 struct Wanted {
     int32_t argument; // 1 for the function's first
     const char* name; // as in moeq.h
     uint32_t dtypes;  // a DtypeSet
     Access access = Access::kRead;
+    Where where = Where::kHost;
 };
 
-// Copies and checks. Order: NULL, major version, device, element type, rank, extents, (empty: done), size, data, alignment,
-// and for kWrite: writable, no element at the address of another.
+// Copies and checks. Order: NULL, major version, kind of device, element type, rank, extents, (empty: done), size, data,
+// alignment, and for kWrite: writable, no element at the address of another. Of Where::kAnyDevice the caller has to find out
+// whether there is a backend, and whether all tensors are on one device.
 [[nodiscard]] moeq_status accept_tensor(const DLManagedTensorVersioned* tensor, const Wanted& wanted, TensorView* out,
                                         Report& report);
 

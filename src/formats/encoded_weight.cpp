@@ -67,7 +67,7 @@ int64_t EncodedWeight::lay_out(const Geometry& of, bool with_codes)
     return bytes;
 }
 
-void EncodedWeight::place(void* memory, bool with_codes)
+void EncodedWeight::place(void* memory, const Device& device, bool with_codes)
 {
     int32_t ids[kComponentLimit];
     const int32_t count = stored_components(geometry, ids);
@@ -75,6 +75,8 @@ void EncodedWeight::place(void* memory, bool with_codes)
     for (int32_t i = 0; i < count; ++i) {
         TensorView& view = component(ids[i]);
         view.data = next;
+        view.device_type = device.type;
+        view.device_id = device.id;
         next += with_codes || ids[i] != MOEQ_COMPONENT_CODES ? placed_bytes(view) : 0;
     }
     prepare();

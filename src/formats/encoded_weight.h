@@ -26,8 +26,8 @@ struct EncodedWeight {
     // The stored components of a geometry, one behind the other in one block of memory, each aligned as the allocator aligns.
     // with_codes false: codes take no room. Sets geometry, types and shapes; the bytes of the block.
     int64_t lay_out(const Geometry& of, bool with_codes = true);
-    // The views, over such a block.
-    void place(void* memory, bool with_codes = true);
+    // The views, over such a block, and where it is.
+    void place(void* memory, const Device& device = {}, bool with_codes = true);
 
     // Units that are tiles: the codes of a row from a column on, one byte each; and the statistic of a scale unit.
     uint8_t* codes_at(int64_t expert, int64_t row, int64_t column) const

@@ -266,43 +266,12 @@ private:
     int64_t shape_[kMaxDims] = {};
 };
 
-// Element by element over the outer axes, whole rows of the last one where both have a stride of 1.
-void copy_view(const TensorView& from, const TensorView& to)
-{
-    if (from.empty())
-        return;
-    const int64_t itemsize = from.itemsize();
-    const int32_t last = from.ndim - 1;
-    const bool rows = last >= 0 && (from.strides[last] == 1 || from.shape[last] == 1);
-    const int64_t run = rows ? from.shape[last] : 1;
-    const int32_t outer = rows ? last : from.ndim;
-    int64_t index[kMaxDims] = {};
-    char* target = to.data;
-    for (int64_t done = 0; done < from.count; done += run) {
-        int64_t offset = 0;
-        for (int32_t i = 0; i < outer; ++i)
-            offset += index[i] * from.strides[i];
-        std::memcpy(target, from.data + offset * itemsize, static_cast<uint64_t>(run * itemsize));
-        target += run * itemsize;
-        for (int32_t i = outer - 1; i >= 0 && ++index[i] == from.shape[i]; --i)
-            index[i] = 0;
-    }
-}
-
 } // namespace
 
 moeq_status slice_weight(const EncodedWeight& weight, int32_t axis, int64_t begin, int64_t end, EncodedWeight* out,
                          Report& report)
 {
     return Slicer(weight, axis, begin, end, report).run(out);
-}
-
-void copy_components(const EncodedWeight& from, const EncodedWeight& to)
-{
-    int32_t ids[kComponentLimit];
-    const int32_t count = stored_components(from.geometry, ids);
-    for (int32_t i = 0; i < count; ++i)
-        copy_view(from.component(ids[i]), to.component(ids[i]));
 }
 
 } // namespace moeq

@@ -9,7 +9,4 @@ namespace moeq {
 [[nodiscard]] moeq_status slice_weight(const EncodedWeight& weight, int32_t axis, int64_t begin, int64_t end,
                                        EncodedWeight* out, Report& report);
 
-// All components into another weight of the same geometry, whose components are row-major.
-void copy_components(const EncodedWeight& from, const EncodedWeight& to);
-
 } // namespace moeq

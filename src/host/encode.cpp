@@ -1,7 +1,6 @@
 // Cuts a whole weight into tasks for the executor, and says what the data told.
 #include "host/encode.h"
 
-#include "core/status_word.h"
 #include "host/nested.h"
 #include "host/segment_reader.h"
 
@@ -343,29 +342,6 @@ void find_nonfinite(const Engine& engine, const Geometry& geometry, const Patch&
                                    refuse, findings);
                 c += count;
             }
-}
-
-moeq_status conclude(const Findings& findings, const Geometry& geometry, int32_t argument, const char* name,
-                     uint32_t* status_word, Report& report)
-{
-    see(status_word, findings.seen());
-    if (!findings.refused())
-        return MOEQ_OK;
-    const int64_t flat = findings.first_bad();
-    const int64_t column = flat % geometry.columns;
-    const int64_t row = flat / geometry.columns % geometry.rows;
-    const int64_t expert = flat / geometry.expert_elements();
-    const uint32_t both = MOEQ_SEEN_NAN | MOEQ_SEEN_INF;
-    const char* what = (findings.seen() & both) == both         ? "NaN or Inf"
-                       : (findings.seen() & MOEQ_SEEN_NAN) != 0 ? "NaN"
-                                                                : "Inf";
-    const moeq_status status = report.fail(MOEQ_ERROR_VALUE, argument, name)
-                               << "got " << what << ", first at expert " << expert << ", row " << row << ", column "
-                               << column
-                               << "; want finite values; mend the weight or set nonfinite to MOEQ_NONFINITE_SATURATE";
-    report.set_place({expert, row, column});
-    report.set_class("N01");
-    return status;
 }
 
 } // namespace moeq

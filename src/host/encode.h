@@ -2,42 +2,12 @@
 // the same functions, so that pieces give the bytes of the whole.
 #pragma once
 
-#include <atomic>
-
-#include "core/parallel.h"
-#include "cpu/kernels.h"
 #include "cpu/stores.h"
-#include "formats/encoded_weight.h"
+#include "formats/findings.h"
+#include "formats/patch.h"
+#include "host/engine.h"
 
 namespace moeq {
-
-// What encoding works with.
-struct Engine {
-    const Executor& executor;
-    const cpu::Kernels& kernels;
-};
-
-// A box of a weight.
-struct Box {
-    int64_t expert_begin = 0, expert_end = 0;
-    int64_t row_begin = 0, row_end = 0;
-    int64_t column_begin = 0, column_end = 0;
-
-    int64_t experts() const { return expert_end - expert_begin; }
-    int64_t rows() const { return row_end - row_begin; }
-    int64_t columns() const { return column_end - column_begin; }
-    bool empty() const { return experts() <= 0 || rows() <= 0 || columns() <= 0; }
-};
-
-// Source elements of a box: element (e, r, c) of the weight is at view.at(e - box.expert_begin, ...).
-struct Patch {
-    StackView view;
-    Box box;
-    char* at(int64_t expert, int64_t row, int64_t column) const
-    {
-        return view.at(expert - box.expert_begin, row - box.row_begin, column - box.column_begin);
-    }
-};
 
 // The elements of a box as ranges of runs, as few and as long as they can be; all of one length.
 struct RunSegments {
@@ -64,34 +34,6 @@ inline void whole_blocks(const Geometry& g, const RunSegments::Segment& segment,
     *begin = ceil_divide(segment.begin, g.block) * g.block;
     *end = segment.end == g.run_length ? segment.end : round_down(segment.end, g.block);
 }
-
-// What the data told, gathered from all tasks of a call.
-class Findings {
-public:
-    // A NaN or Inf that the policy refuses. The least place wins.
-    void refuse(int64_t flat_index)
-    {
-        uint64_t least = first_bad_.load(std::memory_order_relaxed);
-        const uint64_t index = static_cast<uint64_t>(flat_index);
-        while (index < least && !first_bad_.compare_exchange_weak(least, index, std::memory_order_relaxed)) {
-        }
-    }
-    void see(uint32_t bits) { seen_.fetch_or(bits, std::memory_order_relaxed); }
-
-    bool refused() const { return first_bad_.load(std::memory_order_relaxed) != kNone; }
-    int64_t first_bad() const { return static_cast<int64_t>(first_bad_.load(std::memory_order_relaxed)); }
-    uint32_t seen() const { return seen_.load(std::memory_order_relaxed); }
-
-private:
-    static constexpr uint64_t kNone = UINT64_MAX;
-    std::atomic<uint64_t> first_bad_{kNone};
-    std::atomic<uint32_t> seen_{0};
-};
-
-// The status for what was found: VALUE with the place of the first refused element; ORs what was seen into *status_word
-// (may be NULL).
-[[nodiscard]] moeq_status conclude(const Findings& findings, const Geometry& geometry, int32_t argument,
-                                   const char* name, uint32_t* status_word, Report& report);
 
 // The whole weight. amax: NULL, or a finite amax >= 0 for each expert (EXPERT granularity). absmax_staging: for nested
 // statistics, room for one fp32 per block; NULL: the source is read again instead. Parallel; allocates nothing.

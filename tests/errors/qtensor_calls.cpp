@@ -372,7 +372,7 @@ std::vector<WrongCall> wrong_qtensor_calls()
          2,
          "device_type",
          MOEQ_ERROR_BACKEND,
-         {"got 2", "no CUDA backend"},
+         {"got CUDA device 0", "no CUDA backend"},
          [](Bench& b, moeq_error* err) {
              return moeq_qtensor_copy(b.int8, MOEQ_DEVICE_CUDA, 0, nullptr, b.qtensor_out(), err);
          }},

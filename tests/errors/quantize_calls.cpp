@@ -70,7 +70,7 @@ std::vector<WrongCall> wrong_options()
     return {
         options("options", MOEQ_ERROR_VERSION, {"struct_size 55", "56"}, [](Bench& b) { b.options.struct_size = 55; }),
         options("options", MOEQ_ERROR_ARGUMENT, {"reserved 1", "want 0"}, [](Bench& b) { b.options.reserved = 1; }),
-        options("options.device_type", MOEQ_ERROR_BACKEND, {"got 2", "no CUDA backend"},
+        options("options.device_type", MOEQ_ERROR_BACKEND, {"got CUDA device 0", "no CUDA backend"},
                 [](Bench& b) { b.options.device_type = MOEQ_DEVICE_CUDA; }),
         options("options.device_type", MOEQ_ERROR_ARGUMENT, {"got 4", "a MOEQ_DEVICE_ constant"},
                 [](Bench& b) { b.options.device_type = 4; }),

@@ -252,7 +252,7 @@ std::vector<WrongCall> wrong_loads()
                 }),
         load(3, "options", MOEQ_ERROR_VERSION, {"struct_size 71", "72"}, [](Bench&, auto& o) { o.struct_size = 71; }),
         load(3, "options", MOEQ_ERROR_ARGUMENT, {"reserved 4"}, [](Bench&, auto& o) { o.reserved = 4; }),
-        load(3, "options.device_type", MOEQ_ERROR_BACKEND, {"2 (CUDA)"},
+        load(3, "options.device_type", MOEQ_ERROR_BACKEND, {"got CUDA device 0", "no CUDA backend"},
              [](Bench&, auto& o) { o.device_type = MOEQ_DEVICE_CUDA; }),
         load(3, "options.tp_rank", MOEQ_ERROR_RANGE, {"2 of tp_size 2"},
              [](Bench&, auto& o) {

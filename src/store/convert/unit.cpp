@@ -156,7 +156,7 @@ moeq_status OwnWeight::allocate(const Geometry& geometry, bool with_codes, Repor
             return report.out_of_memory(bytes);
         bytes_ = bytes;
     }
-    weight.place(memory_, with_codes);
+    weight.place(memory_, {}, with_codes);
     return MOEQ_OK;
 }
 

@@ -317,7 +317,7 @@ private:
         Findings findings;
         const Patch patch{StackView(view), box};
         MOEQ_TRY(encode_whole_units(c_.engine, out, patch, nullptr, nullptr, findings, report_));
-        return conclude(findings, out.geometry, 2, "source", nullptr, report_);
+        return conclude(findings, out.geometry, 2, "source", report_);
     }
 
     const UnitSink& sink_;

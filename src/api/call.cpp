@@ -1,0 +1,57 @@
+#include "api/call.h"
+
+#include "device/backends.h"
+#include "device/host_backend.h"
+
+namespace moeq {
+
+moeq_status open_call(const moeq_context& context, const Device& device, const Wanted& by, void* stream,
+                      int32_t stream_argument, OpenCall* out, Report& report)
+{
+    out->call.engine = &context.engine;
+    out->call.allocator = &context.allocator;
+    if (!device.on_host()) {
+        out->call.device = device;
+        out->call.stream = stream;
+        return find_backend(device, by.argument, by.name, &out->backend, report);
+    }
+    out->backend = &kHostBackend;
+    if (stream == nullptr)
+        return MOEQ_OK;
+    return report.fail(MOEQ_ERROR_ARGUMENT, stream_argument, "stream")
+           << "got a stream with tensors in host memory; want NULL";
+}
+
+moeq_status read_device(int32_t device_type, int32_t device_id, const Device& otherwise, int32_t type_argument,
+                        int32_t id_argument, const char* type_name, const char* id_name, Device* out, Report& report)
+{
+    switch (device_type) {
+    case MOEQ_DEVICE_DEFAULT:
+        *out = otherwise;
+        break;
+    case MOEQ_DEVICE_CPU:
+        *out = {};
+        break;
+    case MOEQ_DEVICE_CUDA: {
+        *out = {MOEQ_DEVICE_CUDA, device_id};
+        const Backend* unused = nullptr;
+        return find_backend(*out, type_argument, type_name, &unused, report);
+    }
+    case MOEQ_DEVICE_CUDA_HOST:
+    case MOEQ_DEVICE_CUDA_MANAGED:
+        if (const char* reason = why_no_cuda())
+            return report.fail(MOEQ_ERROR_BACKEND, type_argument, type_name)
+                   << "got " << device_type << "; want MOEQ_DEVICE_CPU: there is no CUDA backend, " << reason;
+        return report.fail(MOEQ_ERROR_UNSUPPORTED, type_argument, type_name)
+               << "got " << device_type << "; want MOEQ_DEVICE_CPU or MOEQ_DEVICE_CUDA: new memory is made there only";
+    default:
+        return report.fail(MOEQ_ERROR_ARGUMENT, type_argument, type_name)
+               << "got " << device_type << "; want a MOEQ_DEVICE_ constant";
+    }
+    if (device_type != MOEQ_DEVICE_CUDA && device_id != 0)
+        return report.fail(MOEQ_ERROR_DEVICE, id_argument, id_name)
+               << "got " << device_id << "; want 0 for host memory";
+    return MOEQ_OK;
+}
+
+} // namespace moeq
