@@ -98,10 +98,10 @@ LINES = ("inspect", "inspect --json", "plan -f nf4", "plan -f fp8_e4m3 --dialect
 @pytest.mark.parametrize("line", LINES)
 def test_headers_of_a_large_model(large, tmp_path, line):
     name, *options = line.split()
-    clock, seconds, peak = measured(tmp_path / "out", name, large, *options)
+    _, seconds, peak = measured(tmp_path / "out", name, large, *options)
     text = (tmp_path / "out").read_text()
-    assert seconds < 15 and peak < PEAK_MB
-    assert not LONG or clock < 3
+    # Of processors: on a clock a busy machine would be told from an idle one, not a slow command from a quick one.
+    assert seconds < (3 if LONG else 15) and peak < PEAK_MB
     if line == "inspect":
         assert f"{TENSORS} tensors and {SHARDS} files; 59 layers with 256 experts" in text
     elif line == "plan -f nf4":
