@@ -10,9 +10,9 @@ moeq_status open_call(const moeq_context& context, const Device& device, const W
 {
     out->call.engine = &context.engine;
     out->call.allocator = &context.allocator;
+    out->call.device = device;
+    out->call.stream = stream;
     if (!device.on_host()) {
-        out->call.device = device;
-        out->call.stream = stream;
         return find_backend(device, by.argument, by.name, &out->backend, report);
     }
     out->backend = &kHostBackend;

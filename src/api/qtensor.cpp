@@ -274,9 +274,9 @@ extern "C" moeq_status moeq_qtensor_copy(const moeq_qtensor* qtensor, int32_t de
         OpenCall open;
         MOEQ_TRY(open_call(*source.context, device.on_host() ? source.device : device, {2, "device_type", 0}, stream, 4,
                            &open, report));
-        OpenCall home = open;
-        if (device.on_host())
-            MOEQ_TRY(open_call(*source.context, device, {2, "device_type", 0}, nullptr, 4, &home, report));
+        OpenCall home;
+        MOEQ_TRY(open_call(*source.context, device, {2, "device_type", 0}, device.on_host() ? nullptr : stream, 4,
+                           &home, report));
         EncodedWeight copy;
         Storage* storage = nullptr;
         MOEQ_TRY(storage_allocate(*source.context, home, qtensor->weight.geometry, &copy, &storage, report));

@@ -38,7 +38,7 @@ struct Storage {
                                            EncodedWeight* weight, Storage** out, Report& report);
 
 // Checks components of the caller's against a geometry and points weight's components at them. Access::kWrite: each must be a
-// destination, and none may overlap another. All are on one device, which the first one names; what a code map says is for
+// destination, and none may overlap another. All are on one device; what a code map to read says, wherever it is, is for
 // check_code_map.
 [[nodiscard]] moeq_status accept_components(const Geometry& geometry, const moeq_component* components, int64_t count,
                                             Access access, int32_t argument, const char* name, EncodedWeight* weight,

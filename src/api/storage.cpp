@@ -5,6 +5,8 @@
 
 namespace moeq {
 
+Device device_of(const EncodedWeight& weight) { return weight.codes.device(); }
+
 void Storage::release()
 {
     if (references.fetch_sub(1, std::memory_order_acq_rel) != 1)
@@ -114,12 +116,10 @@ moeq_status accept_components(const Geometry& geometry, const moeq_component* co
         for (int64_t j = 0; access == Access::kWrite && j < i; ++j)
             MOEQ_TRY(check_no_overlap(views[i], {argument, component_name(id), 0}, views[j],
                                       component_name(components[j].component), report));
-        if (i > 0 && !(views[i].device() == views[0].device()))
-            return report.fail(MOEQ_ERROR_DEVICE, argument, component_name(id))
-                   << "got it on another device than " << component_name(components[0].component)
-                   << "; want all components on one";
-        if (id != MOEQ_COMPONENT_CODE_MAP || access == Access::kWrite)
-            weight->component(id) = views[i];
+        // A map to read is a constant of the host's, also where a weight on a device exports it.
+        if (id == MOEQ_COMPONENT_CODE_MAP && access == Access::kRead)
+            continue;
+        weight->component(id) = views[i];
     }
     int32_t ids[kComponentLimit];
     const int32_t needed = stored_components(geometry, ids);
@@ -128,6 +128,10 @@ moeq_status accept_components(const Geometry& geometry, const moeq_component* co
             return report.fail(MOEQ_ERROR_INCOMPLETE, argument, name)
                    << "got no " << component_name(ids[i]) << "; want it among the components of "
                    << geometry.format->name;
+    for (int64_t i = 0; i < count; ++i)
+        if (weight->has(components[i].component) && !(views[i].device() == device_of(*weight)))
+            return report.fail(MOEQ_ERROR_DEVICE, argument, component_name(components[i].component))
+                   << "got it on another device than the codes; want all components on one";
     weight->prepare();
     return MOEQ_OK;
 }
@@ -160,8 +164,6 @@ moeq_status check_components_writable(const EncodedWeight& weight, const Wanted&
     }
     return MOEQ_OK;
 }
-
-Device device_of(const EncodedWeight& weight) { return weight.codes.device(); }
 
 moeq_status copy_components(const OpenCall& open, const EncodedWeight& from, const EncodedWeight& to, Report& report)
 {

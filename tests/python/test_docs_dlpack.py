@@ -38,8 +38,7 @@ class Nine(Producer):
 
 MISTAKES = {
     "DLPack's major version": lambda: source(major=2, minor=0),
-    "CUDA device": lambda: source(device=(2, 0)),
-    "other device": lambda: source(device=(8, 0)),
+    "kind of device": lambda: source(device=(8, 0)),
     "element type": lambda: moeq.quantize(np.ones((2, 2, 64)), "nf4"),
     "lanes": lambda: source(dtype=(2, 32, 2)),
     "number of axes": lambda: moeq.quantize(Nine(), "nf4"),
@@ -48,6 +47,7 @@ MISTAKES = {
     "data pointer": lambda: source(data=None),
     "address space": lambda: source(byte_offset=(1 << 64) - 4, data=1 << 40),
     "alignment": lambda: source(data=(1 << 40) + 2),
+    "CUDA device": lambda: source(device=(2, 0)),
     "destination: writable": lambda: destination(flags=1),
     "destination: flags": lambda: destination(flags=1 << 40),
     "destination: no overlap with itself": lambda: destination(strides=(0, 64, 1)),

@@ -1,4 +1,4 @@
-// A DLPack tensor over memory of its own, which counts how often its deleter ran.
+// A DLPack tensor over memory of its own, on the host or where a suite works, which counts how often its deleter ran.
 #pragma once
 
 #include <dlpack/dlpack.h>
@@ -11,7 +11,13 @@
 
 namespace moeq_test {
 
+#ifdef MOEQ_TEST_ON_DEVICE // tests/mirror/device_suite.h
+using Bytes = std::vector<uint8_t, DeviceAllocator<uint8_t>>;
+constexpr DLDevice kTensorDevice{kDLCUDA, 0};
+#else
 using Bytes = std::vector<uint8_t>;
+constexpr DLDevice kTensorDevice{kDLCPU, 0};
+#endif
 using Shape = std::vector<int64_t>;
 
 inline void append(Bytes& to, const void* from, size_t size)
@@ -59,7 +65,7 @@ public:
         };
         DLTensor& plain = tensor_.dl_tensor;
         plain.data = memory_.data();
-        plain.device = {kDLCPU, 0};
+        plain.device = kTensorDevice;
         plain.ndim = static_cast<int32_t>(shape_.size());
         plain.dtype = {static_cast<uint8_t>(dtype & 0xFF), static_cast<uint8_t>(dtype >> 8 & 0xFF),
                        static_cast<uint16_t>(dtype >> 16)};
