@@ -247,6 +247,43 @@ def test_gradients_pass_and_a_checkpoint_gives_the_same():
     assert module.parametrizations.weight.window.value is None
 
 
+@pytest.mark.parametrize("form", REPLACE)
+@torch.compiler.set_stance("default")
+def test_a_compiled_module_decodes_outside_of_its_graphs(form):
+    torch._dynamo.reset()
+    module = replaced(form)
+    x = torch.randn(3, 64).bfloat16()
+    compiled = torch.compile(module, backend="aot_eager")
+    for turn in range(3):
+        assert torch.equal(compiled(x + turn), module(x + turn))
+    module.weight = torch.ones(module.weight.shape)
+    assert torch.equal(compiled(x), module(x)) and module.parametrizations.weight.window.value is None
+    torch._dynamo.reset()
+    with pytest.raises(Exception, match="moeq.torch: quantized weights are decoded outside of graphs"):
+        torch.compile(module, backend="aot_eager", fullgraph=True)(x)
+
+
+def test_a_load_that_replaces_decodes_nothing(decodes, tmp_path):
+    """As patches of the load do it: parameters are replaced when they are there, and the host goes on."""
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed: nothing loads")
+    from transformers_models import dense_model, folder_of
+
+    class Replacing(transformers.Qwen3MoeForCausalLM):
+        def _initialize_missing_keys(self, *args, **kwargs):
+            for layer in self.model.layers:
+                replace_parameter_8bit(layer.mlp.experts, "gate_up_proj")
+                replace_parameter_4bit(layer.mlp.experts, "down_proj")
+            super()._initialize_missing_keys(*args, **kwargs)
+
+    model = Replacing.from_pretrained(folder_of("qwen3_moe"))
+    assert not decodes
+    for one, other in zip(model.model.layers, dense_model("qwen3_moe").model.layers):
+        for name in ("gate_up_proj", "down_proj"):
+            wanted = getattr(other.mlp.experts, name).detach()
+            assert float((getattr(one.mlp.experts, name) - wanted).norm() / wanted.norm()) < 0.11
+    assert len(decodes) == 4
+
+
 def test_transformers_initializes_what_is_missing_and_decodes_nothing(decodes):
     """`initialize_weights` is what a load ends with; modules whose parameters are all there are skipped."""
     pytest.importorskip("transformers", reason="transformers is not installed: nothing initializes")

@@ -44,6 +44,7 @@ class DecodedList(parametrize.ParametrizationList):
     forwarded: bool  # a forward has ended since the last change
     handles: list[Any]
 
+    @torch.compiler.disable(reason="moeq.torch: quantized weights are decoded outside of graphs")
     def forward(self) -> torch.Tensor:
         if self.forwarded:
             self.remove_left_behind()
