@@ -585,3 +585,5 @@ def test_as_the_page_has_it():
     print(module.parametrizations.weight.original.dtype, module.parametrizations.weight[0].row_stats.shape)
     # [end]
     assert float((module.weight - before).abs().max()) <= float(before.abs().max()) / 127
+    counts = [sum(part.numel() for part in one.parameters()) for one in (module, replaced("4bit"), Experts())]
+    assert counts[0] == counts[2] and counts[1] == counts[2] - before.numel() // 2

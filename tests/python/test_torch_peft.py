@@ -355,6 +355,26 @@ def test_a_parametrized_weight_trains_wrong_today():
     assert [part.grad is None for part in adapters(model).values()].count(True) == 2
 
 
+REFUSED = {"lora_dropout": 0.1, "use_dora": True, "lora_bias": True, "fan_in_fan_out": True}
+
+
+@pytest.mark.parametrize("option", REFUSED)
+def test_what_peft_cannot_do_for_parameters_is_refused_by_name(option):
+    """Its own restrictions, for dense parameters as well; the model stays as it was."""
+    ours, _ = layers("eager", "nf4", torch.float32)
+    before, experts = {name: getattr(ours.experts, name).clone() for name in NAMES}, ours.experts
+    with pytest.raises(ValueError, match=option):
+        peft.get_peft_model(ours, adapter_config(**{option: REFUSED[option]}))
+    assert ours.experts is experts and all(same_bytes(getattr(experts, name), before[name]) for name in NAMES)
+
+
+def test_quantized_experts_cannot_be_trained_as_a_whole():
+    ours, _ = layers("eager", "nf4", torch.float32)
+    ours.other = torch.nn.Linear(4, 4)
+    with pytest.raises(moeq.ArgumentError, match="codes have no gradient.*train adapters"):
+        peft.get_peft_model(ours, peft.LoraConfig(target_modules=["other"], modules_to_save=["experts"]))
+
+
 # ---- moeq's own parametrizations, which these hosts' ways are built for
 
 REPLACE = {"8bit": replace_parameter_8bit, "4bit": replace_parameter_4bit}
@@ -462,6 +482,20 @@ def test_parametrized_weights_are_named_as_a_whole(one_warning):
         peft.get_peft_model(ours, short)
     whole = peft.LoraConfig(target_parameters=moeq.peft.parameter_names(ours, short.target_parameters))
     assert len(adapters(peft.get_peft_model(ours, whole))) == 2
+
+
+def test_a_second_adapter_of_parametrized_weights_is_not_found(tmp_path, one_warning):
+    """PEFT 0.21 says so; older ones go on without it, and check() says so. If not: docs/torch.md has it otherwise."""
+    ours, _ = parametrized("eager", "8bit", torch.float32)
+    ours.save_pretrained(tmp_path)
+    result = ours(tokens(torch.float32))
+    try:
+        ours.load_adapter(str(tmp_path), "second")
+    except ValueError as error:
+        assert "no `target_parameters` found" in str(error)
+    else:
+        assert any("'second' has target_parameters and is on none" in told for told in moeq.peft.check(ours))
+    assert torch.equal(ours(tokens(torch.float32)), result)
 
 
 def test_adapters_of_parametrized_weights_leave_under_the_right_names(tmp_path, one_warning):

@@ -218,6 +218,22 @@ def test_what_the_trainer_saves_loads_on_quantized_and_dense_bases(trained, tmp_
     assert error < 0.02 and float((untrained - wanted).norm() / wanted.norm()) > 0.3
 
 
+def test_a_base_without_adapters_is_not_trained(tmp_path):
+    with pytest.raises(ValueError, match="attach trainable adapters"):
+        trainer(load(KIND, "nf4"), tmp_path)
+
+
+def test_the_hosts_own_way_to_add_an_adapter():
+    model = load(KIND, "nf4")
+    config = peft.LoraConfig(target_parameters=EXPERTS, task_type="CAUSAL_LM")
+    try:
+        model.add_adapter(config)
+    except ValueError as error:
+        pytest.skip(f"transformers {transformers.__version__} with PEFT {peft.__version__}: {error}")
+    assert len([part for part in model.parameters() if part.requires_grad]) == 8
+    assert torch.isfinite(model(torch.tensor(TEXTS)).logits).all()
+
+
 @pytest.mark.filterwarnings("ignore:Could not find any LoRA parametrization")  # PEFT 0.21's, see docs/torch.md
 def test_parametrized_experts_train_in_it_too(tmp_path):
     """As code under Axolotl's names has them: replaced after a load, adapted by whole names."""

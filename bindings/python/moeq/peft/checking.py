@@ -26,6 +26,13 @@ def check(model: torch.nn.Module) -> list[str]:
         found.append(
             f"Adapters of {len(frozen)} parameters are frozen, such as {frozen[0]}: is_trainable=True loads them to train."
         )
+    for adapter, config in getattr(model, "peft_config", {}).items():
+        names = [name for name, wrapper in adapted.items() if adapter in wrapper.lora_A]
+        if getattr(config, "target_parameters", None) and not names:
+            found.append(
+                f"Adapter {adapter!r} has target_parameters and is on none: PEFT has not found them, as it does not find a "
+                "second adapter's where experts are parametrized."
+            )
     modules: dict[str, list[str]] = {}
     for name, wrapper in adapted.items():
         if parametrize.is_parametrized(wrapper.get_base_layer(), wrapper.parameter_name):
