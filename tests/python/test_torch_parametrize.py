@@ -24,6 +24,7 @@ from moeq.torch.parametrize import (  # noqa: E402
     Bnb4bitParametrization,
     Bnb8bitParametrization,
     dense_parameter,
+    moeq_parameter,
     replace_parameter_4bit,
     replace_parameter_4bit_prequantized,
     replace_parameter_8bit,
@@ -453,6 +454,34 @@ def test_dense_again(form):
     replace_parameter_8bit(module, "weight")
     replace_parameter_8bit(plain, "weight")
     assert torch.equal(module.weight, plain.weight)
+
+
+@pytest.mark.parametrize("form", REPLACE)
+def test_a_tensor_of_the_same_codes(form):
+    module = replaced(form, shape=(3, 256, 64))  # 256 blocks in each expert, as nested statistics need
+    codes, values = codes_of(module).clone(), module.weight.clone()
+    found = moeq_parameter(module, "weight")
+    assert found is module.weight and type(found.data) is MoeqTensor and type(module) is Experts
+    assert found.dtype == torch.bfloat16 and torch.equal(found.dequantize(), values)
+    assert torch.equal(found.components()["codes"].reshape(-1), codes.reshape(-1))
+    found.data += torch.ones_like(values)  # in memory of its own
+    assert float((found.dequantize() - values - 1).abs().max()) < (0.1 if form == "8bit" else 1)
+
+
+def test_what_a_tensor_cannot_have_is_refused():
+    cases = [
+        ("8bit", (24, 64), moeq.ShapeError, r"got shape \[24, 64\]"),
+        ("4bit", (3, 5, 20), moeq.UnsupportedError, "got 100 elements in an expert"),
+        ("4bit nested", (3, 24, 64), moeq.UnsupportedError, "multiple of 256"),
+    ]
+    for form, shape, kind, message in cases:
+        module = replaced(form, shape=shape)
+        values = module.weight.clone()
+        with pytest.raises(kind, match=message):
+            moeq_parameter(module, "weight")
+        assert parametrize.is_parametrized(module, "weight") and torch.equal(module.weight, values)
+    with pytest.raises(AttributeError, match="moeq_parameter: param_name: got 'weight'"):
+        moeq_parameter(Experts(), "weight")
 
 
 def test_two_parameters_of_one_module_and_a_foreign_parametrization():

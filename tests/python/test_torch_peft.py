@@ -29,7 +29,7 @@ from transformers.models.qwen3_moe.modeling_qwen3_moe import Qwen3MoeExperts  # 
 
 import moeq.peft  # noqa: E402
 from moeq.torch import MoeqTensor  # noqa: E402
-from moeq.torch.parametrize import dense_parameter, replace_parameter_4bit, replace_parameter_8bit  # noqa: E402
+from moeq.torch.parametrize import dense_parameter, moeq_parameter, replace_parameter_4bit, replace_parameter_8bit  # noqa: E402
 
 IMPLEMENTATIONS = ["eager", "grouped_mm", "batched_mm"]
 NAMES = ["gate_up_proj", "down_proj"]
@@ -454,8 +454,9 @@ def test_parametrized_weights_train_through_checkpoints_and_errors(one_warning):
     assert not torch.nn.utils.parametrize._cache_enabled and not torch.nn.utils.parametrize._cache
 
 
+@pytest.mark.parametrize("back", [dense_parameter, moeq_parameter])
 @pytest.mark.parametrize("safe", [False, True])
-def test_merging_into_a_parametrized_weight_raises(safe, one_warning):
+def test_merging_into_a_parametrized_weight_raises(safe, back, one_warning):
     ours, _ = parametrized("eager", "8bit", torch.float32)
     before = ours(tokens(torch.float32))
     with pytest.raises(moeq.ReadOnlyError, match="PEFT's merge"):
@@ -464,9 +465,13 @@ def test_merging_into_a_parametrized_weight_raises(safe, one_warning):
     experts = wrapper_of(ours, "down_proj").get_base_layer()
     values = {name: getattr(experts, name) + wrapper_of(ours, name).get_delta_weight("default") for name in NAMES}
     for name in NAMES:
-        dense_parameter(experts, name)
-    merged = ours.merge_and_unload(safe_merge=safe)
-    assert all(torch.equal(getattr(merged.experts, name), values[name]) for name in NAMES)
+        back(experts, name)
+    merged = ours.merge_and_unload(safe_merge=safe).experts
+    for name in NAMES:
+        if back is dense_parameter:
+            assert torch.equal(getattr(merged, name), values[name])
+        else:
+            assert same_bytes(getattr(merged, name), MoeqTensor.quantize(values[name], "int8"))
 
 
 def test_parametrized_weights_are_named_as_a_whole(one_warning):

@@ -12,6 +12,7 @@ from .forms import Bnb4bitParametrization, Bnb8bitParametrization
 from .quant_state import QuantState
 from .replace import (
     dense_parameter,
+    moeq_parameter,
     replace_parameter_4bit,
     replace_parameter_4bit_prequantized,
     replace_parameter_8bit,
@@ -22,6 +23,7 @@ __all__ = [
     "Bnb8bitParametrization",
     "QuantState",
     "dense_parameter",
+    "moeq_parameter",
     "replace_parameter_4bit",
     "replace_parameter_4bit_prequantized",
     "replace_parameter_8bit",

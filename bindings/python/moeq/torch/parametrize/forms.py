@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..._errors import ArgumentError, DtypeError, ShapeError
+from ..._errors import ArgumentError, DtypeError, ShapeError, UnsupportedError
 from ..._qtensor import QTensor, quantize_into
 from ..._spec import Spec
 from ..store import DTYPES, LOGICAL_DTYPES, encodable
@@ -28,6 +28,10 @@ class Parametrization(torch.nn.Module):
         for name, part in self.named_buffers():
             self._buffers[name] = fn(part.view(torch.uint8)).view(part.dtype)
         return self
+
+    def stacked(self, shape: tuple[int, ...], codes: torch.Tensor) -> tuple[str, dict[str, torch.Tensor]]:
+        """Spec and components as the library has them, expert by expert, over the same memory."""
+        raise NotImplementedError
 
     def encode(self, dense: torch.Tensor) -> tuple[Any, torch.Tensor]:
         """Another parametrization of this form, and codes, for new values."""
@@ -74,6 +78,9 @@ class Bnb8bitParametrization(Parametrization):
             )
         parts = {"codes": quantized_param.reshape(rows, -1), "scale": self.row_stats.reshape(-1)}
         return decoded("int8", (rows, shape[-1]), parts, self.dtype).view(shape)
+
+    def stacked(self, shape: tuple[int, ...], codes: torch.Tensor) -> tuple[str, dict[str, torch.Tensor]]:
+        return "int8", {"codes": codes.contiguous(), "scale": self.row_stats.view(shape[:-1])}
 
     def encode(self, dense: torch.Tensor) -> tuple[Bnb8bitParametrization, torch.Tensor]:
         return encode_8bit(dense, self.dtype)
@@ -137,6 +144,19 @@ class Bnb4bitParametrization(Parametrization):
         if self.nested:
             parts["nested_offset"] = self.nested_offset.reshape(())
         return decoded(self.spec, self.shape, parts, self.dtype)
+
+    def stacked(self, shape: tuple[int, ...], codes: torch.Tensor) -> tuple[str, dict[str, torch.Tensor]]:
+        experts, size = shape[0], torch.Size(shape[1:]).numel()
+        if size % self.blocksize:
+            raise UnsupportedError(
+                f"moeq.torch.parametrize.moeq_parameter: got {size} elements in an expert, whose blocks of {self.blocksize} "
+                "cross from one expert into the next; wanted a multiple of the block: dense_parameter, and quantize anew"
+            )
+        parts = {"codes": codes.view(experts, -1), "scale": self.absmax.view(experts, -1)}
+        if self.nested:
+            parts |= {"nested_scale": self.nested_absmax, "nested_map": self.nested_quant_map,
+                      "nested_offset": self.nested_offset.reshape(())}  # fmt: skip
+        return f"{self.quant_type}:{self.blocksize}{',nested' if self.nested else ''}", parts
 
     def encode(self, dense: torch.Tensor) -> tuple[Bnb4bitParametrization, torch.Tensor]:
         return encode_4bit(dense, self.quant_type, self.blocksize, self.nested, self.dtype)

@@ -23,7 +23,7 @@ class DecodedWeight(torch.Tensor):
             raise ReadOnlyError(
                 f"moeq.torch.parametrize: {func.__name__}: got a write into the decoded values of a quantized parameter, "
                 "which forget it (PEFT's merge does this); wanted module.name = values, which quantizes them, "
-                "dense_parameter(module, name) first, or a moeq.torch.MoeqTensor, into which PEFT can merge"
+                "or dense_parameter(module, name) or moeq_parameter(module, name) first, into which PEFT can merge"
             )
         with torch._C.DisableTorchFunctionSubclass():
             result = func(*args, **kwargs)

@@ -8,6 +8,7 @@ import torch
 from torch.nn.utils import parametrize
 
 from ..._errors import ArgumentTypeError, DtypeError, NotFoundError, ShapeError, StateError
+from ..._qtensor import QTensor
 from ..tensor import MoeqTensor
 from .attached import DecodedList, attach, detach, listed
 from .forms import Bnb4bitParametrization, encode_4bit, encode_8bit, logical
@@ -65,21 +66,43 @@ def replace_parameter_4bit_prequantized(
 
 def dense_parameter(module: torch.nn.Module, param_name: str, *, requires_grad: bool = False) -> torch.nn.Parameter:
     """Undoes a replacement: an ordinary parameter with the decoded values, in the module and returned."""
-    called = "moeq.torch.parametrize.dense_parameter"
-    if not parametrize.is_parametrized(module, param_name):
+    found = replaced("dense_parameter", module, param_name)
+    return put_back(module, param_name, torch.nn.Parameter(found[0](found.original), requires_grad=requires_grad))
+
+
+def moeq_parameter(module: torch.nn.Module, param_name: str) -> torch.nn.Parameter:
+    """Makes a parameter [experts, rows, columns] that was replaced a MoeqTensor with the same codes and values, into which
+    PEFT can merge. Refused where 4-bit blocks cross from one expert into the next."""
+    found = replaced("moeq_parameter", module, param_name)
+    form, codes = found[0], found.original.detach()
+    shape = form(codes.to("meta")).shape
+    if len(shape) != 3:
+        raise ShapeError(
+            f"moeq.torch.parametrize.moeq_parameter: {param_name}: got shape {list(shape)}; wanted [experts, rows, columns]"
+        )
+    spec, parts = form.stacked(shape, codes)
+    value = MoeqTensor.from_qtensor(QTensor.adopt(spec, shape, parts), dtype=form.dtype)
+    return put_back(module, param_name, torch.nn.Parameter(value, requires_grad=False))
+
+
+def replaced(function: str, module: torch.nn.Module, name: str) -> DecodedList:
+    called = f"moeq.torch.parametrize.{function}"
+    if not parametrize.is_parametrized(module, name):
         raise ParameterNotFoundError(
-            f"{called}: param_name: got {param_name!r}, which is not parametrized in {type(module).__name__}; wanted a "
+            f"{called}: param_name: got {name!r}, which is not parametrized in {type(module).__name__}; wanted a "
             "parameter that was replaced"
         )
-    found = listed(module, param_name)
+    found = listed(module, name)
     if not isinstance(found, DecodedList) or len(found) > 1:
         raise StateError(
-            f"{called}: {param_name}: got parametrizations by {[type(one).__name__ for one in found]}; wanted only one, "
-            "of moeq"
+            f"{called}: {name}: got parametrizations by {[type(one).__name__ for one in found]}; wanted only one, of moeq"
         )
-    value = torch.nn.Parameter(found[0](found.original), requires_grad=requires_grad)
-    detach(module, param_name)
-    module.register_parameter(param_name, value)
+    return found
+
+
+def put_back(module: torch.nn.Module, name: str, value: torch.nn.Parameter) -> torch.nn.Parameter:
+    detach(module, name)
+    module.register_parameter(name, value)
     return value
 
 
