@@ -261,3 +261,8 @@ def test_parametrized_experts_train_in_it_too(tmp_path):
         found.append(losses(run))
     assert found[0] == pytest.approx(found[1], rel=1e-4) and found[0][4] < found[0][1]
     assert not list((tmp_path / "checkpoint-4").glob("model*"))
+    models[0].save_pretrained(tmp_path / "own")  # PEFT's keys for parametrized experts
+    other = wrappers(moeq.peft.load_adapter(load(KIND, "int8", dtype=torch.float32), tmp_path / "own"))
+    assert other.keys() == ours.keys() and len(other) == 4
+    assert all(torch.equal(one.get_delta_weight("default"), ours[name].get_delta_weight("default"))
+               for name, one in other.items())  # fmt: skip
