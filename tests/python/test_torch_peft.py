@@ -29,6 +29,7 @@ from transformers.models.qwen3_moe.modeling_qwen3_moe import Qwen3MoeExperts  # 
 
 import moeq.peft  # noqa: E402
 from moeq.torch import MoeqTensor  # noqa: E402
+from moeq.torch.parametrize import dense_parameter, moeq_parameter, replace_parameter_4bit, replace_parameter_8bit  # noqa: E402
 
 IMPLEMENTATIONS = ["eager", "grouped_mm", "batched_mm"]
 NAMES = ["gate_up_proj", "down_proj"]
@@ -352,3 +353,161 @@ def test_a_parametrized_weight_trains_wrong_today():
         warnings.simplefilter("ignore")  # 0.21.2 says that it could not take its parametrization away
         model(tokens()).square().sum().backward()
     assert [part.grad is None for part in adapters(model).values()].count(True) == 2
+
+
+REFUSED = {"lora_dropout": 0.1, "use_dora": True, "lora_bias": True, "fan_in_fan_out": True}
+
+
+@pytest.mark.parametrize("option", REFUSED)
+def test_what_peft_cannot_do_for_parameters_is_refused_by_name(option):
+    """Its own restrictions, for dense parameters as well; the model stays as it was."""
+    ours, _ = layers("eager", "nf4", torch.float32)
+    before, experts = {name: getattr(ours.experts, name).clone() for name in NAMES}, ours.experts
+    with pytest.raises(ValueError, match=option):
+        peft.get_peft_model(ours, adapter_config(**{option: REFUSED[option]}))
+    assert ours.experts is experts and all(same_bytes(getattr(experts, name), before[name]) for name in NAMES)
+
+
+def test_quantized_experts_cannot_be_trained_as_a_whole():
+    ours, _ = layers("eager", "nf4", torch.float32)
+    ours.other = torch.nn.Linear(4, 4)
+    with pytest.raises(moeq.ArgumentError, match="codes have no gradient.*train adapters"):
+        peft.get_peft_model(ours, peft.LoraConfig(target_modules=["other"], modules_to_save=["experts"]))
+
+
+# ---- moeq's own parametrizations, which these hosts' ways are built for
+
+REPLACE = {"8bit": replace_parameter_8bit, "4bit": replace_parameter_4bit}
+
+
+def parametrized(implementation="eager", form="8bit", dtype=torch.float64):
+    """A layer with parametrized experts and the dense one that has their values, adapters equal by parameter."""
+    torch.manual_seed(1)
+    ours, dense = Layer(implementation).to(dtype), Layer("eager").to(dtype)
+    with torch.no_grad():
+        for name in NAMES:
+            weight = 0.2 * torch.randn(getattr(dense.experts, name).shape)
+            setattr(ours.experts, name, torch.nn.Parameter(weight.to(dtype), requires_grad=False))
+            REPLACE[form](ours.experts, name)
+            setattr(dense.experts, name, parameter(getattr(ours.experts, name).clone()))
+    models = [peft.get_peft_model(one, adapter_config(), autocast_adapter_dtype=False) for one in (ours, dense)]
+    for name in NAMES:
+        for part in ("lora_A", "lora_B"):
+            one, other = (getattr(wrapper_of(model, name), part)["default"].weight for model in models)
+            other.data.copy_(one)
+    return models
+
+
+def step_by_parameter(model, x):
+    """As `step`; PEFT wraps parametrized parameters in another order, so names are of parameters."""
+    found = step(model, x)
+    result = {name: found[name] for name in ("result", "input")}
+    for name in NAMES:
+        for part in ("lora_A", "lora_B"):
+            result[f"{name}.{part}"] = getattr(wrapper_of(model, name), part)["default"].weight.grad
+    return result
+
+
+@pytest.fixture
+def one_warning():
+    """PEFT 0.21 says at each forward that it could not take its parametrization away; moeq does it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Could not find any LoRA parametrization")
+        yield
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("form", REPLACE)
+def test_parametrized_weights_train_as_dense_ones(implementation, form, one_warning):
+    dtype = torch.float32 if implementation == "grouped_mm" else torch.float64  # torch's has no fp64
+    ours, dense = parametrized(implementation, form, dtype)
+    x, tolerance = tokens(dtype), 100 * torch.finfo(dtype).eps
+    for turn in range(4):
+        assert_close(step_by_parameter(ours, x + turn), step_by_parameter(dense, x + turn), tolerance)
+    with ours.disable_adapter(), dense.disable_adapter():
+        base = ours(x)
+        assert relative(base, dense(x)) < tolerance
+    assert relative(ours(x), base) > 0.1
+    experts = wrapper_of(ours, "down_proj").get_base_layer()
+    assert all(part.window.value is None for part in experts.parametrizations.values())
+
+
+def test_parametrized_weights_train_through_checkpoints_and_errors(one_warning):
+    ours, dense = parametrized()
+    wanted = step_by_parameter(dense, tokens())
+    for reentrant in (False, True):
+
+        def run(x, reentrant=reentrant):
+            return torch.utils.checkpoint.checkpoint(ours, x, use_reentrant=reentrant)
+
+        x = tokens().requires_grad_()
+        ours.zero_grad()
+        run(x).square().sum().backward()
+        assert relative(x.grad, wanted["input"]) < 1e-13
+        found = wrapper_of(ours, "gate_up_proj").lora_A["default"].weight.grad
+        assert relative(found, wanted["gate_up_proj.lora_A"]) < 1e-13
+    with pytest.raises(RuntimeError):
+        ours(tokens()[:, :7])
+    with ours.disable_adapter(), dense.disable_adapter():
+        assert relative(ours(tokens()), dense(tokens())) < 1e-14
+    assert_close(step_by_parameter(ours, tokens()), wanted, 1e-13)
+    assert not torch.nn.utils.parametrize._cache_enabled and not torch.nn.utils.parametrize._cache
+
+
+@pytest.mark.parametrize("back", [dense_parameter, moeq_parameter])
+@pytest.mark.parametrize("safe", [False, True])
+def test_merging_into_a_parametrized_weight_raises(safe, back, one_warning):
+    ours, _ = parametrized("eager", "8bit", torch.float32)
+    before = ours(tokens(torch.float32))
+    with pytest.raises(moeq.ReadOnlyError, match="PEFT's merge"):
+        ours.merge_adapter(safe_merge=safe)
+    assert torch.equal(ours(tokens(torch.float32)), before)
+    experts = wrapper_of(ours, "down_proj").get_base_layer()
+    values = {name: getattr(experts, name) + wrapper_of(ours, name).get_delta_weight("default") for name in NAMES}
+    for name in NAMES:
+        back(experts, name)
+    merged = ours.merge_and_unload(safe_merge=safe).experts
+    for name in NAMES:
+        if back is dense_parameter:
+            assert torch.equal(getattr(merged, name), values[name])
+        else:
+            assert same_bytes(getattr(merged, name), MoeqTensor.quantize(values[name], "int8"))
+
+
+def test_parametrized_weights_are_named_as_a_whole(one_warning):
+    ours, dense = (torch.nn.ModuleDict({"layer": model.unload()}) for model in parametrized())
+    names = [f"layer.experts.{name}" for name in NAMES]
+    for model in (ours, dense):
+        assert moeq.peft.parameter_names(model, ["experts.down_proj", "experts.gate_up_proj"]) == names
+        assert moeq.peft.parameter_names(model, ["layer.experts.down_proj"]) == names[1:]
+        with pytest.raises(moeq.NotFoundError, match="got 'mlp.down_proj'.*such as layer.experts.down_proj"):
+            moeq.peft.parameter_names(model, ["mlp.down_proj"])
+    short = peft.LoraConfig(target_parameters=["experts.down_proj"])
+    with pytest.raises(ValueError, match="no `target_parameters` found"):  # if not: docs/torch.md says so
+        peft.get_peft_model(ours, short)
+    whole = peft.LoraConfig(target_parameters=moeq.peft.parameter_names(ours, short.target_parameters))
+    assert len(adapters(peft.get_peft_model(ours, whole))) == 2
+
+
+def test_a_second_adapter_of_parametrized_weights_is_not_found(tmp_path, one_warning):
+    """PEFT 0.21 says so; older ones go on without it, and check() says so. If not: docs/torch.md has it otherwise."""
+    ours, _ = parametrized("eager", "8bit", torch.float32)
+    ours.save_pretrained(tmp_path)
+    result = ours(tokens(torch.float32))
+    try:
+        ours.load_adapter(str(tmp_path), "second")
+    except ValueError as error:
+        assert "no `target_parameters` found" in str(error)
+    else:
+        assert any("'second' has target_parameters and is on none" in told for told in moeq.peft.check(ours))
+    assert torch.equal(ours(tokens(torch.float32)), result)
+
+
+def test_adapters_of_parametrized_weights_leave_under_the_right_names(tmp_path, one_warning):
+    """PEFT wraps parametrized parameters by the alphabet and others as they are defined, so its own keys are swapped."""
+    ours, dense = parametrized("eager", "8bit", torch.float32)
+    keys = [peft.get_peft_model_state_dict(model) for model in (ours, dense)]
+    assert keys[0].keys() == keys[1].keys() and any(keys[0][key].shape != keys[1][key].shape for key in keys[0])
+    saved = [moeq.peft.save_per_expert(model, tmp_path / str(number)) for number, model in enumerate((ours, dense))]
+    assert saved[0].keys() == saved[1].keys() and len(saved[0]) == EXPERTS * 3 * 2
+    assert all(torch.equal(saved[0][key], saved[1][key]) for key in saved[0])

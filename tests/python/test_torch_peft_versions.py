@@ -1,4 +1,4 @@
-"""test_torch_peft.py with the PEFT versions of tools/requirements/overlays, each in a process of its own."""
+"""What is tested with PEFT, with the versions of tools/requirements/overlays, each in a process of its own."""
 
 import os
 import subprocess
@@ -8,6 +8,7 @@ import pytest
 from conftest import ROOT
 
 OVERLAYS = sorted(path.stem for path in (ROOT / "tools" / "requirements" / "overlays").glob("peft-*.txt"))
+FILES = ["test_torch_peft.py", "test_peft_adapters.py"]
 LONG = os.environ.get("MOEQ_TEST_LONG", "0") not in ("", "0")
 
 
@@ -28,7 +29,7 @@ def test_adapters_train_with(overlay):
         "PYTHONPATH": os.pathsep.join([made.stdout.strip(), str(ROOT / "bindings" / "python")]),
         "MOEQ_TEST_PEFT": overlay.removeprefix("peft-"),
     }
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", "test_torch_peft.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", *FILES]
     run = subprocess.run(
         command, cwd=ROOT / "tests" / "python", capture_output=True, text=True, env=environment, check=False
     )

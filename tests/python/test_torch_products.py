@@ -186,6 +186,30 @@ def test_autocast_is_that_of_dense_products(logical):
     assert torch.equal(*gradients) and gradients[0].dtype == torch.float32
 
 
+@pytest.mark.parametrize("backward_inside", [False, True])
+def test_adapters_under_autocast(backward_inside):
+    """Grouped products are no matter of autocast, linear ones are; a weight in fp32 has adapters in fp32."""
+    t = parameter(quantized())
+    lhs, rhs = (part.detach().float().requires_grad_() for part in factors())
+    x, ends = rows_of(9, COLUMNS).float().requires_grad_(), torch.tensor([0, 4, 4, 9, 9], dtype=torch.int32)
+    found = []
+    for weight in (t, t.dequantize()):
+        with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", enabled=False):
+                adapted = torch.baddbmm(weight, lhs, rhs, alpha=0.7)  # as PEFT does it
+            grouped, linear = torch._grouped_mm(x, adapted.mT, offs=ends), functional.linear(x, adapted[1])
+            assert (grouped.dtype, linear.dtype) == (torch.float32, torch.bfloat16)
+            total = grouped.square().sum() + linear.float().square().sum()
+            if backward_inside:
+                total.backward()
+        if not backward_inside:
+            total.backward()
+        found.append([grouped, linear.float(), *(part.grad for part in (x, lhs, rhs))])
+        x.grad = lhs.grad = rhs.grad = None
+    assert relative(found[0][0], found[1][0]) < 1e-6
+    assert all(relative(ours, theirs) < 0.01 for ours, theirs in zip(*found))
+
+
 # ---- what autograd keeps
 
 

@@ -7,6 +7,7 @@ overwrites; no tensor that autograd sees points into it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -41,6 +42,14 @@ def factors_of(expression: Expression, expert: int) -> Iterator[tuple[torch.Tens
         if isinstance(term, Factors):
             lhs, rhs = term.lhs[expert].to(expression.dtype), term.rhs[expert].to(expression.dtype)
             yield (rhs.t(), lhs.t(), term.alpha) if expression.transposed else (lhs, rhs, term.alpha)
+
+
+def types_as_they_are(x: torch.Tensor) -> AbstractContextManager[Any]:
+    """An autocast region has its say before a product; inside it would cast one part of the sum."""
+    kind = x.device.type
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        return torch.autocast(kind, enabled=False)
+    return nullcontext()
 
 
 def multiply(x: torch.Tensor, expression: Expression, groups: list[Group]) -> torch.Tensor:
@@ -105,7 +114,8 @@ class Product(torch.autograd.Function):
         ctx.stamp = expression.store.stamp()
         wants_terms = any(ctx.needs_input_grad[3:])
         ctx.save_for_backward(x if wants_terms else None, *terms)
-        return multiply(x, expression, groups)
+        with types_as_they_are(x):
+            return multiply(x, expression, groups)
 
     @staticmethod
     @once_differentiable
@@ -120,15 +130,16 @@ class Product(torch.autograd.Function):
         wants_x, wants_terms = ctx.needs_input_grad[0], ctx.needs_input_grad[3:]
         of_x = gradient.new_zeros(ctx.rows) if wants_x else None
         of_terms = Gradients(expression, wants_terms)
-        for expert, begin, end in ctx.groups:
-            part = gradient[begin:end]
-            if of_x is not None:
-                out = of_x[begin:end]
-                torch.mm(part, matrix_of(expression, expert).t(), out=out)
-                for left, right, alpha in factors_of(expression, expert):
-                    out.addmm_(part @ right.t(), left.t(), alpha=alpha)
-            if x is not None:
-                of_terms.add(expert, x[begin:end], part)
+        with types_as_they_are(gradient):
+            for expert, begin, end in ctx.groups:
+                part = gradient[begin:end]
+                if of_x is not None:
+                    out = of_x[begin:end]
+                    torch.mm(part, matrix_of(expression, expert).t(), out=out)
+                    for left, right, alpha in factors_of(expression, expert):
+                        out.addmm_(part @ right.t(), left.t(), alpha=alpha)
+                if x is not None:
+                    of_terms.add(expert, x[begin:end], part)
         return of_x, None, None, *of_terms.all
 
 
