@@ -6,6 +6,7 @@
 #include "formats/given_amax.h"
 
 using namespace moeq;
+using namespace moeq::builder;
 
 struct moeq_builder : LiveHandle {
     moeq_builder(const moeq_context& of, const OpenCall& open) : context(&of), assembly(of.allocator, open)

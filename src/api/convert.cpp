@@ -5,6 +5,7 @@
 #include "store/convert/run.h"
 
 using namespace moeq;
+using namespace moeq::store;
 
 namespace {
 

@@ -22,6 +22,7 @@ void ReaderFiles::release()
 } // namespace moeq
 
 using namespace moeq;
+using namespace moeq::store;
 
 namespace {
 

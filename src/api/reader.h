@@ -13,7 +13,7 @@ struct ReaderFiles {
     void release();
 
     const moeq_context* context;
-    Checkpoint checkpoint;
+    store::Checkpoint checkpoint;
     std::atomic<int64_t> references{1};
 };
 
@@ -23,6 +23,6 @@ struct moeq_reader : moeq::LiveHandle {
     moeq_reader(moeq::ReaderFiles* of, int32_t with) : files(of), weights(of->context->allocator), flags(with) {}
 
     moeq::ReaderFiles* files;
-    moeq::Weights weights;
+    moeq::store::Weights weights;
     int32_t flags; // MOEQ_READER_
 };

@@ -9,6 +9,7 @@
 #include "store/load/task_errors.h"
 
 using namespace moeq;
+using namespace moeq::store;
 
 // ---- parts of tensors
 

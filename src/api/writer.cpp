@@ -7,6 +7,7 @@
 #include "store/write/safetensors_writer.h"
 
 using namespace moeq;
+using namespace moeq::store;
 
 struct moeq_writer : LiveHandle {
     explicit moeq_writer(const moeq_context& of) : context(&of), file(of.allocator) { of.retain(); }

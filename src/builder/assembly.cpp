@@ -4,7 +4,7 @@
 #include "device/transfer.h"
 #include "host/engine.h"
 
-namespace moeq {
+namespace moeq::builder {
 
 Assembly::~Assembly()
 {
@@ -109,4 +109,4 @@ moeq_status Assembly::close(void* stream, Report& report)
     return with.backend->close_nested(with.call, weight, nested_absmax, report);
 }
 
-} // namespace moeq
+} // namespace moeq::builder

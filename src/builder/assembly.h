@@ -11,7 +11,7 @@
 #include "core/mutex.h"
 #include "device/place.h"
 
-namespace moeq {
+namespace moeq::builder {
 
 // A piece that some thread is writing right now.
 struct Pending {
@@ -108,4 +108,4 @@ void Assembly::for_each_missing(Visit visit) const
     }
 }
 
-} // namespace moeq
+} // namespace moeq::builder

@@ -2,7 +2,7 @@
 
 #include "core/checked.h"
 
-namespace moeq {
+namespace moeq::builder {
 
 // The first span whose band ends behind a row.
 int64_t Coverage::first_span_at(int64_t row) const
@@ -139,4 +139,4 @@ void Coverage::merge_bands()
         spans_.erase(spans_.size() - 1);
 }
 
-} // namespace moeq
+} // namespace moeq::builder

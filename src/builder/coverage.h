@@ -4,7 +4,7 @@
 
 #include "core/memory.h"
 
-namespace moeq {
+namespace moeq::builder {
 
 struct Rectangle {
     int64_t row_begin, row_end, column_begin, column_end;
@@ -78,4 +78,4 @@ bool Coverage::for_each_gap(int64_t rows, int64_t columns, Visit visit) const
     return row >= rows || visit(Rectangle{row, rows, 0, columns});
 }
 
-} // namespace moeq
+} // namespace moeq::builder

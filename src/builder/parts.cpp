@@ -1,6 +1,6 @@
 #include "builder/parts.h"
 
-namespace moeq {
+namespace moeq::builder {
 
 int64_t unit_count(const Geometry& g)
 {
@@ -26,4 +26,4 @@ Unit unit_at(const Geometry& g, int64_t index)
     return unit;
 }
 
-} // namespace moeq
+} // namespace moeq::builder

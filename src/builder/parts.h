@@ -3,7 +3,7 @@
 
 #include "host/encode.h"
 
-namespace moeq {
+namespace moeq::builder {
 
 // Consecutive elements of one row of one partial unit.
 struct Part {
@@ -97,4 +97,4 @@ void for_each_part(const Geometry& geometry, const Box& box, Visit visit)
                        : detail::visit_tile_parts(geometry, box, visit);
 }
 
-} // namespace moeq
+} // namespace moeq::builder

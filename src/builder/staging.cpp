@@ -1,6 +1,6 @@
 #include "builder/staging.h"
 
-namespace moeq {
+namespace moeq::builder {
 
 static_assert(sizeof(StagedUnit) <= StagedUnit::kHeader);
 
@@ -73,4 +73,4 @@ void Staging::remove(StagedUnit* staged)
     bytes_ -= staged->bytes;
 }
 
-} // namespace moeq
+} // namespace moeq::builder

@@ -6,7 +6,7 @@
 
 #include "core/memory.h"
 
-namespace moeq {
+namespace moeq::builder {
 
 struct StagedUnit {
     int64_t unit;
@@ -49,4 +49,4 @@ private:
     int64_t bytes_ = 0;
 };
 
-} // namespace moeq
+} // namespace moeq::builder

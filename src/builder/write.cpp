@@ -4,7 +4,7 @@
 #include "device/transfer.h"
 #include "host/encode.h"
 
-namespace moeq {
+namespace moeq::builder {
 
 namespace {
 
@@ -339,4 +339,4 @@ moeq_status Assembly::write(const TensorView& piece, const Box& box, void* strea
     return Write(*this, piece, box, stream, report).run();
 }
 
-} // namespace moeq
+} // namespace moeq::builder

@@ -56,11 +56,11 @@ TEST(LargeFiles, EntryBeyond32Bits)
     CountedMemory memory;
     Outcome outcome;
     const int64_t before = peak_memory();
-    moeq::Digest digest, of_file;
+    moeq::store::Digest digest, of_file;
     {
-        moeq::SafetensorsWriter writer(memory.allocator);
+        moeq::store::SafetensorsWriter writer(memory.allocator);
         const int64_t small = 7;
-        ASSERT_EQ(writer.create(AT_FDCWD, path.c_str(), *moeq::find_dialect(MOEQ_DIALECT_NATIVE), nullptr, false,
+        ASSERT_EQ(writer.create(AT_FDCWD, path.c_str(), *moeq::store::find_dialect(MOEQ_DIALECT_NATIVE), nullptr, false,
                                 outcome.report),
                   MOEQ_OK);
         ASSERT_EQ(writer.declare("large", MOEQ_DTYPE_UINT8, 1, &kBeyond, outcome.report), MOEQ_OK);
@@ -83,10 +83,10 @@ TEST(LargeFiles, EntryBeyond32Bits)
     EXPECT_TRUE(digest == of_file);
     EXPECT_LT(peak_memory() - before, 64 * kMegabyte);
 
-    moeq::File file(memory.allocator);
-    moeq::FileHeader header(memory.allocator);
+    moeq::store::File file(memory.allocator);
+    moeq::store::FileHeader header(memory.allocator);
     ASSERT_EQ(file.open(AT_FDCWD, path.c_str(), outcome.report), MOEQ_OK);
-    ASSERT_EQ(read_header(file, moeq::kHeaderLimit, &header, outcome.report), MOEQ_OK) << outcome.message();
+    ASSERT_EQ(read_header(file, moeq::store::kHeaderLimit, &header, outcome.report), MOEQ_OK) << outcome.message();
     ASSERT_EQ(header.entries.size(), 2);
     EXPECT_EQ(header.entries[0].bytes, kBeyond);
     for (const int64_t at : {int64_t{0}, (int64_t{1} << 31) - 50, (int64_t{1} << 32) - 50, kBeyond - 100}) {
@@ -115,7 +115,8 @@ TEST(LargeFiles, WriteBeyond31Bits)
     CountedMemory memory;
     Outcome outcome;
     const std::string path = folder.path("large");
-    EXPECT_EQ(moeq::write_file(memory.allocator, AT_FDCWD, path.c_str(), bytes, kBytes, false, outcome.report), MOEQ_OK)
+    EXPECT_EQ(moeq::store::write_file(memory.allocator, AT_FDCWD, path.c_str(), bytes, kBytes, false, outcome.report),
+              MOEQ_OK)
         << outcome.message();
     ::munmap(bytes, kBytes);
     ASSERT_EQ(std::filesystem::file_size(path), static_cast<uintmax_t>(kBytes));

@@ -45,11 +45,11 @@ struct Folder {
 int64_t bytes_that_the_tensors_want(const std::string& file)
 {
     moeq_test::CountedMemory memory;
-    moeq::FileHeader header(memory.allocator);
+    moeq::store::FileHeader header(memory.allocator);
     moeq_test::Outcome outcome;
     const int64_t endless = INT64_MAX / 2;
     const int64_t size = static_cast<int64_t>(file.size());
-    if (moeq::parse_header(file.data(), size, endless, 1 << 20, &header, outcome.report) == MOEQ_OK)
+    if (moeq::store::parse_header(file.data(), size, endless, 1 << 20, &header, outcome.report) == MOEQ_OK)
         return endless;
     const std::string message = outcome.message();
     const size_t got = message.find(": got ");

@@ -30,33 +30,34 @@ std::vector<std::string> split(const std::string& input)
 
 std::string text_of(const moeq::Array<char>& text) { return {text.data(), static_cast<size_t>(text.size())}; }
 
-void check_name(const moeq::Rules& rules, const std::string& name, int32_t ndim, moeq::Allocator& allocator)
+void check_name(const moeq::store::Rules& rules, const std::string& name, int32_t ndim, moeq::Allocator& allocator)
 {
-    moeq::PatternMatch match;
-    const moeq::Rule* rule = rules.find(name.data(), static_cast<int64_t>(name.size()), ndim, &match);
+    moeq::store::PatternMatch match;
+    const moeq::store::Rule* rule = rules.find(name.data(), static_cast<int64_t>(name.size()), ndim, &match);
     if (rule == nullptr)
         return;
-    const bool one = rule->holds == moeq::Holds::kOne;
+    const bool one = rule->holds == moeq::store::Holds::kOne;
     if (one != (match.expert >= 0) || (one && match.expert < rule->first_expert))
         fail("an expert of another number", name);
     if (rule->experts != 0 && match.expert - rule->first_expert >= rule->experts)
         fail("an expert that is of another kind", name);
     moeq::Array<char> stack(allocator);
-    if (!moeq::append_filled(rule->stack, match, &stack))
+    if (!moeq::store::append_filled(rule->stack, match, &stack))
         fail("out of memory", name);
-    moeq::PatternMatch again;
-    if (!moeq::match_pattern(rule->stack, stack.data(), stack.size(), &again))
+    moeq::store::PatternMatch again;
+    if (!moeq::store::match_pattern(rule->stack, stack.data(), stack.size(), &again))
         fail("a stack that its own template does not fit", name);
     if (rules.find_stack(stack.data(), stack.size(), &again) == nullptr)
         fail("a stack that no rule makes", name);
-    const moeq::LinearOf linear{stack.data(), stack.size(), 3, moeq::Part::kWhole};
+    const moeq::store::LinearOf linear{stack.data(), stack.size(), 3, moeq::store::Part::kWhole};
     moeq::Array<char> made(allocator);
-    if (!moeq::append_linear_name(rules.family(), 4, linear, &made) || made.empty())
+    if (!moeq::store::append_linear_name(rules.family(), 4, linear, &made) || made.empty())
         fail("no name for a linear", name);
-    (void)moeq::linears_of(rules.family(), stack.data(), stack.size());
+    (void)moeq::store::linears_of(rules.family(), stack.data(), stack.size());
     moeq::Array<char> fused(allocator);
     const auto named = rules.append_fused_name(stack.data(), stack.size(), rule->layout, rule->scale_axis, &fused);
-    if (named == moeq::Rules::Fused::kOutOfMemory || (named == moeq::Rules::Fused::kNone) != fused.empty())
+    if (named == moeq::store::Rules::Fused::kOutOfMemory ||
+        (named == moeq::store::Rules::Fused::kNone) != fused.empty())
         fail("no name for a fused weight", text_of(stack));
 }
 
@@ -68,15 +69,15 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size)
     moeq_test::CountedMemory memory;
     {
         std::string text = parts[0];
-        moeq::JsonDocument config(memory.allocator);
+        moeq::store::JsonDocument config(memory.allocator);
         moeq_test::Outcome outcome;
         if (config.parse(text.data(), static_cast<int64_t>(text.size()), {}, outcome.report) != MOEQ_OK)
             text.clear();
-        const moeq::JsonValue root = text.empty() ? moeq::JsonValue() : config.root();
-        moeq::ExpertCounts counts(memory.allocator);
+        const moeq::store::JsonValue root = text.empty() ? moeq::store::JsonValue() : config.root();
+        moeq::store::ExpertCounts counts(memory.allocator);
         if (!counts.read(root))
             fail("out of memory", "");
-        moeq::Rules rules(memory.allocator);
+        moeq::store::Rules rules(memory.allocator);
         const bool given = parts.size() > 1 && !parts[1].empty();
         const moeq_status status = rules.collect(root, given ? parts[1].c_str() : nullptr, 3, outcome.report);
         if (status != MOEQ_OK && (!given || (status != MOEQ_ERROR_ARGUMENT && status != MOEQ_ERROR_LIMIT)))

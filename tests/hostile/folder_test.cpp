@@ -35,7 +35,7 @@ void expect_refused(const std::vector<Case>& cases)
         CountedMemory memory;
         const auto begin = std::chrono::steady_clock::now();
         {
-            moeq::Checkpoint checkpoint(memory.allocator);
+            moeq::store::Checkpoint checkpoint(memory.allocator);
             Outcome outcome;
             EXPECT_EQ(checkpoint.open(folder.path().c_str(), kSmallLimit, false, outcome.report), hostile.status)
                 << hostile.what << ": " << outcome.message();
@@ -262,7 +262,7 @@ TEST(HostileFolder, F18_special_files_by_themselves)
     ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
     for (const std::string& path : {fifo, std::string("/dev/zero"), std::string("/dev/null")}) {
         CountedMemory memory;
-        moeq::Checkpoint checkpoint(memory.allocator);
+        moeq::store::Checkpoint checkpoint(memory.allocator);
         Outcome outcome;
         EXPECT_EQ(checkpoint.open(path.c_str(), 0, true, outcome.report), kFormat) << path;
         EXPECT_EQ(outcome.class_id(), "F18") << path;
@@ -313,17 +313,17 @@ TEST(HostileFolder, F28_a_tensor_that_the_index_does_not_name)
     folder.write(kIndex, index_of("\"a\": \"a.safetensors\""));
     CountedMemory memory;
     Outcome outcome;
-    moeq::Checkpoint checkpoint(memory.allocator);
+    moeq::store::Checkpoint checkpoint(memory.allocator);
     ASSERT_EQ(checkpoint.open(folder.path().c_str(), 0, false, outcome.report), MOEQ_OK) << outcome.message();
     EXPECT_EQ(checkpoint.tensor_count(), 2);
     EXPECT_EQ(checkpoint.unlisted_count(), 1);
     EXPECT_STREQ(checkpoint.tensor(checkpoint.first_unlisted()).entry.name, "more");
     ASSERT_EQ(checkpoint.stray_count(), 1);
     EXPECT_STREQ(checkpoint.stray(0), "c.safetensors");
-    moeq::Checkpoint strict(memory.allocator);
+    moeq::store::Checkpoint strict(memory.allocator);
     EXPECT_EQ(strict.open(folder.path().c_str(), 0, false, outcome.report, {.strict = true}), kFormat);
     EXPECT_EQ(outcome.class_id(), "F28");
-    moeq::Checkpoint all(memory.allocator);
+    moeq::store::Checkpoint all(memory.allocator);
     Outcome again;
     ASSERT_EQ(all.open(folder.path().c_str(), 0, false, again.report, {.all = true}), MOEQ_OK) << again.message();
     EXPECT_EQ(all.tensor_count(), 3);
@@ -337,7 +337,7 @@ TEST(HostileFolder, bad_headers_of_shards_are_told_with_their_file)
     folder.write("b.safetensors", shard("b") + "tail");
     folder.write(kIndex, index_of(kBoth));
     CountedMemory memory;
-    moeq::Checkpoint checkpoint(memory.allocator);
+    moeq::store::Checkpoint checkpoint(memory.allocator);
     Outcome outcome;
     EXPECT_EQ(checkpoint.open(folder.path().c_str(), 0, false, outcome.report), kFormat);
     EXPECT_EQ(outcome.class_id(), "F09");
@@ -353,7 +353,7 @@ TEST(HostileFolder, messages_about_files_say_where_and_why)
     const std::string index = folder.path(kIndex);
     CountedMemory memory;
     const auto message_of = [&](const std::string& path, moeq_status status, const char* class_id) {
-        moeq::Checkpoint checkpoint(memory.allocator);
+        moeq::store::Checkpoint checkpoint(memory.allocator);
         Outcome outcome;
         EXPECT_EQ(checkpoint.open(path.c_str(), 0, false, outcome.report), status) << path;
         EXPECT_EQ(outcome.class_id(), class_id);
@@ -386,7 +386,7 @@ TEST(HostileFolder, F19_files_that_shrink)
         const std::string path = folder.write(
             "a.safetensors", container("{" + tensor("a", "U8", "[100]", 0, 100) + "}", std::string(100, 'x')));
         CountedMemory memory;
-        moeq::Checkpoint checkpoint(memory.allocator);
+        moeq::store::Checkpoint checkpoint(memory.allocator);
         Outcome outcome;
         ASSERT_EQ(checkpoint.open(path.c_str(), 0, false, outcome.report), MOEQ_OK);
         ASSERT_EQ(truncate(path.c_str(), left), 0);

@@ -17,16 +17,16 @@ struct Judged {
     std::string problem; // "": all is as it must be
 };
 
-inline std::string write_header(const moeq::FileHeader& header, moeq::Allocator& allocator)
+inline std::string write_header(const moeq::store::FileHeader& header, moeq::Allocator& allocator)
 {
     moeq::Array<char> out(allocator);
-    moeq::JsonWriter writer(out);
+    moeq::store::JsonWriter writer(out);
     writer.begin_object();
     if (!header.metadata().missing())
         writer.key("__metadata__").copy(header.metadata());
-    for (const moeq::FileEntry& entry : header.entries) {
+    for (const moeq::store::FileEntry& entry : header.entries) {
         writer.key(entry.name, entry.name_length).begin_object();
-        writer.key("dtype").string(moeq::container_dtype_name(entry.dtype)).key("shape").begin_array();
+        writer.key("dtype").string(moeq::store::container_dtype_name(entry.dtype)).key("shape").begin_array();
         for (int32_t i = 0; i < entry.ndim; ++i)
             writer.integer(entry.shape[i]);
         writer.end_array().key("data_offsets").begin_array();
@@ -37,10 +37,10 @@ inline std::string write_header(const moeq::FileHeader& header, moeq::Allocator&
     return writer.ok() ? std::string(out.data(), static_cast<size_t>(out.size())) : "";
 }
 
-inline std::string describe(const moeq::FileHeader& header)
+inline std::string describe(const moeq::store::FileHeader& header)
 {
     std::string text;
-    for (const moeq::FileEntry& entry : header.entries) {
+    for (const moeq::store::FileEntry& entry : header.entries) {
         text.append(entry.name, static_cast<size_t>(entry.name_length)).append(" ");
         text.append(std::to_string(entry.dtype)).append(":");
         for (int32_t i = 0; i < entry.ndim; ++i)
@@ -61,16 +61,16 @@ inline bool is_allowed(moeq_status status, const std::string& class_id)
            status == MOEQ_ERROR_LIMIT;
 }
 
-inline std::string judge_accepted(const moeq::FileHeader& header, int64_t file_size, moeq::Allocator& allocator)
+inline std::string judge_accepted(const moeq::store::FileHeader& header, int64_t file_size, moeq::Allocator& allocator)
 {
     int64_t end = header.data_offset;
-    for (const moeq::FileEntry& entry : header.entries) {
+    for (const moeq::store::FileEntry& entry : header.entries) {
         if (entry.offset != end || entry.bytes < 0 || entry.bytes > file_size - entry.offset)
             return "a tensor's range is not inside of the file";
         if (entry.name[entry.name_length] != '\0' || std::strlen(entry.name) != static_cast<size_t>(entry.name_length))
             return "a name is not ended by NUL";
         int64_t bytes = 0;
-        if (!moeq::tensor_bytes(entry.dtype, entry.ndim, entry.shape, &bytes) || bytes != entry.bytes)
+        if (!moeq::store::tensor_bytes(entry.dtype, entry.ndim, entry.shape, &bytes) || bytes != entry.bytes)
             return "a tensor has another size than its shape";
         end += entry.bytes;
     }
@@ -79,12 +79,12 @@ inline std::string judge_accepted(const moeq::FileHeader& header, int64_t file_s
 
     const std::string text = write_header(header, allocator);
     const std::string bytes = length_prefix(text.size()) + text;
-    moeq::FileHeader again(allocator);
+    moeq::store::FileHeader again(allocator);
     Outcome outcome;
     const int64_t size = static_cast<int64_t>(bytes.size());
     // Written anew it may be longer, as names were spelled with fewer separators: no limit here.
-    if (moeq::parse_header(bytes.data(), size, size + file_size - header.data_offset, moeq::kJsonBytes, &again,
-                           outcome.report) != MOEQ_OK)
+    if (moeq::store::parse_header(bytes.data(), size, size + file_size - header.data_offset, moeq::store::kJsonBytes,
+                                  &again, outcome.report) != MOEQ_OK)
         return "what was accepted is refused when written again: " + outcome.message();
     if (describe(again) != describe(header))
         return "written again, it says something else";
@@ -98,9 +98,9 @@ inline Judged judge_header(const char* bytes, int64_t size, int64_t file_size, i
     CountedMemory memory;
     Judged judged;
     {
-        moeq::FileHeader header(memory.allocator);
+        moeq::store::FileHeader header(memory.allocator);
         Outcome outcome;
-        judged.status = moeq::parse_header(bytes, size, file_size, limit, &header, outcome.report);
+        judged.status = moeq::store::parse_header(bytes, size, file_size, limit, &header, outcome.report);
         judged.class_id = outcome.class_id();
         judged.message = outcome.message();
         if (memory.allocator.peak() > 4 * size + (1 << 20))

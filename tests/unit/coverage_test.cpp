@@ -9,9 +9,9 @@
 
 namespace {
 
-using moeq::Coverage;
-using moeq::CoverageSpan;
-using moeq::Rectangle;
+using moeq::builder::Coverage;
+using moeq::builder::CoverageSpan;
+using moeq::builder::Rectangle;
 
 class Field {
 public:

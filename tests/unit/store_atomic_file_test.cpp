@@ -17,7 +17,7 @@
 namespace moeq_test {
 namespace {
 
-using moeq::AtomicFile;
+using moeq::store::AtomicFile;
 
 std::vector<std::string> names_in(const std::string& folder)
 {
@@ -47,14 +47,15 @@ protected:
     }
     moeq_status save(const std::string& path, const std::string& bytes)
     {
-        return write_file(memory.allocator, AT_FDCWD, path.c_str(), bytes.data(), static_cast<int64_t>(bytes.size()),
-                          true, outcome.report);
+        return moeq::store::write_file(memory.allocator, AT_FDCWD, path.c_str(), bytes.data(),
+                                       static_cast<int64_t>(bytes.size()), true, outcome.report);
     }
     void refused(const std::string& path, moeq_status status, const char* class_id, const char* says)
     {
         outcome.error = {};
         moeq::Report report("test", &outcome.error);
-        EXPECT_EQ(write_file(memory.allocator, AT_FDCWD, path.c_str(), "x", 1, true, report), status) << path;
+        EXPECT_EQ(moeq::store::write_file(memory.allocator, AT_FDCWD, path.c_str(), "x", 1, true, report), status)
+            << path;
         EXPECT_NE(outcome.message().find(says), std::string::npos) << outcome.message();
         EXPECT_EQ(outcome.class_id(), class_id) << outcome.message();
     }
@@ -213,7 +214,7 @@ TEST_F(AtomicFiles, know_relative_paths)
     const int directory = ::open(folder.path().c_str(), O_RDONLY | O_DIRECTORY);
     ASSERT_EQ(::mkdir(folder.path("sub").c_str(), 0777), 0);
     for (const char* path : {"plain", "sub/nested", "./dotted", "sub/../up", "sub//twice"}) {
-        EXPECT_EQ(write_file(memory.allocator, directory, path, path, 3, false, outcome.report), MOEQ_OK)
+        EXPECT_EQ(moeq::store::write_file(memory.allocator, directory, path, path, 3, false, outcome.report), MOEQ_OK)
             << outcome.message();
         EXPECT_EQ(contents(folder.path(path)), std::string(path, 3));
     }

@@ -14,7 +14,7 @@
 namespace moeq_test {
 namespace {
 
-using moeq::Checkpoint;
+using moeq::store::Checkpoint;
 
 struct Opened {
     explicit Opened(const std::string& path, bool map = false)

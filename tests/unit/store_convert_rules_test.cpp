@@ -54,18 +54,19 @@ TEST(Globs, AgreeWithTryingEverything)
         for (const std::string& name : texts("ab.", 5)) {
             const bool wanted = matches(glob.c_str(), name.c_str());
             matched += wanted ? 1 : 0;
-            ASSERT_EQ(moeq::glob_matches(glob.c_str(), name.c_str()), wanted) << glob << " and " << name;
+            ASSERT_EQ(moeq::store::glob_matches(glob.c_str(), name.c_str()), wanted) << glob << " and " << name;
         }
     EXPECT_GE(matched, 1000);
 }
 
 TEST(Globs, OfRealNames)
 {
-    EXPECT_TRUE(moeq::glob_matches("**.experts.*", "model.layers.3.mlp.experts.gate_up_proj"));
-    EXPECT_TRUE(moeq::glob_matches("model.layers.*.mlp.experts.down_proj", "model.layers.31.mlp.experts.down_proj"));
-    EXPECT_FALSE(moeq::glob_matches("model.layers.*.experts.*", "model.layers.3.mlp.experts.gate_up_proj"));
-    EXPECT_TRUE(moeq::glob_matches("**.self_attn.*_proj.weight", "model.layers.3.self_attn.q_proj.weight"));
-    EXPECT_FALSE(moeq::glob_matches("**.self_attn.*_proj.weight", "model.layers.3.self_attn.q_proj.bias"));
+    EXPECT_TRUE(moeq::store::glob_matches("**.experts.*", "model.layers.3.mlp.experts.gate_up_proj"));
+    EXPECT_TRUE(
+        moeq::store::glob_matches("model.layers.*.mlp.experts.down_proj", "model.layers.31.mlp.experts.down_proj"));
+    EXPECT_FALSE(moeq::store::glob_matches("model.layers.*.experts.*", "model.layers.3.mlp.experts.gate_up_proj"));
+    EXPECT_TRUE(moeq::store::glob_matches("**.self_attn.*_proj.weight", "model.layers.3.self_attn.q_proj.weight"));
+    EXPECT_FALSE(moeq::store::glob_matches("**.self_attn.*_proj.weight", "model.layers.3.self_attn.q_proj.bias"));
 }
 
 // Two runs of stars against a long name that almost matches.
@@ -75,14 +76,14 @@ TEST(Globs, TakeNoExponentialTime)
     for (int i = 0; i < 200; ++i)
         glob += "**a*";
     const std::string name(20'000, 'a');
-    EXPECT_TRUE(moeq::glob_matches(glob.c_str(), name.c_str()));
-    EXPECT_FALSE(moeq::glob_matches((glob + "b").c_str(), name.c_str()));
+    EXPECT_TRUE(moeq::store::glob_matches(glob.c_str(), name.c_str()));
+    EXPECT_FALSE(moeq::store::glob_matches((glob + "b").c_str(), name.c_str()));
 }
 
 TEST(ConvertRules, FirstMatchWins)
 {
     CountedMemory memory;
-    moeq::ConvertRules rules(memory.allocator);
+    moeq::store::ConvertRules rules(memory.allocator);
     Outcome outcome;
     ASSERT_EQ(rules.read(R"([{"match": "a.*", "spec": null}, {"spec": "nf4", "match": "**"}])", outcome.report),
               MOEQ_OK)

@@ -143,24 +143,24 @@ struct Recognised {
     moeq_status open(const Files& files)
     {
         moeq::Report report("open", &error);
-        status = checkpoint.open(files.write().c_str(), moeq::kHeaderLimit, false, report);
+        status = checkpoint.open(files.write().c_str(), moeq::store::kHeaderLimit, false, report);
         if (status == MOEQ_OK)
             status = weights.recognise(checkpoint, nullptr, report);
         return status;
     }
-    const moeq::Weight* find(const std::string& name) const
+    const moeq::store::Weight* find(const std::string& name) const
     {
-        for (const moeq::Weight& weight : weights.weights)
+        for (const moeq::store::Weight& weight : weights.weights)
             if (std::string(weight.name, static_cast<size_t>(weight.name_length)) == name)
                 return &weight;
         return nullptr;
     }
     // Name of the tensor that a component of a weight is in; "": none.
-    std::string tensor(const moeq::Weight& weight, int32_t component) const
+    std::string tensor(const moeq::store::Weight& weight, int32_t component) const
     {
         return weight.tensors[component] < 0 ? "" : checkpoint.tensor(weight.tensors[component]).entry.name;
     }
-    std::string spec(const moeq::Weight& weight) const
+    std::string spec(const moeq::store::Weight& weight) const
     {
         char text[MOEQ_SPEC_TEXT];
         moeq::Report report("spec", nullptr);
@@ -168,8 +168,8 @@ struct Recognised {
     }
 
     moeq::Allocator allocator;
-    moeq::Checkpoint checkpoint;
-    moeq::Weights weights;
+    moeq::store::Checkpoint checkpoint;
+    moeq::store::Weights weights;
     moeq_error error{};
     moeq_status status = MOEQ_OK;
 };

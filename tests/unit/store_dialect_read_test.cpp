@@ -11,7 +11,7 @@ using dialect_test::expect_refused;
 using dialect_test::Files;
 using dialect_test::Recognised;
 using dialect_test::Shape;
-using moeq::Weight;
+using moeq::store::Weight;
 
 constexpr char kState[] = ".quant_state.bitsandbytes__";
 
@@ -112,7 +112,7 @@ TEST(DetectDialect, leaves_methods_that_it_does_not_know_alone)
     Recognised got;
     ASSERT_EQ(got.open(files), MOEQ_OK) << got.error.message;
     EXPECT_EQ(got.weights.dialect, MOEQ_DIALECT_NONE);
-    const moeq::ForeignCodes foreign = moeq::find_foreign_codes(got.checkpoint, got.weights);
+    const moeq::store::ForeignCodes foreign = moeq::store::find_foreign_codes(got.checkpoint, got.weights);
     EXPECT_STREQ(foreign.scheme, "gptq");
     EXPECT_TRUE(foreign.stated);
 }
@@ -563,7 +563,7 @@ TEST(ReadCompressedTensors, leaves_other_formats_as_plain_tensors)
     ASSERT_EQ(got.open(files), MOEQ_OK) << got.error.message;
     for (const Weight& weight : got.weights.weights)
         EXPECT_FALSE(weight.quantized) << weight.name;
-    const moeq::ForeignCodes foreign = moeq::find_foreign_codes(got.checkpoint, got.weights);
+    const moeq::store::ForeignCodes foreign = moeq::store::find_foreign_codes(got.checkpoint, got.weights);
     EXPECT_STREQ(foreign.scheme, "compressed-tensors");
     EXPECT_STREQ(foreign.detail, "pack-quantized");
 }

@@ -11,11 +11,11 @@ namespace {
 
 using dialect_test::join;
 using dialect_test::Shape;
-using moeq::Dialect;
-using moeq::DialectEntries;
-using moeq::DialectEntry;
 using moeq::Geometry;
 using moeq::Report;
+using moeq::store::Dialect;
+using moeq::store::DialectEntries;
+using moeq::store::DialectEntry;
 
 struct Listed {
     Listed() : allocator(nullptr, nullptr, nullptr), entries(allocator) {}
@@ -23,7 +23,7 @@ struct Listed {
     moeq_status make(const char* dialect_name, const char* spec_text, const Shape& shape, const char* name,
                      bool adjusted = true)
     {
-        dialect = moeq::find_dialect(dialect_name);
+        dialect = moeq::store::find_dialect(dialect_name);
         if (dialect == nullptr) {
             ADD_FAILURE() << dialect_name;
             return MOEQ_ERROR_INTERNAL;
@@ -78,14 +78,14 @@ using Lines = std::vector<std::string>;
 
 TEST(DialectTable, is_found_by_number_and_name)
 {
-    for (int32_t i = 0; i < moeq::kDialectCount; ++i) {
-        const Dialect& dialect = moeq::dialect_at(i);
-        EXPECT_EQ(moeq::find_dialect(dialect.id), &dialect);
-        EXPECT_EQ(moeq::find_dialect(dialect.name), &dialect);
+    for (int32_t i = 0; i < moeq::store::kDialectCount; ++i) {
+        const Dialect& dialect = moeq::store::dialect_at(i);
+        EXPECT_EQ(moeq::store::find_dialect(dialect.id), &dialect);
+        EXPECT_EQ(moeq::store::find_dialect(dialect.name), &dialect);
     }
-    EXPECT_EQ(moeq::find_dialect(MOEQ_DIALECT_NONE), nullptr);
-    EXPECT_EQ(moeq::find_dialect(99), nullptr);
-    EXPECT_EQ(moeq::find_dialect("gptq"), nullptr);
+    EXPECT_EQ(moeq::store::find_dialect(MOEQ_DIALECT_NONE), nullptr);
+    EXPECT_EQ(moeq::store::find_dialect(99), nullptr);
+    EXPECT_EQ(moeq::store::find_dialect("gptq"), nullptr);
 }
 
 TEST(DialectNative, has_every_component_in_its_own_shape)
@@ -261,10 +261,10 @@ TEST(DialectNames, stay_below_the_limit)
     DialectEntry sibling{};
     sibling.suffix = "SCB";
     sibling.sibling = true;
-    const std::string longest(static_cast<size_t>(moeq::kNameLimit) - 7, 'x');
+    const std::string longest(static_cast<size_t>(moeq::store::kNameLimit) - 7, 'x');
     moeq::Array<char> out(allocator);
     EXPECT_TRUE(append_entry_name(longest.c_str(), plain, &out));
-    EXPECT_EQ(out.size(), moeq::kNameLimit + 1);
+    EXPECT_EQ(out.size(), moeq::store::kNameLimit + 1);
     EXPECT_FALSE(append_entry_name((longest + "x").c_str(), plain, &out));
     out.clear();
     EXPECT_TRUE(append_entry_name("no_segment", sibling, &out));
@@ -278,8 +278,8 @@ std::string metadata_of(const char* dialect, const char* spec, const Shape& shap
     Listed listed;
     EXPECT_EQ(listed.make(dialect, spec, shape, name), MOEQ_OK) << listed.error.message;
     moeq::Array<char> text(listed.allocator);
-    moeq::JsonWriter json(text);
-    const moeq::WrittenWeight weight{name, listed.geometry};
+    moeq::store::JsonWriter json(text);
+    const moeq::store::WrittenWeight weight{name, listed.geometry};
     json.begin_object();
     listed.dialect->write_metadata(nullptr, json);
     listed.dialect->write_metadata(&weight, json);
@@ -300,7 +300,7 @@ std::string config_of(const char* dialect, const std::vector<std::pair<const cha
                       moeq_status want = MOEQ_OK)
 {
     moeq::Allocator allocator(nullptr, nullptr, nullptr);
-    std::vector<moeq::WrittenWeight> weights;
+    std::vector<moeq::store::WrittenWeight> weights;
     std::vector<std::string> names;
     for (size_t i = 0; i < specs.size(); ++i)
         names.push_back("m.experts." + std::to_string(i) + ".up_proj.weight");
@@ -312,11 +312,11 @@ std::string config_of(const char* dialect, const std::vector<std::pair<const cha
     }
     const char* dense[] = {"m.q_proj.weight", "lm_head.weight"};
     moeq::Array<char> text(allocator);
-    moeq::JsonWriter json(text);
+    moeq::store::JsonWriter json(text);
     moeq_error error{};
     Report report("config", &error);
-    const moeq::WrittenModel model{allocator, weights.data(), static_cast<int64_t>(weights.size()), dense, 2};
-    EXPECT_EQ(moeq::find_dialect(dialect)->write_config(model, json, report), want) << error.message;
+    const moeq::store::WrittenModel model{allocator, weights.data(), static_cast<int64_t>(weights.size()), dense, 2};
+    EXPECT_EQ(moeq::store::find_dialect(dialect)->write_config(model, json, report), want) << error.message;
     EXPECT_TRUE(json.ok());
     if (want != MOEQ_OK)
         return error.message;
@@ -379,11 +379,12 @@ std::string modules_of(const char* dialect, const char* spec, const std::vector<
     Listed listed;
     const char* name = "m.0.experts.0.up_proj.weight";
     EXPECT_EQ(listed.make(dialect, spec, {4, 64}, name), MOEQ_OK) << listed.error.message;
-    const moeq::WrittenWeight weight{name, listed.geometry};
+    const moeq::store::WrittenWeight weight{name, listed.geometry};
     moeq::Array<char> text(listed.allocator);
-    moeq::JsonWriter json(text);
+    moeq::store::JsonWriter json(text);
     Report report("config", &listed.error);
-    const moeq::WrittenModel model{listed.allocator, &weight, 1, dense.data(), static_cast<int64_t>(dense.size())};
+    const moeq::store::WrittenModel model{listed.allocator, &weight, 1, dense.data(),
+                                          static_cast<int64_t>(dense.size())};
     EXPECT_EQ(listed.dialect->write_config(model, json, report), MOEQ_OK);
     const std::string config(text.data(), static_cast<size_t>(text.size()));
     for (const char* key : {"llm_int8_skip_modules", "ignore", "modules_to_not_convert"}) {
@@ -418,22 +419,22 @@ TEST(DialectStatistics, are_widened_exactly)
     const uint16_t fp16[3] = {0x3C00, 0x0001, 0xFC00};
     const uint8_t e8m0[5] = {0, 1, 127, 254, 255};
     float out[5];
-    moeq::widen_statistics(MOEQ_DTYPE_BF16, bf16, 3, out);
+    moeq::store::widen_statistics(MOEQ_DTYPE_BF16, bf16, 3, out);
     EXPECT_EQ(out[0], 1.0f);
     EXPECT_EQ(out[1], std::ldexp(-1.0f, -133));
     EXPECT_EQ(out[2], INFINITY);
-    moeq::widen_statistics(MOEQ_DTYPE_FP16, fp16, 3, out);
+    moeq::store::widen_statistics(MOEQ_DTYPE_FP16, fp16, 3, out);
     EXPECT_EQ(out[0], 1.0f);
     EXPECT_EQ(out[1], std::ldexp(1.0f, -24));
     EXPECT_EQ(out[2], -INFINITY);
-    moeq::widen_statistics(MOEQ_DTYPE_FP8_E8M0, e8m0, 5, out);
+    moeq::store::widen_statistics(MOEQ_DTYPE_FP8_E8M0, e8m0, 5, out);
     EXPECT_EQ(out[0], std::ldexp(1.0f, -127));
     EXPECT_EQ(out[1], std::ldexp(1.0f, -126));
     EXPECT_EQ(out[2], 1.0f);
     EXPECT_EQ(out[3], std::ldexp(1.0f, 127));
     EXPECT_TRUE(std::isnan(out[4]));
     const float fp32[2] = {1.5f, -0.0f};
-    moeq::widen_statistics(MOEQ_DTYPE_FP32, fp32, 2, out);
+    moeq::store::widen_statistics(MOEQ_DTYPE_FP32, fp32, 2, out);
     EXPECT_EQ(std::memcmp(out, fp32, sizeof fp32), 0);
 }
 

@@ -7,8 +7,8 @@
 namespace moeq_test {
 namespace {
 
-using moeq::Cut;
-using moeq::Part;
+using moeq::store::Cut;
+using moeq::store::Part;
 
 struct Row {
     const char* model_type; // or all of config.json
@@ -208,13 +208,13 @@ TEST(Families, EveryNameGoesWhereItBelongs)
     for (const Row& row : kRows) {
         SCOPED_TRACE(std::string(row.model_type) + ": " + row.name);
         CountedMemory memory;
-        moeq::Rules rules(memory.allocator);
+        moeq::store::Rules rules(memory.allocator);
         Outcome outcome;
         const Config config(row.model_type);
         ASSERT_EQ(rules.collect(config.root(), nullptr, 3, outcome.report), MOEQ_OK);
-        moeq::PatternMatch match;
+        moeq::store::PatternMatch match;
         const std::string name = row.name;
-        const moeq::Rule* rule = rules.find(name.c_str(), static_cast<int64_t>(name.size()), row.ndim, &match);
+        const moeq::store::Rule* rule = rules.find(name.c_str(), static_cast<int64_t>(name.size()), row.ndim, &match);
         if (row.stack == nullptr) {
             EXPECT_EQ(rule, nullptr);
             continue;
@@ -273,16 +273,16 @@ TEST(Families, TypesWhoseMemoryFormIsHalves)
     for (const char* type : kTypes) {
         SCOPED_TRACE(type);
         CountedMemory memory;
-        moeq::Rules rules(memory.allocator);
+        moeq::store::Rules rules(memory.allocator);
         Outcome outcome;
         // The text model's type counts as well as that of the whole.
         for (const std::string& given : {std::string(type), R"({"model_type": "x", "text_config": {"model_type": ")" +
                                                                 std::string(type) + R"("}})"}) {
             const Config config(given);
             ASSERT_EQ(rules.collect(config.root(), nullptr, 3, outcome.report), MOEQ_OK);
-            moeq::PatternMatch match;
+            moeq::store::PatternMatch match;
             const std::string name = "model.layers.1.mlp.experts.gate_up_proj";
-            const moeq::Rule* rule = rules.find(name.c_str(), static_cast<int64_t>(name.size()), 3, &match);
+            const moeq::store::Rule* rule = rules.find(name.c_str(), static_cast<int64_t>(name.size()), 3, &match);
             ASSERT_NE(rule, nullptr);
             EXPECT_EQ(rule->scale_axis, -1);
             EXPECT_EQ(rule->layout, MOEQ_LAYOUT_GATE_UP);

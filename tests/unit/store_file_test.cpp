@@ -18,9 +18,9 @@
 namespace moeq_test {
 namespace {
 
-using moeq::Digest;
-using moeq::Directory;
-using moeq::File;
+using moeq::store::Digest;
+using moeq::store::Directory;
+using moeq::store::File;
 
 moeq_status open_status(const std::string& path, Outcome& outcome)
 {
@@ -114,15 +114,15 @@ TEST(Folder, failures_have_words)
             << outcome.message();
     };
     Outcome made, synced, renamed, removed;
-    expect_words(moeq::make_folder(AT_FDCWD, folder.path("a/b").c_str(), made.report), made, ENOENT,
+    expect_words(moeq::store::make_folder(AT_FDCWD, folder.path("a/b").c_str(), made.report), made, ENOENT,
                  "ENOENT: no such file or directory");
-    expect_words(moeq::sync_file(AT_FDCWD, folder.path("file/b").c_str(), synced.report), synced, ENOTDIR,
+    expect_words(moeq::store::sync_file(AT_FDCWD, folder.path("file/b").c_str(), synced.report), synced, ENOTDIR,
                  "ENOTDIR: not a directory");
-    expect_words(moeq::rename_new(AT_FDCWD, folder.path("c").c_str(), folder.path("d").c_str(), renamed.report),
+    expect_words(moeq::store::rename_new(AT_FDCWD, folder.path("c").c_str(), folder.path("d").c_str(), renamed.report),
                  renamed, ENOENT, "ENOENT: no such file or directory");
-    expect_words(moeq::remove_file(AT_FDCWD, folder.path().c_str(), removed.report), removed, EISDIR,
+    expect_words(moeq::store::remove_file(AT_FDCWD, folder.path().c_str(), removed.report), removed, EISDIR,
                  "EISDIR: is a directory");
-    EXPECT_STREQ(moeq::system_error_text(123456), "a system call failed");
+    EXPECT_STREQ(moeq::store::system_error_text(123456), "a system call failed");
 }
 
 TEST(File, what_is_no_regular_file_is_refused_at_once)
@@ -187,17 +187,17 @@ TEST(File, text_is_limited_and_ended)
     File file(memory.allocator);
     ASSERT_EQ(file.open(AT_FDCWD, path.c_str(), outcome.report), MOEQ_OK);
     moeq::Array<char> text(memory.allocator);
-    EXPECT_EQ(moeq::read_text(file, 5, &text, outcome.report), MOEQ_OK);
+    EXPECT_EQ(moeq::store::read_text(file, 5, &text, outcome.report), MOEQ_OK);
     EXPECT_EQ(text.size(), 6);
     EXPECT_STREQ(text.data(), "12345");
-    EXPECT_EQ(moeq::read_text(file, 4, &text, outcome.report), MOEQ_ERROR_LIMIT);
+    EXPECT_EQ(moeq::store::read_text(file, 4, &text, outcome.report), MOEQ_ERROR_LIMIT);
     EXPECT_EQ(outcome.class_id(), "F02");
 }
 
 TEST(File, plain_names)
 {
     const auto plain = [](const std::string& name) {
-        return moeq::is_plain_name(name.data(), static_cast<int64_t>(name.size()));
+        return moeq::store::is_plain_name(name.data(), static_cast<int64_t>(name.size()));
     };
     for (const std::string name :
          {"a", "model-00001-of-00002.safetensors", "...", "..a", ".a", "a b", "\xC3\xA9", "a\\b"})
@@ -232,37 +232,37 @@ TEST(Directory, tells_directories_from_files)
 
 std::string text_of(const Digest& digest)
 {
-    char text[moeq::kDigestText];
-    moeq::print_digest(digest, text);
+    char text[moeq::store::kDigestText];
+    moeq::store::print_digest(digest, text);
     return text;
 }
 
 TEST(Digest, is_xxh3_with_128_bits)
 {
     // From the specification's own implementation, as xxhsum -H2 prints them.
-    EXPECT_EQ(text_of(moeq::digest_of("", 0)), "99aa06d3014798d86001c324468d497f");
-    EXPECT_EQ(text_of(moeq::digest_of("abc", 3)), "06b05ab6733a618578af5f94892f3950");
+    EXPECT_EQ(text_of(moeq::store::digest_of("", 0)), "99aa06d3014798d86001c324468d497f");
+    EXPECT_EQ(text_of(moeq::store::digest_of("abc", 3)), "06b05ab6733a618578af5f94892f3950");
 }
 
 TEST(Digest, text_comes_back)
 {
-    const Digest digest = moeq::digest_of("text", 4);
+    const Digest digest = moeq::store::digest_of("text", 4);
     Digest parsed;
-    ASSERT_TRUE(moeq::parse_digest(text_of(digest).c_str(), 32, &parsed));
+    ASSERT_TRUE(moeq::store::parse_digest(text_of(digest).c_str(), 32, &parsed));
     EXPECT_EQ(parsed, digest);
     for (const char* text : {"", "0", "0123456789abcdef0123456789abcdeg", "0123456789ABCDEF0123456789ABCDEF"})
-        EXPECT_FALSE(moeq::parse_digest(text, static_cast<int64_t>(std::strlen(text)), &parsed)) << text;
-    EXPECT_FALSE(moeq::parse_digest("0123456789abcdef0123456789abcdef0", 33, &parsed));
+        EXPECT_FALSE(moeq::store::parse_digest(text, static_cast<int64_t>(std::strlen(text)), &parsed)) << text;
+    EXPECT_FALSE(moeq::store::parse_digest("0123456789abcdef0123456789abcdef0", 33, &parsed));
 }
 
 TEST(Digest, of_many_depends_on_order_and_count)
 {
-    const Digest a = moeq::digest_of("a", 1), b = moeq::digest_of("b", 1);
+    const Digest a = moeq::store::digest_of("a", 1), b = moeq::store::digest_of("b", 1);
     const Digest ab[] = {a, b}, ba[] = {b, a}, aab[] = {a, a, b};
-    EXPECT_NE(moeq::digest_of_all(ab, 2), moeq::digest_of_all(ba, 2));
-    EXPECT_NE(moeq::digest_of_all(ab, 1), a);
-    EXPECT_NE(moeq::digest_of_all(ab, 2), moeq::digest_of_all(aab, 3));
-    EXPECT_EQ(moeq::digest_of_all(ab, 0), Digest());
+    EXPECT_NE(moeq::store::digest_of_all(ab, 2), moeq::store::digest_of_all(ba, 2));
+    EXPECT_NE(moeq::store::digest_of_all(ab, 1), a);
+    EXPECT_NE(moeq::store::digest_of_all(ab, 2), moeq::store::digest_of_all(aab, 3));
+    EXPECT_EQ(moeq::store::digest_of_all(ab, 0), Digest());
 }
 
 // ---- progress
@@ -284,7 +284,7 @@ TEST(Progress, tells_stages_at_once_and_bytes_now_and_then)
 {
     Told told;
     Outcome outcome;
-    moeq::Progress progress(Told::callback, &told, 1'000'000);
+    moeq::store::Progress progress(Told::callback, &told, 1'000'000);
     EXPECT_EQ(progress.add(MOEQ_STAGE_READ, "a", 0, outcome.report), MOEQ_OK);
     EXPECT_EQ(progress.add(MOEQ_STAGE_WRITE, "b", 10, outcome.report), MOEQ_OK);
     EXPECT_EQ(told.calls.size(), 2u);
@@ -306,12 +306,12 @@ TEST(Progress, any_other_answer_cancels)
         Told told;
         told.answer = answer;
         Outcome outcome;
-        moeq::Progress progress(Told::callback, &told, 1);
+        moeq::store::Progress progress(Told::callback, &told, 1);
         EXPECT_EQ(progress.add(MOEQ_STAGE_READ, "a", 1, outcome.report), MOEQ_ERROR_CANCELLED);
         EXPECT_EQ(progress.finish(outcome.report), MOEQ_ERROR_CANCELLED);
     }
     Outcome outcome;
-    moeq::Progress nobody(nullptr, nullptr, 1);
+    moeq::store::Progress nobody(nullptr, nullptr, 1);
     EXPECT_EQ(nobody.add(MOEQ_STAGE_READ, nullptr, 1, outcome.report), MOEQ_OK);
     EXPECT_EQ(nobody.finish(outcome.report), MOEQ_OK);
 }

@@ -6,14 +6,14 @@ namespace {
 
 using dialect_test::Files;
 using dialect_test::Recognised;
-using moeq::ForeignCodes;
+using moeq::store::ForeignCodes;
 
 // With the checkpoint, whose texts they point to.
 struct Found {
     explicit Found(Files& files)
     {
         EXPECT_EQ(checkpoint.open(files), MOEQ_OK) << checkpoint.error.message;
-        foreign = moeq::find_foreign_codes(checkpoint.checkpoint, checkpoint.weights);
+        foreign = moeq::store::find_foreign_codes(checkpoint.checkpoint, checkpoint.weights);
     }
 
     Recognised checkpoint;

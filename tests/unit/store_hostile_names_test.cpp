@@ -43,8 +43,8 @@ double seconds_to_recognise(const Files& files)
 {
     const std::string path = files.write();
     moeq::Allocator allocator(nullptr, nullptr, nullptr);
-    moeq::Checkpoint checkpoint(allocator);
-    moeq::Weights weights(allocator);
+    moeq::store::Checkpoint checkpoint(allocator);
+    moeq::store::Weights weights(allocator);
     Outcome outcome;
     EXPECT_EQ(checkpoint.open(path.c_str(), 0, false, outcome.report), MOEQ_OK) << outcome.message();
     const double begin = cpu_seconds();
@@ -125,8 +125,8 @@ TEST(HostileNames, GlobsWithManyStars)
     for (int i = 0; i < 200; ++i)
         for (const char* glob : {"**layers*gate", "**layers*l*gate", "**l*a*y*e*r*s*x", "**layers**layers*x",
                                  "**a.*.*.x", "**a**a**a**x", "**.*.*.*.weight", "***a*b"}) {
-            EXPECT_FALSE(moeq::glob_matches(glob, layers.c_str())) << glob;
-            EXPECT_FALSE(moeq::glob_matches(glob, dots.c_str())) << glob;
+            EXPECT_FALSE(moeq::store::glob_matches(glob, layers.c_str())) << glob;
+            EXPECT_FALSE(moeq::store::glob_matches(glob, dots.c_str())) << glob;
         }
     EXPECT_LT(cpu_seconds() - begin, 0.5 * kSlower);
 }

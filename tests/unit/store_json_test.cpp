@@ -11,11 +11,11 @@
 namespace moeq_test {
 namespace {
 
-using moeq::JsonDocument;
-using moeq::JsonMember;
-using moeq::JsonRules;
-using moeq::JsonValue;
-using moeq::JsonWriter;
+using moeq::store::JsonDocument;
+using moeq::store::JsonMember;
+using moeq::store::JsonRules;
+using moeq::store::JsonValue;
+using moeq::store::JsonWriter;
 
 // A document with all that it needs. The text has nothing behind it that could be read.
 struct Parsed {
@@ -290,7 +290,7 @@ TEST(Json, values_come_out_as_they_are)
     EXPECT_TRUE(root.find("f").get_bool(&truth));
     EXPECT_FALSE(truth);
     EXPECT_FALSE(root.find("n").get_bool(&truth));
-    EXPECT_TRUE(root.find("n").is(moeq::JsonKind::kNull));
+    EXPECT_TRUE(root.find("n").is(moeq::store::JsonKind::kNull));
     EXPECT_TRUE(root.find("none").missing());
     EXPECT_TRUE(root.find("s").find("x").missing());
     EXPECT_EQ(root.find("none").size(), 0);

@@ -9,7 +9,7 @@
 namespace moeq_test {
 namespace {
 
-using moeq::Part;
+using moeq::store::Part;
 
 constexpr Part kWhole = Part::kWhole;
 
@@ -17,13 +17,13 @@ struct NameRow {
     const char* model_type;
     const char* stack;
     Part part;
-    moeq::Linears linears;
+    moeq::store::Linears linears;
     const char* name; // of expert 7
 };
 
-constexpr moeq::Linears kLoaded = moeq::Linears::kLoaded;
-constexpr moeq::Linears kNoLinears = moeq::Linears::kNone;
-constexpr moeq::Linears kUnknownLinears = moeq::Linears::kUnknown;
+constexpr moeq::store::Linears kLoaded = moeq::store::Linears::kLoaded;
+constexpr moeq::store::Linears kNoLinears = moeq::store::Linears::kNone;
+constexpr moeq::store::Linears kUnknownLinears = moeq::store::Linears::kUnknown;
 
 // What the converters of transformers look for, and what released files have.
 const NameRow kNameRows[] = {
@@ -47,8 +47,8 @@ const NameRow kNameRows[] = {
      "model.layers.1.feed_forward.experts.7.down_proj.weight"},
     {"nemotron_h", "backbone.layers.1.mixer.experts.up_proj", kWhole, kLoaded,
      "backbone.layers.1.mixer.experts.7.up_proj.weight"},
-    {"llama4", "language_model.model.layers.1.feed_forward.experts.gate_up_proj", Part::kUp, moeq::Linears::kReplaced,
-     "language_model.model.layers.1.feed_forward.experts.7.up_proj.weight"},
+    {"llama4", "language_model.model.layers.1.feed_forward.experts.gate_up_proj", Part::kUp,
+     moeq::store::Linears::kReplaced, "language_model.model.layers.1.feed_forward.experts.7.up_proj.weight"},
     {"gpt_oss", "model.layers.0.mlp.experts.gate_up_proj", Part::kGate, kNoLinears,
      "model.layers.0.mlp.experts.7.gate_proj.weight"},
     {"granitemoe", "model.layers.0.block_sparse_moe.experts.down_proj", kWhole, kNoLinears,
@@ -96,14 +96,14 @@ TEST(Families, LinearsAreNamedAsTheirLoaderWantsThem)
     for (const NameRow& row : kNameRows) {
         SCOPED_TRACE(std::string(row.model_type) + ": " + row.stack);
         CountedMemory memory;
-        moeq::Rules rules(memory.allocator);
+        moeq::store::Rules rules(memory.allocator);
         Outcome outcome;
         const Config config(row.model_type);
         ASSERT_EQ(rules.collect(config.root(), nullptr, 3, outcome.report), MOEQ_OK);
         const int64_t length = static_cast<int64_t>(std::strlen(row.stack));
-        EXPECT_EQ(moeq::linears_of(rules.family(), row.stack, length), row.linears);
+        EXPECT_EQ(moeq::store::linears_of(rules.family(), row.stack, length), row.linears);
         moeq::Array<char> name(memory.allocator);
-        ASSERT_TRUE(moeq::append_linear_name(rules.family(), 64, {row.stack, length, 7, row.part}, &name));
+        ASSERT_TRUE(moeq::store::append_linear_name(rules.family(), 64, {row.stack, length, 7, row.part}, &name));
         EXPECT_EQ(std::string(name.data(), static_cast<size_t>(name.size())), row.name);
     }
 }
@@ -118,14 +118,14 @@ TEST(Families, LinearsAreFoundAgain)
             continue;
         SCOPED_TRACE(std::string(row.model_type) + ": " + row.name);
         CountedMemory memory;
-        moeq::Rules rules(memory.allocator);
+        moeq::store::Rules rules(memory.allocator);
         Outcome outcome;
         const std::string type = row.model_type;
         const Config config(R"({"model_type": ")" + type + R"(", "moe_num_experts": 64})");
         ASSERT_EQ(rules.collect(config.root(), nullptr, 3, outcome.report), MOEQ_OK);
-        moeq::PatternMatch match;
+        moeq::store::PatternMatch match;
         const std::string name = row.name;
-        const moeq::Rule* rule = rules.find(name.c_str(), static_cast<int64_t>(name.size()), 2, &match);
+        const moeq::store::Rule* rule = rules.find(name.c_str(), static_cast<int64_t>(name.size()), 2, &match);
         ASSERT_NE(rule, nullptr);
         EXPECT_EQ(match.expert - rule->first_expert, 7);
         // The holder may have become that of released files; a half is a part of what its own name does not say.
@@ -185,14 +185,14 @@ TEST(Families, FusedWeightsAreNamedByHowTheyLie)
     for (const FusedRow& row : kFusedRows) {
         SCOPED_TRACE(std::string(row.model_type) + ": " + row.stack);
         CountedMemory memory;
-        moeq::Rules rules(memory.allocator);
+        moeq::store::Rules rules(memory.allocator);
         Outcome outcome;
         const Config config(row.model_type);
         ASSERT_EQ(rules.collect(config.root(), nullptr, 3, outcome.report), MOEQ_OK);
         moeq::Array<char> name(memory.allocator);
         const auto fused = rules.append_fused_name(row.stack, static_cast<int64_t>(std::strlen(row.stack)), row.layout,
                                                    row.axis, &name);
-        EXPECT_EQ(fused, row.name == nullptr ? moeq::Rules::Fused::kNone : moeq::Rules::Fused::kNamed);
+        EXPECT_EQ(fused, row.name == nullptr ? moeq::store::Rules::Fused::kNone : moeq::store::Rules::Fused::kNamed);
         EXPECT_EQ(std::string(name.data(), static_cast<size_t>(name.size())), row.name == nullptr ? "" : row.name);
     }
 }

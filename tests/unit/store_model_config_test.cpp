@@ -10,7 +10,7 @@ namespace {
 int64_t count_of(const std::string& config, const std::string& name)
 {
     CountedMemory memory;
-    moeq::ExpertCounts counts(memory.allocator);
+    moeq::store::ExpertCounts counts(memory.allocator);
     const Config document(config);
     EXPECT_TRUE(counts.read(document.root()));
     return counts.find(name.c_str(), static_cast<int64_t>(name.size()));

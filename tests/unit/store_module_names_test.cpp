@@ -10,7 +10,7 @@
 
 namespace {
 
-using moeq::WrittenWeight;
+using moeq::store::WrittenWeight;
 using Names = std::vector<std::string>;
 
 WrittenWeight weight(const char* name, bool expert) { return {name, {}, expert}; }
@@ -34,14 +34,14 @@ Names texts_of(const moeq::Array<char>& json)
 Names ignored(const std::vector<WrittenWeight>& weights, const std::vector<const char*>& dense, bool foreign = false)
 {
     moeq::Allocator allocator(nullptr, nullptr, nullptr);
-    moeq::WrittenModel model{allocator, weights.data(), static_cast<int64_t>(weights.size()), dense.data(),
-                             static_cast<int64_t>(dense.size())};
+    moeq::store::WrittenModel model{allocator, weights.data(), static_cast<int64_t>(weights.size()), dense.data(),
+                                    static_cast<int64_t>(dense.size())};
     model.foreign = foreign;
     moeq::Array<char> text(allocator);
-    moeq::JsonWriter json(text);
+    moeq::store::JsonWriter json(text);
     moeq_error error{};
     moeq::Report report("names", &error);
-    EXPECT_EQ(moeq::write_ignored_modules(model, json, report), MOEQ_OK);
+    EXPECT_EQ(moeq::store::write_ignored_modules(model, json, report), MOEQ_OK);
     EXPECT_TRUE(json.ok());
     return texts_of(text);
 }
@@ -126,12 +126,12 @@ TEST(TargetedModules, are_names_and_for_linears_outside_of_experts_patterns)
                                                 weight("model.layers.0.self_attn.q_proj.weight", false),
                                                 weight("model.layers.1.self_attn.q_proj.weight", false)};
     const int32_t groups[] = {1, 1, 0};
-    const moeq::WrittenModel model{allocator, weights.data(), 3, nullptr, 0};
+    const moeq::store::WrittenModel model{allocator, weights.data(), 3, nullptr, 0};
     moeq::Array<char> text(allocator);
-    moeq::JsonWriter json(text);
+    moeq::store::JsonWriter json(text);
     moeq_error error{};
     moeq::Report report("names", &error);
-    ASSERT_EQ(moeq::write_targeted_modules(model, groups, 1, json, report), MOEQ_OK);
+    ASSERT_EQ(moeq::store::write_targeted_modules(model, groups, 1, json, report), MOEQ_OK);
     const Names names = texts_of(text);
     EXPECT_EQ(names, (Names{"model.layers.0.mlp.experts.0.up_proj", "model.layers.0.self_attn.q_proj",
                             R"(re:(.*\.)?layers\.0\.self_attn\.q_proj$)"}));

@@ -21,20 +21,20 @@ public:
                 << outcome_.message();
         }
     }
-    moeq::JsonValue root() const { return document_.root(); }
+    moeq::store::JsonValue root() const { return document_.root(); }
 
 private:
     CountedMemory memory_;
     Outcome outcome_;
     std::string text_;
-    moeq::JsonDocument document_;
+    moeq::store::JsonDocument document_;
 };
 
-inline std::string filled(const char* text, const moeq::PatternMatch& match)
+inline std::string filled(const char* text, const moeq::store::PatternMatch& match)
 {
     CountedMemory memory;
     moeq::Array<char> out(memory.allocator);
-    EXPECT_TRUE(moeq::append_filled(text, match, &out));
+    EXPECT_TRUE(moeq::store::append_filled(text, match, &out));
     return std::string(out.data(), static_cast<size_t>(out.size()));
 }
 

@@ -8,19 +8,19 @@
 namespace moeq_test {
 namespace {
 
-using moeq::Cut;
-using moeq::Part;
+using moeq::store::Cut;
+using moeq::store::Part;
 
 // ---- patterns
 
-bool matches(const char* pattern, const std::string& name, moeq::PatternMatch* match)
+bool matches(const char* pattern, const std::string& name, moeq::store::PatternMatch* match)
 {
-    return moeq::match_pattern(pattern, name.c_str(), static_cast<int64_t>(name.size()), match);
+    return moeq::store::match_pattern(pattern, name.c_str(), static_cast<int64_t>(name.size()), match);
 }
 
 TEST(Pattern, SegmentsAreComparedWhole)
 {
-    moeq::PatternMatch match;
+    moeq::store::PatternMatch match;
     EXPECT_TRUE(matches("a.b", "a.b", &match));
     EXPECT_FALSE(matches("a.b", "a.bc", &match));
     EXPECT_FALSE(matches("a.b", "xa.b", &match));
@@ -36,7 +36,7 @@ TEST(Pattern, SegmentsAreComparedWhole)
 
 TEST(Pattern, AnExpertHasOneSpelling)
 {
-    moeq::PatternMatch match;
+    moeq::store::PatternMatch match;
     ASSERT_TRUE(matches("e.{expert}.w", "e.0.w", &match));
     EXPECT_EQ(match.expert, 0);
     ASSERT_TRUE(matches("e.{expert}.w", "e.127.w", &match));
@@ -47,7 +47,7 @@ TEST(Pattern, AnExpertHasOneSpelling)
 
 TEST(Pattern, AnExpertMayHaveTextAroundIt)
 {
-    moeq::PatternMatch match;
+    moeq::store::PatternMatch match;
     const std::string name = "a.b.expert_12.wi.weight"; // which the match points into
     ASSERT_TRUE(matches("**.expert_{expert}.wi.weight", name, &match));
     EXPECT_EQ(match.expert, 12);
@@ -66,7 +66,7 @@ TEST(Pattern, AnExpertMayHaveTextAroundIt)
 
 TEST(Pattern, WildcardsAreFilledInOrder)
 {
-    moeq::PatternMatch match;
+    moeq::store::PatternMatch match;
     const std::string name = "m.l.layers.3.e.7.gate.w"; // which the match points into
     ASSERT_TRUE(matches("**.layers.*.e.{expert}.*.w", name, &match));
     EXPECT_EQ(match.expert, 7);
@@ -76,19 +76,19 @@ TEST(Pattern, WildcardsAreFilledInOrder)
 TEST(Pattern, FaultsAreNamed)
 {
     for (const char* good : {"a", "*", "**.a", "a.{expert}.b", "a.*.b.*"})
-        EXPECT_EQ(moeq::pattern_fault(good), nullptr) << good;
+        EXPECT_EQ(moeq::store::pattern_fault(good), nullptr) << good;
     for (const char* good : {"e{expert}", "expert_{expert}.w", "a.{expert}_w.*"})
-        EXPECT_EQ(moeq::pattern_fault(good), nullptr) << good;
+        EXPECT_EQ(moeq::store::pattern_fault(good), nullptr) << good;
     for (const char* bad : {"", "a..b", ".a", "a.", "a.**", "a.b*", "a.{x}", "{expert}.{expert}", "*.*.*.*.*.*.*.*.*",
                             "{expert}{expert}", "e*_{expert}", "{expert", "expert}", "{{expert}}", "{expert}*"})
-        EXPECT_NE(moeq::pattern_fault(bad), nullptr) << bad;
-    EXPECT_EQ(moeq::template_fault("x.*.y", "a.*.b"), nullptr);
-    EXPECT_EQ(moeq::template_fault("**.x.*", "**.a.*.b"), nullptr);
-    EXPECT_NE(moeq::template_fault("x.y", "a.*.b"), nullptr);
-    EXPECT_NE(moeq::template_fault("x.*.*", "a.*.b"), nullptr);
-    EXPECT_NE(moeq::template_fault("*.**", "**.*"), nullptr);
-    EXPECT_NE(moeq::template_fault("x.{expert}", "a.{expert}"), nullptr);
-    EXPECT_NE(moeq::template_fault("x.e{expert}", "a.e{expert}"), nullptr);
+        EXPECT_NE(moeq::store::pattern_fault(bad), nullptr) << bad;
+    EXPECT_EQ(moeq::store::template_fault("x.*.y", "a.*.b"), nullptr);
+    EXPECT_EQ(moeq::store::template_fault("**.x.*", "**.a.*.b"), nullptr);
+    EXPECT_NE(moeq::store::template_fault("x.y", "a.*.b"), nullptr);
+    EXPECT_NE(moeq::store::template_fault("x.*.*", "a.*.b"), nullptr);
+    EXPECT_NE(moeq::store::template_fault("*.**", "**.*"), nullptr);
+    EXPECT_NE(moeq::store::template_fault("x.{expert}", "a.{expert}"), nullptr);
+    EXPECT_NE(moeq::store::template_fault("x.e{expert}", "a.e{expert}"), nullptr);
 }
 
 // ---- patterns of the caller's
@@ -96,7 +96,7 @@ TEST(Pattern, FaultsAreNamed)
 moeq_status collect(const char* patterns, Outcome& outcome, const char* config = "")
 {
     CountedMemory memory;
-    moeq::Rules rules(memory.allocator);
+    moeq::store::Rules rules(memory.allocator);
     return rules.collect(Config(config).root(), patterns, 3, outcome.report);
 }
 
@@ -139,7 +139,7 @@ TEST(Patterns, WhatIsNoPatternIsRefused)
 TEST(Patterns, ComeBeforeTheTable)
 {
     CountedMemory memory;
-    moeq::Rules rules(memory.allocator);
+    moeq::store::Rules rules(memory.allocator);
     Outcome outcome;
     const Config config("mixtral");
     ASSERT_EQ(rules.collect(config.root(),
@@ -148,9 +148,9 @@ TEST(Patterns, ComeBeforeTheTable)
                             3, outcome.report),
               MOEQ_OK)
         << outcome.message();
-    moeq::PatternMatch match;
+    moeq::store::PatternMatch match;
     const std::string name = "m.experts.4.w1.weight";
-    const moeq::Rule* rule = rules.find(name.c_str(), static_cast<int64_t>(name.size()), 2, &match);
+    const moeq::store::Rule* rule = rules.find(name.c_str(), static_cast<int64_t>(name.size()), 2, &match);
     ASSERT_NE(rule, nullptr);
     EXPECT_EQ(filled(rule->stack, match), "m.experts.first");
     EXPECT_EQ(rule->part, Part::kUp);
@@ -162,7 +162,7 @@ TEST(Patterns, ComeBeforeTheTable)
 TEST(Patterns, ExpertsOfTwoKindsAreNumberedThrough)
 {
     CountedMemory memory;
-    moeq::Rules rules(memory.allocator);
+    moeq::store::Rules rules(memory.allocator);
     Outcome outcome;
     ASSERT_EQ(rules.collect({},
                             R"([{"match": "e{expert}", "stack": "text", "experts": 4},)"
@@ -171,8 +171,8 @@ TEST(Patterns, ExpertsOfTwoKindsAreNumberedThrough)
               MOEQ_OK)
         << outcome.message();
     const auto stack_of = [&](const std::string& name) {
-        moeq::PatternMatch match;
-        const moeq::Rule* rule = rules.find(name.c_str(), static_cast<int64_t>(name.size()), 2, &match);
+        moeq::store::PatternMatch match;
+        const moeq::store::Rule* rule = rules.find(name.c_str(), static_cast<int64_t>(name.size()), 2, &match);
         return std::string(rule == nullptr ? "" : rule->stack);
     };
     EXPECT_EQ(stack_of("e0"), "text");
@@ -213,17 +213,17 @@ TEST(Stacks, AMillionTensorsTakeSeconds)
     const std::string path =
         folder.write("many.safetensors", container(header, std::string(static_cast<size_t>(at), '\0')));
     CountedMemory memory;
-    moeq::Checkpoint checkpoint(memory.allocator);
+    moeq::store::Checkpoint checkpoint(memory.allocator);
     Outcome outcome;
     ASSERT_EQ(checkpoint.open(path.c_str(), 200'000'000, false, outcome.report), MOEQ_OK) << outcome.message();
-    moeq::Weights weights(memory.allocator);
+    moeq::store::Weights weights(memory.allocator);
     const double begin = cpu_seconds();
     ASSERT_EQ(weights.recognise(checkpoint, nullptr, outcome.report), MOEQ_OK) << outcome.message();
     const double took = cpu_seconds() - begin;
     EXPECT_EQ(weights.stacks.size(), 2 * kLayers);
     EXPECT_EQ(weights.pieces.size(), 3 * kLayers * kExperts);
     EXPECT_LT(took, 3.0 * kSlower);
-    const moeq::Stack& stack = weights.stacks[0];
+    const moeq::store::Stack& stack = weights.stacks[0];
     EXPECT_STREQ(stack.name, "model.layers.0.mlp.experts.gate_up_proj");
     EXPECT_EQ(stack.shape[0], kExperts);
     EXPECT_EQ(stack.missing_expert, -1);

@@ -12,16 +12,16 @@
 namespace moeq_test {
 namespace {
 
-using moeq::FileEntry;
-using moeq::FileHeader;
+using moeq::store::FileEntry;
+using moeq::store::FileHeader;
 
 // A header parsed from memory that ends where the header does.
 struct Parsed {
-    explicit Parsed(const std::string& bytes, int64_t limit = moeq::kHeaderLimit)
+    explicit Parsed(const std::string& bytes, int64_t limit = moeq::store::kHeaderLimit)
     {
         const std::vector<char> copy(bytes.begin(), bytes.end());
-        status = moeq::parse_header(copy.data(), static_cast<int64_t>(copy.size()), static_cast<int64_t>(copy.size()),
-                                    limit, &header, outcome.report);
+        status = moeq::store::parse_header(copy.data(), static_cast<int64_t>(copy.size()),
+                                           static_cast<int64_t>(copy.size()), limit, &header, outcome.report);
     }
     std::string names() const
     {
@@ -126,15 +126,15 @@ TEST(Safetensors, every_type_has_its_size)
                                       std::string(static_cast<size_t>(bytes), 'x')));
         ASSERT_EQ(parsed.status, MOEQ_OK) << type.name << ": " << parsed.outcome.message();
         EXPECT_EQ(parsed.header.entries[0].dtype, type.dtype) << type.name;
-        EXPECT_STREQ(moeq::container_dtype_name(type.dtype), type.name);
+        EXPECT_STREQ(moeq::store::container_dtype_name(type.dtype), type.name);
         const int64_t shape[] = {2, 4};
         int64_t got = 0;
-        EXPECT_TRUE(moeq::tensor_bytes(type.dtype, 2, shape, &got));
+        EXPECT_TRUE(moeq::store::tensor_bytes(type.dtype, 2, shape, &got));
         EXPECT_EQ(got, bytes);
     }
-    EXPECT_EQ(moeq::container_dtype_name(0x20801), nullptr); // two lanes
-    EXPECT_EQ(moeq::container_dtype("bf16", 4), 0);
-    EXPECT_EQ(moeq::container_dtype("", 0), 0);
+    EXPECT_EQ(moeq::store::container_dtype_name(0x20801), nullptr); // two lanes
+    EXPECT_EQ(moeq::store::container_dtype("bf16", 4), 0);
+    EXPECT_EQ(moeq::store::container_dtype("", 0), 0);
 }
 
 TEST(Safetensors, an_extent_of_zero_hides_no_overflow)
@@ -143,13 +143,13 @@ TEST(Safetensors, an_extent_of_zero_hides_no_overflow)
     int64_t bytes = 1;
     const int64_t zero_first[] = {0, huge, 4}, zero_last[] = {huge, 4, 0}, fits[] = {huge / 4, 0, 1},
                   negative[] = {-1, 0, 1}, bits[] = {huge, 1, 0};
-    EXPECT_FALSE(moeq::tensor_bytes(MOEQ_DTYPE_UINT8, 3, zero_first, &bytes));
-    EXPECT_FALSE(moeq::tensor_bytes(MOEQ_DTYPE_UINT8, 3, zero_last, &bytes));
-    EXPECT_FALSE(moeq::tensor_bytes(MOEQ_DTYPE_UINT8, 3, negative, &bytes));
-    EXPECT_FALSE(moeq::tensor_bytes(MOEQ_DTYPE_UINT8, 3, bits, &bytes));
-    EXPECT_FALSE(moeq::tensor_bytes(MOEQ_DTYPE_UINT8, 3, fits, &bytes)); // its bits do not
+    EXPECT_FALSE(moeq::store::tensor_bytes(MOEQ_DTYPE_UINT8, 3, zero_first, &bytes));
+    EXPECT_FALSE(moeq::store::tensor_bytes(MOEQ_DTYPE_UINT8, 3, zero_last, &bytes));
+    EXPECT_FALSE(moeq::store::tensor_bytes(MOEQ_DTYPE_UINT8, 3, negative, &bytes));
+    EXPECT_FALSE(moeq::store::tensor_bytes(MOEQ_DTYPE_UINT8, 3, bits, &bytes));
+    EXPECT_FALSE(moeq::store::tensor_bytes(MOEQ_DTYPE_UINT8, 3, fits, &bytes)); // its bits do not
     const int64_t small[] = {huge / 8, 0, 1};
-    EXPECT_TRUE(moeq::tensor_bytes(MOEQ_DTYPE_UINT8, 3, small, &bytes));
+    EXPECT_TRUE(moeq::store::tensor_bytes(MOEQ_DTYPE_UINT8, 3, small, &bytes));
     EXPECT_EQ(bytes, 0);
 }
 
@@ -180,16 +180,17 @@ TEST(Safetensors, a_file_and_its_bytes_tell_the_same)
     const std::string path = folder.write("a.safetensors", bytes);
     CountedMemory memory;
     Outcome outcome;
-    moeq::File file(memory.allocator);
+    moeq::store::File file(memory.allocator);
     ASSERT_EQ(file.open(AT_FDCWD, path.c_str(), outcome.report), MOEQ_OK);
     FileHeader header(memory.allocator);
-    ASSERT_EQ(moeq::read_header(file, moeq::kHeaderLimit, &header, outcome.report), MOEQ_OK) << outcome.message();
+    ASSERT_EQ(moeq::store::read_header(file, moeq::store::kHeaderLimit, &header, outcome.report), MOEQ_OK)
+        << outcome.message();
     const Parsed parsed(bytes);
     EXPECT_EQ(header.digest, parsed.header.digest);
     EXPECT_EQ(header.entries[0].offset, parsed.header.entries[0].offset);
 
     ASSERT_EQ(truncate(path.c_str(), 20), 0); // the size at open is larger than what is there
-    EXPECT_EQ(moeq::read_header(file, moeq::kHeaderLimit, &header, outcome.report), MOEQ_ERROR_TRUNCATED);
+    EXPECT_EQ(moeq::store::read_header(file, moeq::store::kHeaderLimit, &header, outcome.report), MOEQ_ERROR_TRUNCATED);
     EXPECT_EQ(outcome.class_id(), "F19");
     EXPECT_EQ(header.entries.size(), 0);
 }
@@ -204,12 +205,12 @@ TEST(Safetensors, a_header_may_be_used_again_after_a_failure)
     Outcome outcome;
     FileHeader header(memory.allocator);
     for (int i = 0; i < 2; ++i) {
-        EXPECT_EQ(moeq::parse_header(good.data(), static_cast<int64_t>(good.size()), static_cast<int64_t>(good.size()),
-                                     1000, &header, outcome.report),
+        EXPECT_EQ(moeq::store::parse_header(good.data(), static_cast<int64_t>(good.size()),
+                                            static_cast<int64_t>(good.size()), 1000, &header, outcome.report),
                   MOEQ_OK);
         EXPECT_EQ(header.metadata().size(), 1);
-        EXPECT_NE(moeq::parse_header(bad.data(), static_cast<int64_t>(bad.size()), static_cast<int64_t>(bad.size()),
-                                     1000, &header, outcome.report),
+        EXPECT_NE(moeq::store::parse_header(bad.data(), static_cast<int64_t>(bad.size()),
+                                            static_cast<int64_t>(bad.size()), 1000, &header, outcome.report),
                   MOEQ_OK);
         EXPECT_EQ(header.entries.size(), 0);
         EXPECT_TRUE(header.metadata().missing());
@@ -234,8 +235,9 @@ TEST(Safetensors, survives_every_failing_allocation)
             {
                 FileHeader header(memory.allocator);
                 Outcome outcome;
-                status = moeq::parse_header(bytes.data(), static_cast<int64_t>(bytes.size()),
-                                            static_cast<int64_t>(bytes.size()), 100'000, &header, outcome.report);
+                status =
+                    moeq::store::parse_header(bytes.data(), static_cast<int64_t>(bytes.size()),
+                                              static_cast<int64_t>(bytes.size()), 100'000, &header, outcome.report);
                 EXPECT_EQ(header.entries.size(), status == MOEQ_OK ? 20 : 0);
             }
             EXPECT_EQ(memory.allocator.live(), 0);
@@ -330,8 +332,8 @@ TEST(Safetensors, time_and_memory_are_bounded_by_the_header)
         Outcome outcome;
         const double begin = moeq_test::cpu_seconds();
         const int64_t size = static_cast<int64_t>(bytes.size());
-        EXPECT_EQ(moeq::parse_header(bytes.data(), size, size + bounds.data_bytes, moeq::kHeaderLimit, &header,
-                                     outcome.report),
+        EXPECT_EQ(moeq::store::parse_header(bytes.data(), size, size + bounds.data_bytes, moeq::store::kHeaderLimit,
+                                            &header, outcome.report),
                   bounds.status)
             << bounds.what << ": " << outcome.message();
         EXPECT_LT(moeq_test::cpu_seconds() - begin, 2.0 * kSlower) << bounds.what;

@@ -12,7 +12,7 @@ namespace {
 
 using moeq::Executor;
 using moeq::Report;
-using moeq::SideTasks;
+using moeq::store::SideTasks;
 
 const Executor kSerial(nullptr, nullptr, nullptr);
 

@@ -13,10 +13,10 @@
 
 namespace moeq_test {
 
-using moeq::Digest;
-using moeq::FileEntry;
-using moeq::FileHeader;
-using moeq::SafetensorsWriter;
+using moeq::store::Digest;
+using moeq::store::FileEntry;
+using moeq::store::FileHeader;
+using moeq::store::SafetensorsWriter;
 using Shape = std::vector<int64_t>;
 
 inline std::string random_bytes(int64_t count, uint32_t seed = 1)
@@ -34,9 +34,9 @@ public:
     explicit Making(int32_t dialect = MOEQ_DIALECT_NATIVE, const char* metadata = nullptr)
     {
         Outcome outcome;
-        EXPECT_EQ(
-            writer.create(AT_FDCWD, path().c_str(), *moeq::find_dialect(dialect), metadata, false, outcome.report),
-            MOEQ_OK)
+        EXPECT_EQ(writer.create(AT_FDCWD, path().c_str(), *moeq::store::find_dialect(dialect), metadata, false,
+                                outcome.report),
+                  MOEQ_OK)
             << outcome.message();
     }
 
@@ -78,9 +78,10 @@ struct Parsed {
     explicit Parsed(const std::string& file) : header(memory.allocator)
     {
         Outcome outcome;
-        EXPECT_EQ(moeq::parse_header(file.data(), static_cast<int64_t>(file.size()), static_cast<int64_t>(file.size()),
-                                     moeq::kHeaderLimit, &header, outcome.report),
-                  MOEQ_OK)
+        EXPECT_EQ(
+            moeq::store::parse_header(file.data(), static_cast<int64_t>(file.size()), static_cast<int64_t>(file.size()),
+                                      moeq::store::kHeaderLimit, &header, outcome.report),
+            MOEQ_OK)
             << outcome.message();
     }
     const FileEntry& operator[](const std::string& name) const

@@ -15,10 +15,10 @@
 namespace moeq_test {
 namespace {
 
-using moeq::NameTable;
-using moeq::RowMajor;
 using moeq::TensorView;
-using moeq::WrittenRanges;
+using moeq::store::NameTable;
+using moeq::store::RowMajor;
+using moeq::store::WrittenRanges;
 
 // Against one flag for each byte.
 TEST(WrittenRanges, random_claims)

@@ -70,9 +70,12 @@ TEST(Writer, does_not_care_about_the_order_of_puts)
         std::string name;
         int64_t begin, count;
     };
-    const std::vector<std::pair<std::string, int64_t>> tensors = {
-        {"a", 3 * moeq::kDigestBytes}, {"b", 2 * moeq::kDigestBytes + 12345}, {"c", 100}, {"d", 1}, {"e", 0},
-        {"f", moeq::kDigestBytes}};
+    const std::vector<std::pair<std::string, int64_t>> tensors = {{"a", 3 * moeq::store::kDigestBytes},
+                                                                  {"b", 2 * moeq::store::kDigestBytes + 12345},
+                                                                  {"c", 100},
+                                                                  {"d", 1},
+                                                                  {"e", 0},
+                                                                  {"f", moeq::store::kDigestBytes}};
     std::vector<std::string> data;
     for (size_t i = 0; i < tensors.size(); ++i)
         data.push_back(random_bytes(tensors[i].second, static_cast<uint32_t>(i)));
@@ -85,7 +88,7 @@ TEST(Writer, does_not_care_about_the_order_of_puts)
             making.declare(name, MOEQ_DTYPE_UINT8, {bytes});
             for (int64_t begin = 0; begin < bytes;) {
                 const int64_t count = round == 0   ? bytes
-                                      : round == 1 ? std::min(bytes - begin, moeq::kDigestBytes)
+                                      : round == 1 ? std::min(bytes - begin, moeq::store::kDigestBytes)
                                                    : 1 + static_cast<int64_t>(random()) % (bytes - begin);
                 pieces.push_back({name, begin, count});
                 begin += count;
@@ -270,7 +273,7 @@ TEST(Writer, metadata)
     Making making(MOEQ_DIALECT_HF_FP8, "{\"format\": \"np\", \"text\": \"\\u20ac \\\"\\n\\u0001\"}");
     const std::string file = making.commit();
     const Parsed parsed(file);
-    const moeq::JsonValue metadata = parsed.header.metadata();
+    const moeq::store::JsonValue metadata = parsed.header.metadata();
     EXPECT_EQ(metadata.size(), 2);
     EXPECT_TRUE(metadata.find("format").equals("np")) << "the caller's word counts";
     EXPECT_TRUE(metadata.find("text").equals("\xE2\x82\xAC \"\n\x01"));
@@ -285,8 +288,8 @@ TEST(Writer, refuses_metadata)
         CountedMemory memory;
         SafetensorsWriter writer(memory.allocator);
         Outcome outcome;
-        EXPECT_EQ(writer.create(AT_FDCWD, folder.path("x").c_str(), *moeq::find_dialect(MOEQ_DIALECT_NATIVE), text,
-                                true, outcome.report),
+        EXPECT_EQ(writer.create(AT_FDCWD, folder.path("x").c_str(), *moeq::store::find_dialect(MOEQ_DIALECT_NATIVE),
+                                text, true, outcome.report),
                   MOEQ_ERROR_ARGUMENT)
             << text;
         EXPECT_EQ(outcome.error.argument, 3);
@@ -298,14 +301,14 @@ TEST(Writer, refuses_metadata)
 TEST(DigestOfFile, changes_with_every_byte)
 {
     Making making;
-    making.declare("x", MOEQ_DTYPE_UINT8, {moeq::kDigestBytes + 100});
-    making.put("x", random_bytes(moeq::kDigestBytes + 100));
+    making.declare("x", MOEQ_DTYPE_UINT8, {moeq::store::kDigestBytes + 100});
+    making.put("x", random_bytes(moeq::store::kDigestBytes + 100));
     const std::string file = making.commit();
     const Digest digest = making.writer.digest();
     std::mt19937 random(6);
     for (int i = 0; i < 50; ++i) {
         std::string changed = file;
-        const size_t data = file.size() - static_cast<size_t>(moeq::kDigestBytes) - 100;
+        const size_t data = file.size() - static_cast<size_t>(moeq::store::kDigestBytes) - 100;
         changed[data + random() % (file.size() - data)] ^= static_cast<char>(1 << random() % 8);
         making.folder.write("changed", changed);
         Digest other;

@@ -7,9 +7,9 @@
 namespace moeq_test {
 namespace {
 
-using moeq::DialectEntries;
 using moeq::EncodedWeight;
 using moeq::Geometry;
+using moeq::store::DialectEntries;
 
 Geometry geometry_of(const char* text, const Shape& shape)
 {
@@ -57,7 +57,7 @@ TEST(Writer, puts_components_where_the_dialect_wants_them)
         const std::string file = making.commit();
         const Parsed parsed(file);
         DialectEntries entries(making.memory.allocator);
-        const moeq::Dialect& native = *moeq::find_dialect(MOEQ_DIALECT_NATIVE);
+        const moeq::store::Dialect& native = *moeq::store::find_dialect(MOEQ_DIALECT_NATIVE);
         ASSERT_EQ(native.list(some.weight.geometry, "m.experts.up", &entries, outcome.report), MOEQ_OK);
         EXPECT_EQ(parsed.header.entries.size(), entries.count + 1);
         for (int32_t i = 0; i < entries.count; ++i) {

@@ -12,7 +12,7 @@
 #include "store/container/system_error.h"
 #include "store/container/uninterrupted.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -314,4 +314,4 @@ moeq_status write_file(Allocator& allocator, int directory, const char* path, co
     return file.commit(report);
 }
 
-} // namespace moeq
+} // namespace moeq::store

@@ -7,7 +7,7 @@
 #include "core/memory.h"
 #include "core/report.h"
 
-namespace moeq {
+namespace moeq::store {
 
 // In the name of every temporary file, which is ".NAME.moeq-tmp-" and digits.
 constexpr const char* kTemporaryMark = ".moeq-tmp-";
@@ -70,4 +70,4 @@ private:
 [[nodiscard]] moeq_status write_file(Allocator& allocator, int directory, const char* path, const void* bytes,
                                      int64_t count, bool durable, Report& report);
 
-} // namespace moeq
+} // namespace moeq::store

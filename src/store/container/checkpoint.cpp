@@ -7,7 +7,7 @@
 
 #include "store/container/folder.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -303,4 +303,4 @@ const char* Checkpoint::mapped(int64_t tensor) const
     return mapping == nullptr ? nullptr : mapping + found.entry.offset;
 }
 
-} // namespace moeq
+} // namespace moeq::store

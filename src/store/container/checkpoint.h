@@ -4,7 +4,7 @@
 #include "store/container/name_order.h"
 #include "store/container/safetensors.h"
 
-namespace moeq {
+namespace moeq::store {
 
 // Files of a directory: who has which tensor, what model it is, and the digests that a conversion left.
 constexpr const char* kIndexFile = "model.safetensors.index.json";
@@ -139,4 +139,4 @@ private:
     AssumedBytes assumed_{};
 };
 
-} // namespace moeq
+} // namespace moeq::store

@@ -1,7 +1,7 @@
 // A checkpoint of files that are not there yet.
 #include "store/container/checkpoint.h"
 
-namespace moeq {
+namespace moeq::store {
 
 moeq_status Checkpoint::assume(const AssumedFile* files, int64_t count, Array<char>* config, const AssumedBytes& bytes,
                                Report& report)
@@ -43,4 +43,4 @@ moeq_status Checkpoint::assume_file(const AssumedFile& file, Report& report)
     return MOEQ_OK;
 }
 
-} // namespace moeq
+} // namespace moeq::store

@@ -3,7 +3,7 @@
 #include "core/text.h"
 #include "store/container/json.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -93,4 +93,4 @@ void write_digest(const Digest& digest, JsonWriter& out)
 
 bool read_digest(const JsonValue& value, Digest* out) { return parse_digest(value.text(), value.length(), out); }
 
-} // namespace moeq
+} // namespace moeq::store

@@ -7,7 +7,7 @@
 #include "cpu/digest.h"
 #include "cpu/kernels.h"
 
-namespace moeq {
+namespace moeq::store {
 
 class JsonValue;
 class JsonWriter;
@@ -30,4 +30,4 @@ bool parse_digest(const char* text, int64_t length, Digest* out);
 void write_digest(const Digest& digest, JsonWriter& out);
 bool read_digest(const JsonValue& value, Digest* out);
 
-} // namespace moeq
+} // namespace moeq::store

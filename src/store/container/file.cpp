@@ -12,7 +12,7 @@
 #include "store/container/system_error.h"
 #include "store/container/uninterrupted.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -229,4 +229,4 @@ bool is_plain_name(const char* name, int64_t length)
     return name[0] != '.' || (length > 1 && (name[1] != '.' || length > 2));
 }
 
-} // namespace moeq
+} // namespace moeq::store

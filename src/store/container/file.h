@@ -5,7 +5,7 @@
 #include "core/memory.h"
 #include "core/report.h"
 
-namespace moeq {
+namespace moeq::store {
 
 // An open regular file. Links are followed, as the directories of a hub's cache are made of them; a FIFO or a device is
 // refused without waiting for it. May be read by several threads at once.
@@ -81,4 +81,4 @@ bool is_there(int directory, const char* path);
 // Whether a name from outside is a plain file name: not empty, no separator, not "." or "..", no NUL.
 bool is_plain_name(const char* name, int64_t length);
 
-} // namespace moeq
+} // namespace moeq::store

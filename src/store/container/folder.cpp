@@ -12,7 +12,7 @@
 #include "store/container/system_error.h"
 #include "store/container/uninterrupted.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -171,4 +171,4 @@ moeq_status FolderNames::read_all(int listed, Report& report)
     }
 }
 
-} // namespace moeq
+} // namespace moeq::store

@@ -4,7 +4,7 @@
 #include "core/memory.h"
 #include "core/report.h"
 
-namespace moeq {
+namespace moeq::store {
 
 // Makes a directory; one that is there is fine.
 [[nodiscard]] moeq_status make_folder(int parent, const char* path, Report& report);
@@ -41,4 +41,4 @@ private:
     Array<int64_t> starts_;
 };
 
-} // namespace moeq
+} // namespace moeq::store

@@ -5,7 +5,7 @@
 #include "core/decimal.h"
 #include "store/container/name_order.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -276,4 +276,4 @@ JsonMember JsonMember::next() const
     return member;
 }
 
-} // namespace moeq
+} // namespace moeq::store

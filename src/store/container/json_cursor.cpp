@@ -3,7 +3,7 @@
 
 #include "store/container/json.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -403,4 +403,4 @@ moeq_status JsonCursor::finish()
     return at_ < size_ ? expected("the end of the text") : MOEQ_OK;
 }
 
-} // namespace moeq
+} // namespace moeq::store

@@ -4,7 +4,7 @@
 #include "core/text.h"
 #include "store/container/json.h"
 
-namespace moeq {
+namespace moeq::store {
 
 void JsonWriter::put(const char* text, int64_t length)
 {
@@ -161,4 +161,4 @@ JsonWriter& JsonWriter::copy(const JsonValue& value)
     return *this;
 }
 
-} // namespace moeq
+} // namespace moeq::store

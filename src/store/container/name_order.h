@@ -7,7 +7,7 @@
 #include "core/memory.h"
 #include "store/container/digest.h"
 
-namespace moeq {
+namespace moeq::store {
 
 struct NameView {
     const char* text;
@@ -88,4 +88,4 @@ private:
     Array<uint64_t> keys_; // hash in the high half, index in the low one
 };
 
-} // namespace moeq
+} // namespace moeq::store

@@ -4,7 +4,7 @@
 #include "core/memory.h"
 #include "store/container/digest.h"
 
-namespace moeq {
+namespace moeq::store {
 
 class NameTable {
 public:
@@ -104,4 +104,4 @@ private:
     Array<int64_t> slots_; // indices of names; -1: free
 };
 
-} // namespace moeq
+} // namespace moeq::store

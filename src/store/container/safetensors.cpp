@@ -7,7 +7,7 @@
 #include "core/dtype.h"
 #include "store/container/name_order.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -409,4 +409,4 @@ moeq_status parse_header(const char* bytes, int64_t size, int64_t file_size, int
     return walk(file_name, header_bytes, file_size, out, report);
 }
 
-} // namespace moeq
+} // namespace moeq::store

@@ -6,7 +6,7 @@
 #include "store/container/file.h"
 #include "store/container/json.h"
 
-namespace moeq {
+namespace moeq::store {
 
 constexpr int64_t kHeaderLimit = 100'000'000; // the reference implementation's
 constexpr int64_t kNameLimit = 4096;
@@ -57,4 +57,4 @@ enum class TensorSize { kFits, kOverflows, kHalfByte };
 // False where they overflow, or are no whole number.
 [[nodiscard]] bool tensor_bytes(int32_t dtype, int32_t ndim, const int64_t* shape, int64_t* out);
 
-} // namespace moeq
+} // namespace moeq::store

@@ -5,7 +5,7 @@
 #include "core/dtype.h"
 #include "store/container/safetensors.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -80,4 +80,4 @@ bool tensor_bytes(int32_t dtype, int32_t ndim, const int64_t* shape, int64_t* ou
     return tensor_size(dtype, ndim, shape, out) == TensorSize::kFits;
 }
 
-} // namespace moeq
+} // namespace moeq::store

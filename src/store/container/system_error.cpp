@@ -2,7 +2,7 @@
 
 #include <cerrno>
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -59,4 +59,4 @@ moeq_status end_with_system_error(Failure& failure, int code, Report& report)
     return failure;
 }
 
-} // namespace moeq
+} // namespace moeq::store

@@ -3,11 +3,11 @@
 
 #include "core/report.h"
 
-namespace moeq {
+namespace moeq::store {
 
 // "EACCES: no permission"; of a number that is not in the table "a system call failed".
 const char* system_error_text(int code);
 // Ends a message: ", errno 13 (EACCES: no permission)", and notes the number.
 moeq_status end_with_system_error(Failure& failure, int code, Report& report);
 
-} // namespace moeq
+} // namespace moeq::store

@@ -3,7 +3,7 @@
 
 #include <cerrno>
 
-namespace moeq {
+namespace moeq::store {
 
 // The result of `call`, which is made again for as long as it ends with EINTR.
 template <class Call>
@@ -16,4 +16,4 @@ auto uninterrupted(Call&& call) -> decltype(call())
     }
 }
 
-} // namespace moeq
+} // namespace moeq::store

@@ -4,7 +4,7 @@
 #include "store/convert/plan.h"
 #include "store/load/stack_source.h"
 
-namespace moeq {
+namespace moeq::store {
 
 constexpr const char kDenseAlready[] = "dense already, its type stays";
 constexpr const char kBesideDense[] = "went with the codes of a weight that is dense now";
@@ -73,4 +73,4 @@ private:
     int64_t name_ = 0, piece_ = 0, expert_ = 0, row_ = 0;
 };
 
-} // namespace moeq
+} // namespace moeq::store

@@ -6,7 +6,7 @@
 #include "store/convert/result.h"
 #include "store/dialects/parts.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -219,4 +219,4 @@ moeq_status publish_conversion(const Conversion& c, Report& report)
     return MOEQ_OK;
 }
 
-} // namespace moeq
+} // namespace moeq::store

@@ -5,7 +5,7 @@
 #include "store/convert/target.h"
 #include "store/convert/unit.h"
 
-namespace moeq {
+namespace moeq::store {
 
 // Whether a unit is done and true: its record and file verify, and the source still has the bytes that it read. *stale: a
 // file of the checkpoint that has changed since, which makes it untrue; -1: none. Durable then where the conversion is.
@@ -50,4 +50,4 @@ private:
     Array<SideFile> files_;
 };
 
-} // namespace moeq
+} // namespace moeq::store

@@ -7,7 +7,7 @@
 #include "store/convert/decode.h"
 #include "store/convert/result.h"
 
-namespace moeq {
+namespace moeq::store {
 
 // Walks the tensors in file order.
 class Planner {
@@ -417,4 +417,4 @@ const char* Plan::file_name(int64_t unit, char* out) const
     return out;
 }
 
-} // namespace moeq
+} // namespace moeq::store

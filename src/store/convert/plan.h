@@ -7,7 +7,7 @@
 #include "store/convert/rules.h"
 #include "store/dialects/foreign.h"
 
-namespace moeq {
+namespace moeq::store {
 
 constexpr int64_t kPlanVersion = 2;
 constexpr int64_t kLibraryVersion = MOEQ_VERSION_MAJOR * 10000 + MOEQ_VERSION_MINOR * 100 + MOEQ_VERSION_PATCH;
@@ -215,4 +215,4 @@ bool holds_already(const Weights& weights, const Stack& stack, const Dialect& di
 // The kind that a stack's statistics get where its codes stay. asked: the spec of the caller's; NULL: none.
 int32_t kept_scale_kind(const Stack& stack, const Dialect& dialect, const moeq_spec* asked);
 
-} // namespace moeq
+} // namespace moeq::store

@@ -2,7 +2,7 @@
 #include "store/convert/plan.h"
 #include "store/dialects/parts.h"
 
-namespace moeq {
+namespace moeq::store {
 
 // All quantized weights of the target, those that are copied too.
 moeq_status Plan::list_weights(const Weights& weights, Array<WrittenWeight>* out, Report& report) const
@@ -91,4 +91,4 @@ moeq_status Plan::check_foreign(const Checkpoint& checkpoint, const Weights& wei
     return failure << "; want a source without them, or MOEQ_CONVERT_KEEP_FOREIGN to copy them all the same";
 }
 
-} // namespace moeq
+} // namespace moeq::store

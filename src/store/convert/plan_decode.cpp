@@ -4,7 +4,7 @@
 #include "store/dialects/parts.h"
 #include "store/load/buffers.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -281,4 +281,4 @@ void DecodeCutter::fill(Array<DecodeChunk>* batch)
     }
 }
 
-} // namespace moeq
+} // namespace moeq::store

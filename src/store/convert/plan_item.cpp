@@ -7,7 +7,7 @@
 #include "store/load/encoded_part.h"
 #include "store/load/stack_source.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -421,4 +421,4 @@ moeq_status shape_item(Allocator& allocator, const Weights& weights, const Diale
     return ItemShaper(allocator, weights, dialect, *item, *names, *names_text, report).run(spec);
 }
 
-} // namespace moeq
+} // namespace moeq::store

@@ -2,7 +2,7 @@
 // source cannot be read. What no loader could make anything of is refused.
 #include "store/convert/plan.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -218,4 +218,4 @@ void Plan::write_notes(JsonWriter& json) const
     json.end_array();
 }
 
-} // namespace moeq
+} // namespace moeq::store

@@ -3,7 +3,7 @@
 
 #include "store/convert/plan.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -31,4 +31,4 @@ const char* reason_of(const Checkpoint& checkpoint, const Weights& weights, int6
                                                                       : "not an expert weight";
 }
 
-} // namespace moeq
+} // namespace moeq::store

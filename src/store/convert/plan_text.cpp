@@ -3,7 +3,7 @@
 #include "formats/spec_text.h"
 #include "store/convert/decode.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -232,4 +232,4 @@ moeq_status Plan::print(const Checkpoint& checkpoint, const Weights& weights, Ar
     return PlanPrinter(*this, checkpoint, weights, *out, report).run();
 }
 
-} // namespace moeq
+} // namespace moeq::store

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace moeq {
+namespace moeq::store {
 
 moeq_status PlannedTensors::list(const Plan& plan, const Checkpoint& source, Report& report)
 {
@@ -89,4 +89,4 @@ moeq_status PlannedTensors::refuse_pair(int64_t a, int64_t b, Report& report) co
     return failure << "; want names that differ: leave one out, rename it, or choose another dialect";
 }
 
-} // namespace moeq
+} // namespace moeq::store

@@ -3,7 +3,7 @@
 
 #include "store/convert/plan.h"
 
-namespace moeq {
+namespace moeq::store {
 
 // Where a planned tensor comes from.
 struct PlannedOrigin {
@@ -37,4 +37,4 @@ private:
     Allocator& allocator_;
 };
 
-} // namespace moeq
+} // namespace moeq::store

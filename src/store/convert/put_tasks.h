@@ -4,7 +4,7 @@
 
 #include "store/write/safetensors_writer.h"
 
-namespace moeq {
+namespace moeq::store {
 
 constexpr int64_t kPutBytes = 1 << 20; // that a task writes; a multiple of what one digest is of
 
@@ -24,4 +24,4 @@ inline int64_t put_tasks(int64_t begin, int64_t count)
     return writer.put(entry, from, bytes + (from - begin), to - from, report);
 }
 
-} // namespace moeq
+} // namespace moeq::store

@@ -4,7 +4,7 @@
 #include "store/container/folder.h"
 #include "store/write/safetensors_writer.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -134,4 +134,4 @@ moeq_status verify_unit(Allocator& allocator, int folder, const Plan& plan, cons
     return MOEQ_OK;
 }
 
-} // namespace moeq
+} // namespace moeq::store

@@ -3,7 +3,7 @@
 
 #include "store/convert/plan.h"
 
-namespace moeq {
+namespace moeq::store {
 
 struct SourceStamp {
     int64_t file; // of the checkpoint
@@ -35,4 +35,4 @@ const char* record_name(int64_t unit, char* out); // kRecordNameLimit bytes
 [[nodiscard]] moeq_status read_own_json(Allocator& allocator, int folder, const char* name, Array<char>* text,
                                         JsonDocument* document, bool* found, Report& report);
 
-} // namespace moeq
+} // namespace moeq::store

@@ -5,7 +5,7 @@
 #include "store/convert/planned_tensors.h"
 #include "store/convert/unit.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -217,4 +217,4 @@ moeq_status check_written(const Conversion& c, Report& report)
            << "; want them as they were written; remove TARGET.partial and start anew";
 }
 
-} // namespace moeq
+} // namespace moeq::store

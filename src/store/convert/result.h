@@ -3,7 +3,7 @@
 
 #include "store/convert/plan.h"
 
-namespace moeq {
+namespace moeq::store {
 
 struct Conversion;
 
@@ -14,4 +14,4 @@ struct Conversion;
 // The directory of a conversion that has all but its name and its report; headers only. MISMATCH.
 [[nodiscard]] moeq_status check_written(const Conversion& conversion, Report& report);
 
-} // namespace moeq
+} // namespace moeq::store

@@ -5,7 +5,7 @@
 #include "formats/geometry.h"
 #include "formats/spec_text.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -119,4 +119,4 @@ const ConvertRule* ConvertRules::find(const char* name)
     return nullptr;
 }
 
-} // namespace moeq
+} // namespace moeq::store

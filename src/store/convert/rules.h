@@ -4,7 +4,7 @@
 #include "core/report.h"
 #include "store/container/json.h"
 
-namespace moeq {
+namespace moeq::store {
 
 // `*` is any run of characters without a dot, `**` any run at all; all else is itself. Time is the product of the lengths at most.
 bool glob_matches(const char* glob, const char* name);
@@ -40,4 +40,4 @@ private:
     Array<ConvertRule> rules_;
 };
 
-} // namespace moeq
+} // namespace moeq::store

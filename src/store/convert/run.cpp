@@ -2,7 +2,7 @@
 
 #include <cerrno>
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -113,4 +113,4 @@ moeq_status run_conversion(const Conversion& c, const ConvertSteps& steps, const
     return done ? MOEQ_OK : report.take_over(error);
 }
 
-} // namespace moeq
+} // namespace moeq::store

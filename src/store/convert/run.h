@@ -3,7 +3,7 @@
 
 #include "store/convert/finish.h"
 
-namespace moeq {
+namespace moeq::store {
 
 struct ConvertSteps {
     bool units;  // does units [unit_begin, unit_end)
@@ -20,4 +20,4 @@ int64_t bytes_of(const ConvertSteps& steps, const Plan& plan);
 [[nodiscard]] moeq_status run_conversion(const Conversion& conversion, const ConvertSteps& steps, const char* target,
                                          Report& report);
 
-} // namespace moeq
+} // namespace moeq::store

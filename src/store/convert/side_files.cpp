@@ -4,7 +4,7 @@
 #include "store/convert/finish.h"
 #include "store/convert/planned_tensors.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -178,4 +178,4 @@ moeq_status SideFiles::write()
     return is_directory ? copy_small_files() : MOEQ_OK;
 }
 
-} // namespace moeq
+} // namespace moeq::store

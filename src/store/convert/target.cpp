@@ -9,7 +9,7 @@
 #include "store/container/folder.h"
 #include "store/convert/record.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -264,4 +264,4 @@ moeq_status ConvertTarget::publish(bool durable, Report& report)
     return sync_folder(directory.descriptor(), parent.data(), report);
 }
 
-} // namespace moeq
+} // namespace moeq::store

@@ -3,7 +3,7 @@
 
 #include "store/convert/plan.h"
 
-namespace moeq {
+namespace moeq::store {
 
 class ConvertTarget {
 public:
@@ -44,4 +44,4 @@ private:
     bool renamed_ = false;
 };
 
-} // namespace moeq
+} // namespace moeq::store

@@ -2,7 +2,7 @@
 
 #include "store/container/folder.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -167,4 +167,4 @@ void OwnWeight::release()
     memory_ = nullptr;
 }
 
-} // namespace moeq
+} // namespace moeq::store

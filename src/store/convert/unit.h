@@ -6,7 +6,7 @@
 #include "store/load/load.h"
 #include "store/write/safetensors_writer.h"
 
-namespace moeq {
+namespace moeq::store {
 
 // What all units of one call work with.
 struct Conversion {
@@ -75,4 +75,4 @@ private:
 // One 2-D weight of a stack as views into the stack's codes and plain statistics: [output, input], whatever the stack is.
 EncodedWeight part_of_stack(const PlanItem& item, const EncodedWeight& stack, int64_t expert, int64_t part);
 
-} // namespace moeq
+} // namespace moeq::store

@@ -2,7 +2,7 @@
 #include "store/convert/unit.h"
 #include "store/load/task_errors.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -97,4 +97,4 @@ moeq_status copy_tensors(const UnitSink& sink, int64_t first, int64_t last, Repo
     return Copier(sink, report).run(first, last);
 }
 
-} // namespace moeq
+} // namespace moeq::store

@@ -9,7 +9,7 @@
 #include "store/load/buffers.h"
 #include "store/load/side_tasks.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -212,4 +212,4 @@ moeq_status decode_stack(const UnitSink& sink, const PlanItem& item, Report& rep
     return StackDecoder(sink, item, report).run();
 }
 
-} // namespace moeq
+} // namespace moeq::store

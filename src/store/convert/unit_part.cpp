@@ -1,7 +1,7 @@
 // 2-D weights as views into the codes and statistics of a stack.
 #include "store/convert/unit.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -72,4 +72,4 @@ EncodedWeight part_of_stack(const PlanItem& item, const EncodedWeight& stack, in
     return out;
 }
 
-} // namespace moeq
+} // namespace moeq::store

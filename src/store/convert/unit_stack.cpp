@@ -8,7 +8,7 @@
 #include "store/load/buffers.h"
 #include "store/load/side_tasks.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -334,4 +334,4 @@ moeq_status convert_stack(const UnitSink& sink, const PlanItem& item, Report& re
     return StackConverter(sink, item, report).run();
 }
 
-} // namespace moeq
+} // namespace moeq::store

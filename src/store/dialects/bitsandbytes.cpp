@@ -13,7 +13,7 @@
 #include "store/dialects/parts.h"
 #include "store/dialects/quant_state.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -411,4 +411,4 @@ constinit const Dialect kBitsandbytesDialect = {
     .lacks_scales = lacks_scales,
 };
 
-} // namespace moeq
+} // namespace moeq::store

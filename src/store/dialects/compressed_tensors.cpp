@@ -7,7 +7,7 @@
 #include "store/dialects/compressed_tensors_config.h"
 #include "store/dialects/parts.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -311,4 +311,4 @@ constinit const Dialect kCompressedTensorsDialect = {
     .lacks_scales = lacks_scales,
 };
 
-} // namespace moeq
+} // namespace moeq::store

@@ -2,7 +2,7 @@
 
 #include "store/dialects/module_names.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -205,4 +205,4 @@ moeq_status write_compressed_tensors_config(const WrittenModel& model, JsonWrite
     return ConfigWriter(model, out, report).run();
 }
 
-} // namespace moeq
+} // namespace moeq::store

@@ -3,7 +3,7 @@
 
 #include "store/dialects/dialect.h"
 
-namespace moeq {
+namespace moeq::store {
 
 // What a group of config.json says about weights, as far as it decides what codes and scales mean.
 struct CompressedScheme {
@@ -25,4 +25,4 @@ struct CompressedScheme {
 // Where weights of the source are kept its groups stay as they are, behind those of new weights, which name their modules.
 [[nodiscard]] moeq_status write_compressed_tensors_config(const WrittenModel& model, JsonWriter& out, Report& report);
 
-} // namespace moeq
+} // namespace moeq::store

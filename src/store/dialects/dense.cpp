@@ -1,7 +1,7 @@
 // Files without a quantized weight: no project's way to lay one out, but what loaders want to find beside the tensors.
 #include "store/dialects/parts.h"
 
-namespace moeq {
+namespace moeq::store {
 
 constinit const Dialect kDenseDialect = {
     .id = MOEQ_DIALECT_NONE,
@@ -17,4 +17,4 @@ constinit const Dialect kDenseDialect = {
     .lacks_scales = nullptr,
 };
 
-} // namespace moeq
+} // namespace moeq::store

@@ -2,7 +2,7 @@
 
 #include "store/dialects/foreign.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -50,4 +50,4 @@ moeq_status describe_checkpoint(const Checkpoint& checkpoint, const Weights& wei
     return json.ok() ? MOEQ_OK : report.out_of_memory(static_cast<uint64_t>(out->size()));
 }
 
-} // namespace moeq
+} // namespace moeq::store

@@ -3,10 +3,10 @@
 
 #include "store/model/weights.h"
 
-namespace moeq {
+namespace moeq::store {
 
 // JSON: {"model_type", "dialect", "files": [{"name", "bytes", "tensors", "metadata"}]}.
 [[nodiscard]] moeq_status describe_checkpoint(const Checkpoint& checkpoint, const Weights& weights, Array<char>* out,
                                               Report& report);
 
-} // namespace moeq
+} // namespace moeq::store

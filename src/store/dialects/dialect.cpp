@@ -3,7 +3,7 @@
 
 #include "codec/float16.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -147,4 +147,4 @@ void widen_statistics(int32_t dtype, const void* source, int64_t count, float* o
     }
 }
 
-} // namespace moeq
+} // namespace moeq::store

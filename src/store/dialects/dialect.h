@@ -5,7 +5,7 @@
 #include "formats/encoded_weight.h"
 #include "store/model/weights.h"
 
-namespace moeq {
+namespace moeq::store {
 
 // One tensor of a file that a quantized weight is written as.
 struct DialectEntry {
@@ -110,4 +110,4 @@ constexpr int64_t kSuffixLimit = 128; // bytes that dialects and metadata append
 // is 2^(byte - 127).
 void widen_statistics(int32_t dtype, const void* source, int64_t count, float* out);
 
-} // namespace moeq
+} // namespace moeq::store

@@ -2,7 +2,7 @@
 
 #include "store/dialects/parts.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -207,4 +207,4 @@ Failure& append_foreign_codes(const Checkpoint& checkpoint, const ForeignCodes& 
     return failure.shape(entry.ndim, entry.shape) << ")";
 }
 
-} // namespace moeq
+} // namespace moeq::store

@@ -3,7 +3,7 @@
 
 #include "store/dialects/dialect.h"
 
-namespace moeq {
+namespace moeq::store {
 
 struct ForeignCodes {
     // Of whom: "modelopt NVFP4", as config.json says, or what names and types tell. NULL: nothing is said, and nothing is there.
@@ -26,4 +26,4 @@ void write_foreign_codes(const Checkpoint& checkpoint, const ForeignCodes& forei
 // "96 tensors of modelopt NVFP4, which moeq does not read, such as "a.b" (uint8 [128, 64])".
 Failure& append_foreign_codes(const Checkpoint& checkpoint, const ForeignCodes& foreign, Failure& failure);
 
-} // namespace moeq
+} // namespace moeq::store

@@ -6,7 +6,7 @@
 #include "store/dialects/module_names.h"
 #include "store/dialects/parts.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -232,4 +232,4 @@ constinit const Dialect kHfFp8Dialect = {
     .lacks_scales = lacks_scales,
 };
 
-} // namespace moeq
+} // namespace moeq::store

@@ -4,7 +4,7 @@
 
 #include "store/container/safetensors.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -325,4 +325,4 @@ moeq_status write_targeted_modules(const WrittenModel& model, const int32_t* gro
     return MOEQ_OK;
 }
 
-} // namespace moeq
+} // namespace moeq::store

@@ -4,7 +4,7 @@
 
 #include "store/dialects/dialect.h"
 
-namespace moeq {
+namespace moeq::store {
 
 // The name of the module of a parameter: without ".weight".
 int64_t module_name_length(const char* name);
@@ -24,4 +24,4 @@ void write_dense_modules(const WrittenModel& model, JsonWriter& out, bool patter
 [[nodiscard]] moeq_status write_targeted_modules(const WrittenModel& model, const int32_t* groups, int32_t group,
                                                  JsonWriter& out, Report& report);
 
-} // namespace moeq
+} // namespace moeq::store

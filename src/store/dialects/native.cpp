@@ -8,7 +8,7 @@
 #include "store/dialects/module_names.h"
 #include "store/dialects/parts.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -257,4 +257,4 @@ constinit const Dialect kNativeDialect = {
     .lacks_scales = nullptr,
 };
 
-} // namespace moeq
+} // namespace moeq::store

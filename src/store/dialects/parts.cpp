@@ -4,7 +4,7 @@
 #include "formats/spec_text.h"
 #include "store/model/model_config.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -291,4 +291,4 @@ bool get_integer_in(const JsonValue& value, int64_t low, int64_t high, int32_t* 
     return true;
 }
 
-} // namespace moeq
+} // namespace moeq::store

@@ -3,7 +3,7 @@
 
 #include "store/dialects/dialect.h"
 
-namespace moeq {
+namespace moeq::store {
 
 extern const Dialect kNativeDialect;
 extern const Dialect kBitsandbytesDialect;
@@ -29,6 +29,7 @@ void write_torch_metadata(const WrittenWeight* weight, JsonWriter& out);
 
 // ---- reading
 
+using moeq::ends_with; // of a text
 inline bool ends_with(const FileEntry& entry, const char* suffix)
 {
     return ends_with(entry.name, entry.name_length, suffix);
@@ -67,4 +68,4 @@ int32_t torch_dtype(const JsonValue& name);
 // A member that is an integer in [low, high].
 [[nodiscard]] bool get_integer_in(const JsonValue& value, int64_t low, int64_t high, int32_t* out);
 
-} // namespace moeq
+} // namespace moeq::store

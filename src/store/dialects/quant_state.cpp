@@ -2,7 +2,7 @@
 
 #include "store/dialects/parts.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -165,4 +165,4 @@ moeq_status read_quant_state(Allocator& allocator, const Checkpoint& checkpoint,
     return StateReader(checkpoint, tensor, type, out, report).run(allocator);
 }
 
-} // namespace moeq
+} // namespace moeq::store

@@ -4,7 +4,7 @@
 #include "formats/geometry.h"
 #include "store/container/checkpoint.h"
 
-namespace moeq {
+namespace moeq::store {
 
 // One of bitsandbytes' 4-bit types.
 struct QuantType {
@@ -34,4 +34,4 @@ struct QuantState {
 [[nodiscard]] moeq_status read_quant_state(Allocator& allocator, const Checkpoint& checkpoint, int64_t tensor,
                                            const QuantType& type, QuantState* out, Report& report);
 
-} // namespace moeq
+} // namespace moeq::store

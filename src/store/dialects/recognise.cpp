@@ -4,7 +4,7 @@
 #include "store/model/model_config.h"
 #include "store/model/stacks.h"
 
-namespace moeq {
+namespace moeq::store {
 
 moeq_status Weights::recognise(const Checkpoint& checkpoint, const char* patterns, Report& report, int32_t argument)
 {
@@ -28,4 +28,4 @@ moeq_status Weights::recognise(const Checkpoint& checkpoint, const char* pattern
     return index_stacks(report);
 }
 
-} // namespace moeq
+} // namespace moeq::store

@@ -9,7 +9,7 @@
 #include "core/report.h"
 #include "store/load/task_errors.h"
 
-namespace moeq {
+namespace moeq::store {
 
 constexpr int64_t kBufferBytes = 64 << 20; // all buffers of one load or unit together
 
@@ -121,4 +121,4 @@ template <class Task>
                              [](int64_t, int64_t) { return moeq_status{MOEQ_OK}; });
 }
 
-} // namespace moeq
+} // namespace moeq::store

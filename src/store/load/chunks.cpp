@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -166,4 +166,4 @@ moeq_status cut_into_chunks(const StackSource& source, const Geometry& geometry,
     return Cutter(source, geometry, order, out, report).run();
 }
 
-} // namespace moeq
+} // namespace moeq::store

@@ -3,7 +3,7 @@
 
 #include "store/load/stack_source.h"
 
-namespace moeq {
+namespace moeq::store {
 
 struct Chunk {
     int64_t tensor, offset; // of its first element: where files have it
@@ -23,4 +23,4 @@ struct ChunkOrder {
 [[nodiscard]] moeq_status cut_into_chunks(const StackSource& source, const Geometry& geometry, const ChunkOrder& order,
                                           Array<Chunk>* out, Report& report);
 
-} // namespace moeq
+} // namespace moeq::store

@@ -3,7 +3,7 @@
 #include "codec/amax.h"
 #include "store/dialects/dialect.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -193,4 +193,4 @@ moeq_status read_encoded_part(const cpu::Kernels& kernels, const Checkpoint& che
     return MOEQ_OK;
 }
 
-} // namespace moeq
+} // namespace moeq::store

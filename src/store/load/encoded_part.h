@@ -4,7 +4,7 @@
 #include "formats/encoded_weight.h"
 #include "store/model/weights.h"
 
-namespace moeq {
+namespace moeq::store {
 
 // A range of the elements of one component, in storage order.
 struct ComponentRange {
@@ -40,4 +40,4 @@ int64_t encoded_part_bytes(const Geometry& geometry, int64_t rows);
                                             int64_t row_begin, int64_t row_end, void* scratch, EncodedWeight* out,
                                             Report& report);
 
-} // namespace moeq
+} // namespace moeq::store

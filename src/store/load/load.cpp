@@ -6,7 +6,7 @@
 #include "store/load/chunks.h"
 #include "store/load/task_errors.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -355,4 +355,4 @@ moeq_status read_rows(const Engine& engine, Allocator& allocator, const Checkpoi
     });
 }
 
-} // namespace moeq
+} // namespace moeq::store

@@ -6,7 +6,7 @@
 #include "store/load/progress.h"
 #include "store/model/weights.h"
 
-namespace moeq {
+namespace moeq::store {
 
 // The part of a stack that is wanted: experts, and of each one a cut of rows (of each half, where the layout has two) or of
 // columns.
@@ -43,4 +43,4 @@ struct StackCut {
                                     const Weights& weights, int64_t stack, int64_t expert, int64_t row_begin,
                                     int64_t row_end, void* out, Report& report);
 
-} // namespace moeq
+} // namespace moeq::store

@@ -5,7 +5,7 @@
 #include "store/load/encoded_part.h"
 #include "store/load/stack_source.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -394,4 +394,4 @@ moeq_status load_components(const Engine& engine, Allocator& allocator, const Ch
     return ComponentLoader(engine, allocator, source, strict, out, progress, report).run(source_digest);
 }
 
-} // namespace moeq
+} // namespace moeq::store

@@ -2,7 +2,7 @@
 
 #include <time.h>
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -51,4 +51,4 @@ moeq_status Progress::tell(const char* name, Report& report)
            << "the progress callback returned " << answer << "; want MOEQ_CONTINUE to go on";
 }
 
-} // namespace moeq
+} // namespace moeq::store

@@ -5,7 +5,7 @@
 
 #include "core/report.h"
 
-namespace moeq {
+namespace moeq::store {
 
 class Progress {
 public:
@@ -32,4 +32,4 @@ private:
     int32_t stage_ = 0;
 };
 
-} // namespace moeq
+} // namespace moeq::store

@@ -5,7 +5,7 @@
 #include "core/parallel.h"
 #include "store/load/task_errors.h"
 
-namespace moeq {
+namespace moeq::store {
 
 // Task: moeq_status(int64_t index, Report&).
 template <class Task>
@@ -74,4 +74,4 @@ private:
     moeq_error executor_error_{};
 };
 
-} // namespace moeq
+} // namespace moeq::store

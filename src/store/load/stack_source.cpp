@@ -4,7 +4,7 @@
 #include "host/decode.h"
 #include "store/load/encoded_part.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -347,4 +347,4 @@ moeq_status StackSource::read_range(const cpu::Kernels& kernels, int64_t begin, 
     return MOEQ_OK;
 }
 
-} // namespace moeq
+} // namespace moeq::store

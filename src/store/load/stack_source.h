@@ -5,7 +5,7 @@
 #include "host/encode.h"
 #include "store/load/load.h"
 
-namespace moeq {
+namespace moeq::store {
 
 // A range of an axis of the whole stack that is a range of the part.
 struct AxisRange {
@@ -107,4 +107,4 @@ private:
     int64_t scratch_bytes_ = 0;
 };
 
-} // namespace moeq
+} // namespace moeq::store

@@ -6,7 +6,7 @@
 #include "core/mutex.h"
 #include "core/report.h"
 
-namespace moeq {
+namespace moeq::store {
 
 class TaskErrors {
 public:
@@ -38,4 +38,4 @@ private:
     moeq_error error_{};
 };
 
-} // namespace moeq
+} // namespace moeq::store

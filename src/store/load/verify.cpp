@@ -6,7 +6,7 @@
 #include "store/load/encoded_part.h"
 #include "store/write/safetensors_writer.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -390,4 +390,4 @@ moeq_status verify_checkpoint(const Engine& engine, Allocator& allocator, const 
     return Verifier(engine, allocator, checkpoint, weights, progress, report).run(out);
 }
 
-} // namespace moeq
+} // namespace moeq::store

@@ -5,11 +5,11 @@
 #include "store/load/progress.h"
 #include "store/model/weights.h"
 
-namespace moeq {
+namespace moeq::store {
 
 // JSON: {"checked": {...}, "problems": [{"kind", "name", ...}]}.
 [[nodiscard]] moeq_status verify_checkpoint(const Engine& engine, Allocator& allocator, const Checkpoint& checkpoint,
                                             const Weights& weights, Progress& progress, Array<char>* out,
                                             Report& report);
 
-} // namespace moeq
+} // namespace moeq::store

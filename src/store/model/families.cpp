@@ -2,7 +2,7 @@
 
 #include <iterator>
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -307,4 +307,4 @@ constexpr Rule kCommonRules[] = {
 };
 constexpr int32_t kCommonRuleCount = std::size(kCommonRules);
 
-} // namespace moeq
+} // namespace moeq::store

@@ -3,7 +3,7 @@
 
 #include "store/model/rules.h"
 
-namespace moeq {
+namespace moeq::store {
 
 // Whether the family's own loader, which is transformers', takes experts that are linears of one expert each.
 enum class Linears : int32_t {
@@ -62,4 +62,4 @@ struct LinearOf {
 [[nodiscard]] bool append_linear_name(const Family* family, int64_t first_kind, const LinearOf& linear,
                                       Array<char>* out);
 
-} // namespace moeq
+} // namespace moeq::store

@@ -3,7 +3,7 @@
 #include "core/text.h"
 #include "store/model/families.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -105,4 +105,4 @@ bool append_linear_name(const Family* family, int64_t first_kind, const LinearOf
            append_text(leaf, out) && append_text(".weight", out);
 }
 
-} // namespace moeq
+} // namespace moeq::store

@@ -5,7 +5,7 @@
 
 #include "core/text.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -179,4 +179,4 @@ int64_t ExpertCounts::find(const char* name, int64_t length) const
     return layer != end && layer->number == number ? layer->count : tower.count;
 }
 
-} // namespace moeq
+} // namespace moeq::store

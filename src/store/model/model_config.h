@@ -4,7 +4,7 @@
 #include "core/memory.h"
 #include "store/container/json.h"
 
-namespace moeq {
+namespace moeq::store {
 
 // The part of config.json, or of a part of it, that the text model is in; missing: it has none.
 JsonValue config_of_part(const JsonValue& config);
@@ -48,4 +48,4 @@ private:
     Array<Layer> layers_; // of each tower, by number
 };
 
-} // namespace moeq
+} // namespace moeq::store

@@ -3,7 +3,7 @@
 #include "core/checked.h"
 #include "core/text.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -207,4 +207,4 @@ bool append_filled(const char* text, const PatternMatch& match, Array<char>* out
     return true;
 }
 
-} // namespace moeq
+} // namespace moeq::store

@@ -7,7 +7,7 @@
 #include "core/memory.h"
 #include "core/report.h"
 
-namespace moeq {
+namespace moeq::store {
 
 constexpr int32_t kPatternWildcards = 8;
 
@@ -31,4 +31,4 @@ bool match_pattern(const char* pattern, const char* name, int64_t length, Patter
 // Appends a text with its wildcards, and {expert} where it has one, filled. False: out of memory.
 [[nodiscard]] bool append_filled(const char* text, const PatternMatch& match, Array<char>* out);
 
-} // namespace moeq
+} // namespace moeq::store

@@ -1,7 +1,7 @@
 // One entry of a caller's patterns: an object with match, stack and what the weights are like.
 #include "store/model/rules.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -168,4 +168,4 @@ moeq_status read_pattern(const JsonValue& entry, int64_t index, int64_t experts,
     return EntryReader(entry, index, argument, report).read(experts, out);
 }
 
-} // namespace moeq
+} // namespace moeq::store

@@ -3,7 +3,7 @@
 #include "store/model/families.h"
 #include "store/model/model_config.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -152,4 +152,4 @@ Rules::Fused Rules::append_fused_name(const char* stack, int64_t length, int32_t
     return Fused::kNamed;
 }
 
-} // namespace moeq
+} // namespace moeq::store

@@ -4,7 +4,7 @@
 #include "store/container/json.h"
 #include "store/model/pattern.h"
 
-namespace moeq {
+namespace moeq::store {
 
 struct Family;
 
@@ -78,4 +78,4 @@ const char* config_model_type(const JsonValue& config);
 [[nodiscard]] moeq_status read_pattern(const JsonValue& entry, int64_t index, int64_t experts, int32_t argument,
                                        Rule* out, Report& report);
 
-} // namespace moeq
+} // namespace moeq::store

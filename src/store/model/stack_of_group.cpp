@@ -2,7 +2,7 @@
 #include "core/text.h"
 #include "store/model/stacks.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -336,4 +336,4 @@ moeq_status StackBuilder::add_lone(int64_t index)
     return out_.stacks.append(stack) ? MOEQ_OK : out_of_memory(out_.stacks.size() + 1, sizeof(Stack));
 }
 
-} // namespace moeq
+} // namespace moeq::store

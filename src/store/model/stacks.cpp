@@ -5,7 +5,7 @@
 #include "core/text.h"
 #include "store/container/digest.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -190,4 +190,4 @@ moeq_status StackBuilder::sort_stacks()
     return MOEQ_OK;
 }
 
-} // namespace moeq
+} // namespace moeq::store

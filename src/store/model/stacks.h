@@ -4,7 +4,7 @@
 #include "store/model/model_config.h"
 #include "store/model/weights.h"
 
-namespace moeq {
+namespace moeq::store {
 
 class StackBuilder {
 public:
@@ -70,4 +70,4 @@ private:
     ExpertCounts counts_;
 };
 
-} // namespace moeq
+} // namespace moeq::store

@@ -1,6 +1,6 @@
 #include "store/model/weights.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -159,4 +159,4 @@ int64_t Weights::find_stack(const char* name, int64_t length) const
     });
 }
 
-} // namespace moeq
+} // namespace moeq::store

@@ -7,7 +7,7 @@
 #include "store/container/name_order.h"
 #include "store/model/families.h"
 
-namespace moeq {
+namespace moeq::store {
 
 // One logical weight of the checkpoint: a tensor, or a group of tensors that hold codes and scales.
 struct Weight {
@@ -118,10 +118,10 @@ public:
     // What experts are that transformers' FP8 has no module for; else NULL.
     const char* own_modules() const { return family_ != nullptr ? family_->own_modules : nullptr; }
     // Which kind of experts a stack has, where linears of two kinds are numbered through.
-    Kind kind_of(const Stack& stack) const { return moeq::kind_of(family_, stack.name, stack.name_length); }
+    Kind kind_of(const Stack& stack) const { return store::kind_of(family_, stack.name, stack.name_length); }
     // Whether the family's loader takes linears in place of this stack, and what it wants one to be called; part: kGate or kUp of
     // "...gate_up_proj", kWhole of others. False: out of memory.
-    Linears linears_of(const Stack& stack) const { return moeq::linears_of(family_, stack.name, stack.name_length); }
+    Linears linears_of(const Stack& stack) const { return store::linears_of(family_, stack.name, stack.name_length); }
     [[nodiscard]] bool linear_name(const Stack& stack, int64_t expert, Part part, Array<char>* out) const
     {
         return append_linear_name(family_, expert_count_, {stack.name, stack.name_length, expert, part}, out);
@@ -148,4 +148,4 @@ private:
     NameOrder stack_order_;
 };
 
-} // namespace moeq
+} // namespace moeq::store

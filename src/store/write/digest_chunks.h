@@ -5,11 +5,11 @@
 #include "core/checked.h"
 #include "store/container/digest.h"
 
-namespace moeq {
+namespace moeq::store {
 
 // Stays in a core's cache between digesting and writing. A piece costs 16 bytes of memory until the file is complete.
 constexpr int64_t kDigestBytes = 256 << 10;
 
 constexpr int64_t digest_count(int64_t bytes) { return ceil_divide(bytes, kDigestBytes); }
 
-} // namespace moeq
+} // namespace moeq::store

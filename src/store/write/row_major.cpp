@@ -2,7 +2,7 @@
 
 #include "core/checked.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -83,4 +83,4 @@ void RowMajor::copy(int64_t begin, int64_t count, char* out) const
     }
 }
 
-} // namespace moeq
+} // namespace moeq::store

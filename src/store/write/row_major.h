@@ -3,7 +3,7 @@
 
 #include "core/tensor_view.h"
 
-namespace moeq {
+namespace moeq::store {
 
 class RowMajor {
 public:
@@ -20,4 +20,4 @@ private:
     int64_t strides_[kMaxDims]; // in bytes
 };
 
-} // namespace moeq
+} // namespace moeq::store

@@ -6,7 +6,7 @@
 #include "store/write/digest_chunks.h"
 #include "store/write/safetensors_writer.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -157,4 +157,4 @@ moeq_status SafetensorsWriter::start(Report& report)
     return MOEQ_OK;
 }
 
-} // namespace moeq
+} // namespace moeq::store

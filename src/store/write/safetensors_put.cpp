@@ -4,7 +4,7 @@
 #include "store/write/row_major.h"
 #include "store/write/safetensors_writer.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -304,4 +304,4 @@ moeq_status digest_listed_file(Allocator& allocator, int directory, const char* 
     return MOEQ_OK;
 }
 
-} // namespace moeq
+} // namespace moeq::store

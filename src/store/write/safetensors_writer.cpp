@@ -4,7 +4,7 @@
 #include "core/checked.h"
 #include "store/write/digest_chunks.h"
 
-namespace moeq {
+namespace moeq::store {
 
 namespace {
 
@@ -220,4 +220,4 @@ moeq_status SafetensorsWriter::commit(Report& report)
     return MOEQ_OK;
 }
 
-} // namespace moeq
+} // namespace moeq::store

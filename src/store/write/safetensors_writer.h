@@ -7,7 +7,7 @@
 #include "store/dialects/dialect.h"
 #include "store/write/written_ranges.h"
 
-namespace moeq {
+namespace moeq::store {
 
 // One tensor of the file.
 struct WriterEntry {
@@ -110,4 +110,4 @@ private:
 [[nodiscard]] moeq_status digest_listed_file(Allocator& allocator, int directory, const char* path, Digest* out,
                                              Report& report, cpu::DigestRun run = cpu::digest_plain);
 
-} // namespace moeq
+} // namespace moeq::store

@@ -6,7 +6,7 @@
 #include "core/memory.h"
 #include "core/mutex.h"
 
-namespace moeq {
+namespace moeq::store {
 
 class WrittenRanges {
 public:
@@ -123,4 +123,4 @@ private:
     Array<Range> ranges_; // ascending, apart
 };
 
-} // namespace moeq
+} // namespace moeq::store
