@@ -36,6 +36,8 @@
  *             An empty destination is a success that writes nothing. Element types: fp32, fp16, bf16.
  *             Exported and created tensors have real strides and a byte_offset of 0.
  * Devices     DLPack's numbers. Inputs and outputs of one call are on one device, or host memory that it reads.
+ *             A device needs a plug-in, libmoeq_cuda.so.1, and there is none yet: what is marked [device], and what
+ *             is said of devices and streams here, waits for it. Until then tensors on one are MOEQ_ERROR_BACKEND.
  * Streams     A cudaStream_t/CUstream of the tensors' device, passed on as it is: NULL is CUDA's legacy default
  *             stream. For tensors in host memory it must be NULL and the call is complete when it returns.
  *             A handle made on a stream is ready on that stream, its HOME stream; to use it on another one, order
@@ -115,7 +117,7 @@ typedef struct moeq_blob moeq_blob;       /* bytes returned: JSON, a name list, 
 #define MOEQ_ERROR_BACKEND -31      /* plug-in, driver or cuBLASLt absent; err says what was looked for where */
 /* resources */
 #define MOEQ_ERROR_MEMORY -40
-#define MOEQ_ERROR_DEVICE_MEMORY -41
+#define MOEQ_ERROR_DEVICE_MEMORY -41 /* [device] */
 #define MOEQ_ERROR_LIMIT -42        /* a limit of the options or of the library */
 /* files */
 #define MOEQ_ERROR_IO -50           /* err.os_error has errno */
@@ -125,7 +127,7 @@ typedef struct moeq_blob moeq_blob;       /* bytes returned: JSON, a name list, 
 /* callbacks */
 #define MOEQ_ERROR_CALLBACK -60     /* a callback failed or gave an impossible result */
 #define MOEQ_ERROR_CANCELLED -61    /* the progress callback said stop */
-/* device */
+/* [device] */
 #define MOEQ_ERROR_CUDA -70         /* err.os_error has the CUDA code */
 #define MOEQ_ERROR_CUDA_LOST -71    /* the CUDA context is dead for good */
 #define MOEQ_ERROR_CUDA_EARLIER -72 /* an error of earlier work that is not moeq's */
@@ -171,9 +173,9 @@ MOEQ_API void        moeq_blob_destroy(moeq_blob *blob);
 
 #define MOEQ_DEVICE_DEFAULT 0 /* where the source is; host memory where there is none */
 #define MOEQ_DEVICE_CPU 1
-#define MOEQ_DEVICE_CUDA 2
-#define MOEQ_DEVICE_CUDA_HOST 3 /* pinned host memory */
-#define MOEQ_DEVICE_CUDA_MANAGED 13
+#define MOEQ_DEVICE_CUDA 2          /* [device] */
+#define MOEQ_DEVICE_CUDA_HOST 3     /* pinned host memory: read and written as the host's, not yet made [device] */
+#define MOEQ_DEVICE_CUDA_MANAGED 13 /* [device] */
 
 /* An element type is DLPack's DLDataType in one number: code | bits << 8 | lanes << 16. No second table. */
 #define MOEQ_DTYPE_DEFAULT 0
@@ -379,7 +381,7 @@ typedef struct moeq_qtensor_info {
     int64_t  folded[3];  /* the same as experts, rows, columns */
     int64_t  bytes;      /* of all components */
     uint64_t generation; /* 1, and one more after each requantize */
-    void    *home_stream;
+    void    *home_stream; /* [device] */
 } moeq_qtensor_info;
 
 #define MOEQ_STORES_AUTO 0     /* by size: what the last-level cache cannot hold goes around it */
@@ -415,7 +417,7 @@ MOEQ_API moeq_status moeq_qtensor_get_info(const moeq_qtensor *qtensor, moeq_qte
 MOEQ_API moeq_status moeq_qtensor_get_spec(const moeq_qtensor *qtensor, moeq_spec *out, moeq_error *err);
 /* A read-only view that shares ownership: no copy, and it may outlive the handle. Packed codes are uint8. */
 MOEQ_API moeq_status moeq_qtensor_export(const moeq_qtensor *qtensor, int32_t component,
-                                            struct DLManagedTensorVersioned **out, moeq_error *err);
+                                         struct DLManagedTensorVersioned **out, moeq_error *err);
 /* HOT. destination: [n, rows, C] of the region, [rows, C] where n is 1, or the weight's own shape for all of it; any
  * strides; one rounding. RANGE names the first expert or row out of range. */
 MOEQ_API moeq_status moeq_qtensor_dequantize(const moeq_qtensor *qtensor, const moeq_region *region, void *stream,
@@ -437,7 +439,6 @@ MOEQ_API moeq_status moeq_qtensor_slice(const moeq_qtensor *qtensor, int32_t axi
 /* A handle with storage of its own on a device, in host or in pinned memory; compact, also from a slice. */
 MOEQ_API moeq_status moeq_qtensor_copy(const moeq_qtensor *qtensor, int32_t device_type, int32_t device_id,
                                        void *stream, moeq_qtensor **out, moeq_error *err);
-/* Error against the dense source: destination fp64 [E, k] on the host, k <= 7; column j is METRIC j of each expert. */
 /* Scale is what a code is multiplied by: a/127, a/448 ..., absmax of a 4-bit block. SATURATED: codes of the largest
  * magnitude. */
 #define MOEQ_METRIC_MAX_ERROR 0
@@ -447,6 +448,7 @@ MOEQ_API moeq_status moeq_qtensor_copy(const moeq_qtensor *qtensor, int32_t devi
 #define MOEQ_METRIC_SATURATED 4 /* share of codes, 0..1 */
 #define MOEQ_METRIC_ZERO 5      /* share of codes, 0..1 */
 #define MOEQ_METRIC_AMAX 6      /* of the source */
+/* Error against the dense source: destination fp64 [E, k] on the host, k <= 7; column j is METRIC j of each expert. */
 MOEQ_API moeq_status moeq_qtensor_compare(const moeq_qtensor *qtensor, const struct DLManagedTensorVersioned *source,
                                           void *stream, struct DLManagedTensorVersioned *destination, moeq_error *err);
 

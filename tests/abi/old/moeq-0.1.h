@@ -261,7 +261,7 @@ MOEQ_API void moeq_qtensor_release(const moeq_qtensor *qtensor);
 MOEQ_API moeq_status moeq_qtensor_get_info(const moeq_qtensor *qtensor, moeq_qtensor_info *out, moeq_error *err);
 MOEQ_API moeq_status moeq_qtensor_get_spec(const moeq_qtensor *qtensor, moeq_spec *out, moeq_error *err);
 MOEQ_API moeq_status moeq_qtensor_export(const moeq_qtensor *qtensor, int32_t component,
-                                            struct DLManagedTensorVersioned **out, moeq_error *err);
+                                         struct DLManagedTensorVersioned **out, moeq_error *err);
 MOEQ_API moeq_status moeq_qtensor_dequantize(const moeq_qtensor *qtensor, const moeq_region *region, void *stream,
                                              struct DLManagedTensorVersioned *destination, moeq_error *err);
 MOEQ_API moeq_status moeq_qtensor_requantize(moeq_qtensor *qtensor, const struct DLManagedTensorVersioned *source,

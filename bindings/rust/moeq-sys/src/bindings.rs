@@ -572,6 +572,7 @@ pub struct moeq_qtensor_info {
     pub bytes: i64,
     /// 1, and one more after each requantize
     pub generation: u64,
+    /// [device]
     pub home_stream: *mut ::core::ffi::c_void,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
@@ -1454,6 +1455,7 @@ extern "C" {
         out: *mut *mut moeq_qtensor,
         err: *mut moeq_error,
     ) -> moeq_status;
+    /// Error against the dense source: destination fp64 [E, k] on the host, k <= 7; column j is METRIC j of each expert.
     pub fn moeq_qtensor_compare(
         qtensor: *const moeq_qtensor,
         source: *const DLManagedTensorVersioned,
