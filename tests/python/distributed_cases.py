@@ -1,0 +1,504 @@
+"""What the ranks of test_torch_distributed.py do: each function is one case, called on every rank at the same time."""
+
+import hashlib
+import os
+import signal
+import time
+from datetime import timedelta
+
+import peft
+import torch
+import transformers
+from accelerate import Accelerator, DistributedType, FullyShardedDataParallelPlugin, PartialState
+from safetensors.torch import save_file
+from torch import distributed
+from torch.distributed import checkpoint
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.nn.parallel import DistributedDataParallel
+from torch_weights import SPECS, parameter, random_weight, relative, same_bytes
+
+import moeq
+import moeq.distributed
+from moeq.torch import MoeqTensor, densify
+from moeq.transformers import MoeqConfig
+
+ROWS, COLUMNS, TOKENS = 24, 64, 20
+densify("error")
+
+
+class Layer(torch.nn.Module):
+    """A quantized weight of experts, a low-rank adapter on it, and a dense linear."""
+
+    def __init__(self, experts, spec, seed):
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+
+        def draw(*shape):
+            return torch.nn.Parameter(torch.randn(shape, generator=generator))
+
+        self.weight = parameter(MoeqTensor.quantize(random_weight((experts, ROWS, COLUMNS), seed=seed), spec))
+        self.lhs, self.rhs = draw(experts, ROWS, 2), draw(experts, 2, COLUMNS)
+        self.out = draw(COLUMNS, ROWS)
+        self.register_buffer("shift", torch.randn(COLUMNS, generator=generator))
+
+    def forward(self, x):
+        experts = self.weight.shape[0]
+        ends = torch.tensor([min(len(x), 3 * (expert + 1)) for expert in range(experts)], dtype=torch.int32)
+        weight = torch.baddbmm(self.weight, self.lhs, self.rhs)
+        return torch._grouped_mm(x.to(weight.dtype), weight.mT, offs=ends) @ self.out.T * 0.01 + self.shift
+
+
+class Model(torch.nn.Module):
+    def __init__(self, experts=6, specs=("int8", "nf4"), seed=1, tied=False):
+        super().__init__()
+        self.layers = torch.nn.ModuleList(Layer(experts, spec, seed + place) for place, spec in enumerate(specs))
+        if tied:
+            self.tied = self.layers[0]
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = torch.tanh(layer(x))
+        return x
+
+
+def tokens(turn=0):
+    return torch.randn(TOKENS, COLUMNS, generator=torch.Generator().manual_seed(90 + turn))
+
+
+def loss_of(model, x):
+    return (model(x).float() ** 2).sum()
+
+
+def same_tensor(a, b):
+    if isinstance(a, MoeqTensor):
+        return type(b) is type(a) and a.spec == b.spec and same_bytes(a, b)
+    return a.dtype == b.dtype and torch.equal(a, b)
+
+
+def same_models(a, b):
+    theirs = b.state_dict()
+    return a.state_dict().keys() == theirs.keys() and all(
+        same_tensor(value, theirs[name]) for name, value in a.state_dict().items()
+    )
+
+
+def digest(model):
+    """Of all bytes that a model has."""
+    return digest_of(model.state_dict())
+
+
+def digest_of(state):
+    result = hashlib.sha256()
+    for value in state.values():
+        parts = value.components().values() if isinstance(value, MoeqTensor) else [value]
+        for part in parts:
+            result.update(part.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return result.hexdigest()
+
+
+def same_everywhere(value):
+    values = [None] * distributed.get_world_size()
+    distributed.all_gather_object(values, value)
+    return len(set(values)) == 1
+
+
+def shard(model, **options):
+    for layer in model.layers:
+        fully_shard(layer, **options)
+    return fully_shard(model, **options)
+
+
+def raised(kind, function, *args, **kwargs):
+    """The text of what it raises."""
+    try:
+        function(*args, **kwargs)
+    except kind as error:
+        return str(error)
+    raise AssertionError(f"no {kind.__name__}")
+
+
+# ---- DistributedDataParallel
+
+
+def ddp(rank, ranks, folder):
+    """Every rank gets rank 0's codes, of every format; gradients are the mean of the ranks'."""
+    model = Model(specs=SPECS, seed=1 + 100 * rank)
+    versions = [layer.weight._store.stamp()[0] for layer in model.layers]
+    wrapped = DistributedDataParallel(model)
+    whole = Model(specs=SPECS, seed=1)
+    assert same_models(model, whole)
+    assert [layer.weight._store.stamp()[0] > before for layer, before in zip(model.layers, versions)] == (
+        [rank > 0] * len(SPECS)
+    )  # who has the codes is not written
+    before = digest(model)
+    loss_of(wrapped, tokens(rank)).backward()
+    for other in range(ranks):
+        (loss_of(whole, tokens(other)) / ranks).backward()
+    for (name, ours), theirs in zip(model.named_parameters(), whole.parameters()):
+        if theirs.requires_grad:
+            assert relative(ours.grad, theirs.grad) < 1e-5, name
+    assert digest(model) == before and same_everywhere(before)
+
+
+def ddp_other_formats(rank, ranks, folder):
+    """A rank with other formats ends with an error instead of taking codes for others."""
+    model = Model(specs=["int8", "nf4" if rank == 0 else "fp4"])
+    try:
+        DistributedDataParallel(model)
+    except moeq.MismatchError as error:
+        assert rank == 1 and "fp4 [6, 24, 64]" in str(error)
+    except RuntimeError as error:
+        assert rank == 0 and "peer" in str(error)
+    else:
+        distributed.barrier()
+        raise AssertionError("no error")
+
+
+# ---- one rank gives
+
+
+def broadcast(rank, ranks, folder):
+    """To ranks with other weights, and to ranks whose model is on meta; the middle rank gives."""
+    src = ranks // 2
+    whole = Model(specs=SPECS, seed=7, tied=True)
+    for meta in (False, True):
+        model = Model(specs=SPECS, seed=7 if rank == src else 50 + rank, tied=True)
+        if meta and rank != src:
+            model.to("meta")
+        moeq.distributed.broadcast(model, src)
+        assert same_models(model, whole) and same_everywhere(digest(model))
+        assert model.tied.weight is model.layers[0].weight and model.tied.out is model.layers[0].out
+        assert [one.requires_grad for one in model.parameters()] == [one.requires_grad for one in whole.parameters()]
+        assert relative(loss_of(model, tokens()), loss_of(whole, tokens())) == 0
+    text = raised(moeq.MoeqError, moeq.distributed.broadcast, Model().to("meta"))
+    assert "layers.0.weight on meta on rank 0" in text
+
+
+def structure(rank, ranks, folder):
+    """Differences are named on every rank, before anything moves."""
+    model = Model(specs=["int8", "nf4" if rank == 0 else "fp4"])
+    before = digest(model)
+    for function in (moeq.distributed.check, moeq.distributed.broadcast, moeq.distributed.load_state_dict):
+        text = raised(moeq.MismatchError, function, model)
+        assert "rank 1 got 'layers.1.weight: quantized fp4 [6, 24, 64] float32'" in text, text
+        assert "wanted 'layers.1.weight: quantized nf4 [6, 24, 64] float32'" in text, text
+    text = raised(moeq.MismatchError, moeq.distributed.check, Model(specs=["int8"] * (2 - rank)))
+    assert "rank 1 got" in text, text
+    assert digest(model) == before
+    moeq.distributed.check(Model(seed=rank))
+
+
+# ---- FSDP2
+
+
+def sharded(rank, ranks, folder):
+    """Shards on meta that get rank 0's codes train as the whole model does."""
+    for experts, spec, dtype in ((6, "int8", None), (5, "nf4:64,nested", None), (3, "fp8_e4m3", torch.bfloat16)):
+        whole, model = Model(experts, [spec] * 2), Model(experts, [spec] * 2)
+        state = whole.state_dict() if rank == 0 else None
+        model.to("meta")
+        shard(model, mp_policy=MixedPrecisionPolicy(param_dtype=dtype))
+        moeq.distributed.load_state_dict(model, state)
+        share = -(-experts // ranks)
+        begin, end = min(experts, rank * share), min(experts, (rank + 1) * share)
+        for layer, other in zip(model.layers, whole.layers):
+            local = layer.weight.to_local()
+            assert type(local) is MoeqTensor and same_bytes(local, other.weight[begin:end])
+            assert {len(part) for part in local.components().values()} == {end - begin}
+            assert not layer.weight.requires_grad
+        bound = 1e-6 if dtype is None else 0.05
+        for turn in range(2):
+            for each in (whole, model):
+                each.zero_grad()
+            losses = [loss_of(each, tokens(turn)) for each in (whole, model)]
+            assert relative(losses[1], losses[0]) < bound
+            for loss in losses:
+                loss.backward()
+            for (name, ours), theirs in zip(model.named_parameters(), whole.parameters()):
+                if theirs.requires_grad:
+                    assert relative(ours.grad.full_tensor(), theirs.grad) < bound, name
+        for layer, other in zip(model.layers, whole.layers):
+            assert same_tensor(layer.weight.full_tensor(), other.weight)
+
+
+def state_dicts(rank, ranks, folder):
+    """Sharded and full state dicts are codes. Saved in shards, they load into shards and into whole weights."""
+    specs = ["nf4", "fp8_e4m3"]
+    whole, model = Model(5, specs), shard(Model(5, specs))
+    full = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    assert bool(full) == (rank == 0)
+    assert all(same_tensor(value, whole.state_dict()[name]) for name, value in full.items())
+    assert {type(layer.weight.to_local()) for layer in model.layers} == {MoeqTensor}
+    checkpoint.save({"model": get_model_state_dict(model)}, checkpoint_id=folder / f"saved-{ranks}")
+    cut = shard(Model(5, specs, seed=33))
+    for other in (cut, Model(5, specs, seed=34)):
+        state = {"model": get_model_state_dict(other)}
+        checkpoint.load(state, checkpoint_id=folder / f"saved-{ranks}")
+        set_model_state_dict(other, state["model"])
+        full = get_model_state_dict(other, options=StateDictOptions(full_state_dict=True))
+        assert full.keys() == whole.state_dict().keys()
+        assert all(same_tensor(value, whole.state_dict()[name]) for name, value in full.items())
+    # from whole ones, where every rank has one: what torch distributes itself
+    other = shard(Model(5, specs, seed=35))
+    set_model_state_dict(other, whole.state_dict(), options=StateDictOptions(full_state_dict=True))
+    assert all(same_tensor(a.weight.full_tensor(), b.weight) for a, b in zip(other.layers, whole.layers))
+    assert all(torch.equal(a.out.full_tensor(), b.out) for a, b in zip(other.layers, whole.layers))
+    # into memory that is there; states that do not fit are refused on every rank, and change nothing
+    load = moeq.distributed.load_state_dict
+    state = Model(5, specs, seed=36).state_dict()
+    load(other, state if rank == 0 else None)
+    assert same_tensor(other.layers[1].weight.full_tensor(), state["layers.1.weight"])
+    before = digest_of_shards(other)
+    for change, words in (
+        (lambda: state.pop("layers.0.weight"), "got no 'layers.0.weight'"),
+        (
+            lambda: state.update({"layers.0.weight": torch.zeros(5, ROWS, COLUMNS)}),
+            "got dense values; wanted codes nf4",
+        ),
+        (lambda: state.update({"layers.0.weight": Model(6, specs).layers[0].weight}), "MoeqTensor [6, 24, 64]; wanted"),
+    ):
+        change()
+        text = raised(moeq.MoeqError, load, other, state if rank == 0 else None)
+        assert words in text, text
+    assert digest_of_shards(other) == before
+
+
+def mesh(rank, ranks, folder):
+    """Shards over one axis of a mesh, copies over the other."""
+    whole, model = Model(5, ["nf4"] * 2), Model(5, ["nf4"] * 2, seed=40)
+    model.to("meta")
+    shard(model, mesh=init_device_mesh("cpu", (2, 2), mesh_dim_names=("copies", "shards")))
+    moeq.distributed.load_state_dict(model, whole.state_dict() if rank == 0 else None)
+    for layer, wanted in zip(model.layers, whole.layers):
+        begin, end = ((0, 3), (3, 5))[rank % 2]
+        assert same_tensor(layer.weight.to_local(), wanted.weight[begin:end])
+        assert same_tensor(layer.weight.full_tensor(), wanted.weight)
+    assert relative(loss_of(model, tokens()), loss_of(whole, tokens())) < 1e-6
+
+
+def digest_of_shards(model):
+    return digest_of({name: getattr(value, "_local_tensor", value) for name, value in model.state_dict().items()})
+
+
+def files(rank, ranks, folder):
+    """Every rank maps one native file, and holds its own experts of it."""
+    from moeq.transformers.native import saved_tensors
+
+    specs = ["int8", "nf4:64,nested"]  # the second as a weight for each expert
+    whole = Model(5, specs, seed=3)
+    if rank == 0:
+        tensors, metadata = {}, {}
+        for name, value in whole.named_parameters():
+            if isinstance(value, MoeqTensor):
+                for kept, more in zip((tensors, metadata), saved_tensors(name, value)):
+                    kept.update(more)
+        save_file(
+            {name: value.contiguous() for name, value in tensors.items()}, folder / "native.safetensors", metadata
+        )
+    distributed.barrier()
+    for meta in (True, False):
+        model = Model(5, specs, seed=4)
+        if meta:
+            model.to("meta")
+        shard(model)
+        names = moeq.distributed.load_shares(model, folder / "native.safetensors")
+        assert names == ["layers.0.weight", "layers.1.weight"]
+        for layer, wanted in zip(model.layers, whole.layers):
+            assert same_tensor(layer.weight.full_tensor(), wanted.weight)
+            assert len(layer.weight.to_local()) == (3, 2)[rank]
+    replicated = Model(5, specs, seed=4)
+    moeq.distributed.load_shares(replicated, folder / "native.safetensors")
+    assert same_tensor(replicated.layers[1].weight, whole.layers[1].weight)
+    before = digest(replicated)
+    path = folder / ("native.safetensors" if rank == 0 else "none.safetensors")
+    text = raised(moeq.MoeqError, moeq.distributed.load_shares, replicated, path)
+    assert "none.safetensors" in text and ("rank 1 failed" in text) == (rank == 0), text
+    for other, words in ((Model(5, ["int8"] * 2), "got codes 'nf4:nested'"), (Model(4, specs), "got [5, 24, 64]")):
+        text = raised(moeq.MismatchError, moeq.distributed.load_shares, other, folder / "native.safetensors")
+        assert words in text, text
+    assert digest(replicated) == before
+
+
+# ---- ranks that fail
+
+
+def ranks_fail(rank, ranks, folder):
+    """The others hear of an error, and can go on together."""
+    for failing in range(ranks):
+        try:
+            with moeq.distributed.together("loading"):
+                if rank == failing:
+                    raise ValueError("no such weight")
+        except moeq.distributed.RankError as error:
+            assert rank != failing and error.failed == (failing,)
+            assert str(error) == f"moeq.distributed: loading: rank {failing} failed: ValueError: no such weight"
+        except ValueError as error:
+            assert rank == failing and str(error) == "no such weight"
+        else:
+            raise AssertionError("no error")
+    with moeq.distributed.together("loading"):
+        pass
+
+
+def rank_is_killed(rank, ranks, folder):
+    """The others end with an error as soon as its connections are closed."""
+    distributed.barrier()
+    try:
+        with moeq.distributed.together("loading"):
+            if rank == ranks - 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+    except moeq.distributed.RankError as error:
+        assert error.failed == () and "loading: another rank ended" in str(error)
+    else:
+        raise AssertionError("no error")
+
+
+def rank_does_not_come(rank, ranks, folder):
+    """Nobody waits longer than the group's timeout."""
+    group = distributed.new_group(timeout=timedelta(seconds=1))
+    began = time.monotonic()
+    if rank == 1:
+        time.sleep(2)
+        return
+    text = raised(moeq.distributed.RankError, moeq.distributed.broadcast, Model(), group=group)
+    assert "did not come" in text and time.monotonic() - began < 30, text
+
+
+# ---- accelerate and transformers
+
+
+def moe(spec="nf4", experts=5, seed=0, **options):
+    """A small model of transformers with quantized experts, and adapters of PEFT on them."""
+    torch.manual_seed(seed)
+    config = transformers.Qwen3MoeConfig(
+        hidden_size=64, moe_intermediate_size=32, num_experts=experts, num_hidden_layers=2, head_dim=16, vocab_size=64,
+        num_attention_heads=2, num_key_value_heads=2, num_experts_per_tok=2, **options,
+    )  # fmt: skip
+    model = transformers.Qwen3MoeForCausalLM(config)
+    for module in model.modules():
+        for name, value in list(module.named_parameters(recurse=False)):
+            if value.ndim == 3:
+                setattr(module, name, parameter(MoeqTensor.quantize(value.detach(), spec)))
+    return model
+
+
+def adapted(model, seed=0):
+    torch.manual_seed(seed)
+    targets = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
+    config = peft.LoraConfig(r=4, target_modules=["q_proj"], target_parameters=targets, init_lora_weights=False)
+    return peft.get_peft_model(model, config)
+
+
+def accelerator(efficient, mixed="no"):
+    plugin = FullyShardedDataParallelPlugin(
+        fsdp_version=2, auto_wrap_policy="transformer_based_wrap", cpu_ram_efficient_loading=efficient,
+        transformer_cls_names_to_wrap=["Qwen3MoeDecoderLayer"],
+    )  # fmt: skip
+    runs = Accelerator(cpu=True, mixed_precision=mixed)
+    # On a CPU accelerate takes the plugin only if it is told that it is where FSDP is; all that follows is its own.
+    PartialState().distributed_type = runs.state.distributed_type = DistributedType.FSDP
+    runs.state.fsdp_plugin = plugin
+    if mixed != "no":
+        plugin.set_mixed_precision(mixed)
+    assert runs.is_fsdp2
+    return runs
+
+
+def steps_of(model, optimizer, backward, count=3):
+    losses = []
+    for turn in range(count):
+        optimizer.zero_grad()
+        ids = torch.randint(64, (2, 12), generator=torch.Generator().manual_seed(turn))
+        loss = model(input_ids=ids, labels=ids).loss
+        backward(loss)
+        optimizer.step()
+        losses.append(loss.detach())
+    return torch.stack(losses)
+
+
+def trained(model, **options):
+    parameters = [one for one in model.parameters() if one.requires_grad]
+    return torch.optim.AdamW(parameters, lr=1e-2, **options)
+
+
+def accelerate(rank, ranks, folder, efficient=False):
+    """accelerate's own preparation: as the whole model in one process, saved and loaded again."""
+    whole, model = adapted(moe()), adapted(moe(seed=0 if rank == 0 or not efficient else 50))
+    optimizer_of_whole, optimizer = trained(whole), trained(model)
+    if efficient:
+        moeq.distributed.prepare(model)
+        # accelerate finds an optimizer's parameters by their addresses, and those on meta have none
+        text = raised(moeq.StateError, moeq.distributed.prepare, adapted(moe()).to("meta"))
+        assert "lora_A.default.weight on meta" in text
+    runs = accelerator(efficient)
+    model, optimizer = runs.prepare(model, optimizer)
+    quantized = {
+        name: one for name, one in model.named_parameters() if type(getattr(one, "_local_tensor", one)) is MoeqTensor
+    }
+    assert len(quantized) == 4
+    for name, one in quantized.items():
+        assert same_tensor(one.full_tensor(), whole.get_parameter(name)) and len(one._local_tensor) == (3, 2)[rank]
+    wanted = steps_of(whole, optimizer_of_whole, torch.Tensor.backward)
+    losses = steps_of(model, optimizer, runs.backward)
+    assert relative(losses, wanted) < 1e-5, (losses, wanted)
+    for name, one in model.named_parameters():
+        if one.requires_grad:
+            assert relative(one.full_tensor(), whole.get_parameter(name)) < 1e-3, name
+    runs.save_state(folder / f"accelerate-{efficient}")
+    for one in model.parameters():
+        if one.requires_grad:
+            one.data.zero_()
+    runs.load_state(folder / f"accelerate-{efficient}")
+    wanted = steps_of(whole, optimizer_of_whole, torch.Tensor.backward)
+    losses = steps_of(model, optimizer, runs.backward)
+    assert relative(losses, wanted) < 1e-4, (losses, wanted)
+
+
+def accelerate_efficient(rank, ranks, folder):
+    accelerate(rank, ranks, folder, efficient=True)
+
+
+def accelerate_unprepared(rank, ranks, folder):
+    """Without `prepare` the main process refuses to send a weight into dense memory, and all end."""
+    runs, model = accelerator(True), adapted(moe())
+    try:
+        runs.prepare(model, trained(model))
+    except moeq.UnsupportedError as error:
+        assert rank == 0 and "cpu_ram_efficient_loading" in str(error) and "moeq.distributed.prepare" in str(error)
+    except RuntimeError as error:
+        assert rank == 1 and "peer" in str(error)
+    else:
+        raise AssertionError("no error")
+
+
+def from_pretrained(rank, ranks, folder):
+    """What moeq.transformers has loaded needs no call. With a cache only the main process quantizes, the others map."""
+    runs = accelerator(True)
+    os.environ["ACCELERATE_USE_FSDP"] = "true"  # as Accelerator sets it where it takes the plugin itself
+    if rank == 0:
+        torch.manual_seed(3)
+        transformers.Qwen3MoeForCausalLM(moe().config).save_pretrained(folder / "model")
+    distributed.barrier()
+    config = MoeqConfig("nf4", cache=folder / "cache")
+
+    def load():
+        kind = transformers.Qwen3MoeForCausalLM
+        return kind.from_pretrained(folder / "model", quantization_config=config, dtype=torch.float32)
+
+    with runs.main_process_first():
+        model = load()
+    assert {one.source for one in model.hf_quantizer.report().quantized} == {("streamed", "cache")[rank]}
+    whole, model = adapted(load()), adapted(model)
+    optimizer_of_whole, optimizer = trained(whole), trained(model)
+    model, optimizer = runs.prepare(model, optimizer)
+    count = 0
+    for name, one in model.named_parameters():
+        if isinstance(getattr(one, "_local_tensor", one), MoeqTensor):
+            assert same_tensor(one.full_tensor(), whole.get_parameter(name)), name
+            count += 1
+    assert count == 4
+    wanted = steps_of(whole, optimizer_of_whole, torch.Tensor.backward)
+    losses = steps_of(model, optimizer, runs.backward)
+    assert relative(losses, wanted) < 1e-5, (losses, wanted)
