@@ -17,6 +17,7 @@ CASES = [
     ("two", "files"), ("two", "ranks_fail"), ("four", "ddp"), ("four", "broadcast"), ("four", "sharded"),
     ("four", "state_dicts"), ("four", "mesh"), ("accelerate", "accelerate"), ("efficient", "accelerate_efficient"),
     ("unprepared", "accelerate_unprepared"), ("transformers", "from_pretrained"), ("formats", "ddp_other_formats"),
+    ("torch", "torchs_own_broadcast"),
     ("late", "rank_does_not_come"),
 ]  # fmt: skip
 

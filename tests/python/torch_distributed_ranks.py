@@ -26,6 +26,7 @@ GROUPS = {
     "efficient": (2, ["accelerate_efficient"]),
     "unprepared": (2, ["accelerate_unprepared"]),
     "transformers": (2, ["from_pretrained"]),
+    "torch": (2, ["torchs_own_broadcast"]),
     "formats": (2, ["ddp_other_formats"]),
     "killed": (4, ["rank_is_killed"]),
     "late": (2, ["rank_does_not_come"]),

@@ -12,9 +12,10 @@ says what was tried.
 from .accelerate import prepare
 from .copies import broadcast
 from .files import load_shares
+from .formats import take_formats
 from .group import RankError
 from .shards import load_state_dict
 from .structure import check
 from .together import together
 
-__all__ = ["RankError", "broadcast", "check", "load_shares", "load_state_dict", "prepare", "together"]
+__all__ = ["RankError", "broadcast", "check", "load_shares", "load_state_dict", "prepare", "take_formats", "together"]

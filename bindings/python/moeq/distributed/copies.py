@@ -12,6 +12,7 @@ from .._errors import StateError, UnsupportedError
 from ..torch import MoeqTensor
 from ..torch.collectives import as_bytes, broadcast_store
 from ..torch.store import Store
+from .formats import take_formats
 from .group import device_of, group_of, source_of
 from .structure import compare, describe
 from .together import together
@@ -20,12 +21,13 @@ from .together import together
 def broadcast(model: torch.nn.Module, src: int = 0, *, group: Any = None) -> None:
     """Gives every rank the parameters and buffers of rank `src`: codes and scales byte for byte, dense ones as they are.
 
-    Ranks with a model on meta get memory for it, so that one rank loads and the others only build. Models have to be
-    of the same structure; if not, every rank gets the same MismatchError before anything moves. For models that
-    fully_shard has cut there is load_state_dict.
+    Ranks with a model on meta get memory for it, so that one rank loads and the others only build; what they have
+    dense on meta may be quantized on rank `src`. Models have to be of the same structure otherwise; if not, every rank
+    gets the same MismatchError before anything moves. For models that fully_shard has cut there is load_state_dict.
     """
     group = group_of("broadcast", group)
     gives = source_of("broadcast", src, group)
+    take_formats(model, src, group=group)
     compare("broadcast", describe(model), group)
     with together("broadcast", group=group):
         if gives:
