@@ -1,12 +1,15 @@
 """What the ranks of test_torch_distributed.py do: each function is one case, called on every rank at the same time."""
 
 import copy
+import gc
 import hashlib
 import os
 import signal
+import threading
 import time
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import peft
 import torch
@@ -26,6 +29,7 @@ import moeq.distributed
 from moeq.torch import MoeqTensor, densify
 from moeq.torch.store import Store
 from moeq.transformers import MoeqConfig
+from moeq.transformers.native import saved_tensors
 
 ROWS, COLUMNS, TOKENS = 24, 64, 20
 densify("error")
@@ -377,6 +381,78 @@ def files(rank, ranks, folder):
     assert digest(replicated) == before
 
 
+class Anonymous(threading.Thread):
+    """Private memory of the process beyond what it had before, sampled every millisecond: .peak and .end."""
+
+    def __enter__(self):
+        self.done, self.peak, self.before = False, 0, self.now()
+        self.start()
+        return self
+
+    def now(self):
+        text = Path("/proc/self/status").read_text()
+        return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("RssAnon")) * 1024
+
+    def run(self):
+        while not self.done:
+            self.peak = max(self.peak, self.now() - self.before)
+            time.sleep(0.001)
+
+    def __exit__(self, *error):
+        self.end = self.now() - self.before
+        self.done = True
+        self.join()
+
+
+def memory(rank, ranks, folder):
+    """A rank holds its share of the codes, and hardly more while it comes."""
+
+    def build(seed=None):
+        make = torch.nn.ModuleList()
+        for place in range(8):
+            make.append(torch.nn.Module())
+            weight = MoeqTensor.empty(
+                (16, 256, 1024), "int8", dtype=torch.float32, device="meta" if seed is None else "cpu"
+            )
+            if seed is not None:
+                for part in weight.components().values():
+                    part.view(torch.uint8).fill_(seed + place)
+            make[-1].weight = parameter(weight)
+        return make
+
+    held = sum(one.quantized_nbytes for one in build().parameters())
+    state = build(3).state_dict() if rank == 0 else None
+    bounds = {"load_state_dict": held / 2, "load_shares": held / 2, "broadcast": held if rank else 0}
+    if rank == 0:
+        save_native(dict(build(5).named_parameters()), folder / "memory.safetensors")
+    for way, bound in bounds.items():
+        model = build()
+        if way != "broadcast":
+            for layer in model:
+                fully_shard(layer)
+        elif rank == 0:
+            model.load_state_dict(state, assign=True)
+        distributed.barrier()
+        with Anonymous() as measured:
+            if way == "load_state_dict":
+                moeq.distributed.load_state_dict(model, state)
+            elif way == "load_shares":
+                moeq.distributed.load_shares(model, folder / "memory.safetensors")
+            else:
+                moeq.distributed.broadcast(model)
+        assert measured.peak < bound + (6 << 20), (way, measured.peak, bound)  # a weight has 4 MiB
+        del model
+        gc.collect()
+
+
+def save_native(weights, path):
+    tensors, metadata = {}, {}
+    for name, value in weights.items():
+        for kept, more in zip((tensors, metadata), saved_tensors(name, value)):
+            kept.update(more)
+    save_file({name: value.contiguous() for name, value in tensors.items()}, path, metadata)
+
+
 # ---- ranks that fail
 
 
@@ -409,6 +485,24 @@ def rank_is_killed(rank, ranks, folder):
         assert error.failed == () and "loading: another rank ended" in str(error)
     else:
         raise AssertionError("no error")
+
+
+def rank_is_killed_while_sending(rank, ranks, folder):
+    """A rank that goes after models were compared: whoever waits for it ends with an error that says so."""
+    model = Model(seed=rank)
+    if rank == ranks - 1:
+        moeq.distributed.take_formats(model)
+        moeq.distributed.check(model)
+        with moeq.distributed.together("broadcast"):
+            pass
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def go_on():
+        moeq.distributed.broadcast(model)
+        with moeq.distributed.together("training"):  # for those who had no need of it
+            pass
+
+    assert "another rank ended" in raised(moeq.distributed.RankError, go_on)
 
 
 def rank_does_not_come(rank, ranks, folder):
@@ -558,3 +652,25 @@ def from_pretrained(rank, ranks, folder):
     wanted = steps_of(whole, optimizer_of_whole, torch.Tensor.backward)
     losses = steps_of(model, optimizer, runs.backward)
     assert relative(losses, wanted) < 1e-5, (losses, wanted)
+    text = raised(moeq.UnsupportedError, model.get_base_model().save_pretrained, folder / f"none-{rank}")
+    assert "in shards" in text
+
+
+def trainer(rank, ranks, folder):
+    """transformers' Trainer in two processes, which is DistributedDataParallel on a CPU."""
+    model = adapted(moe(seed=rank), seed=rank)
+    whole = adapted(moe())
+    before = {name: one.detach().clone() for name, one in model.named_parameters() if one.requires_grad}
+    arguments = transformers.TrainingArguments(
+        folder / f"trainer-{rank}", max_steps=2, per_device_train_batch_size=2, learning_rate=1e-2, use_cpu=True,
+        report_to=[], save_strategy="no", logging_strategy="no", disable_tqdm=True,
+    )  # fmt: skip
+    rows = [{"input_ids": row, "labels": row} for row in torch.randint(64, (16, 8))]
+    runs = transformers.Trainer(model, arguments, train_dataset=rows)
+    runs.train()
+    assert runs.accelerator.distributed_type == DistributedType.MULTI_CPU and runs.accelerator.num_processes == ranks
+    adapters = {name: one for name, one in model.named_parameters() if one.requires_grad}
+    assert all(not torch.equal(one, before[name]) for name, one in adapters.items()) and same_everywhere(digest(model))
+    for name, one in model.named_parameters():
+        if isinstance(one, MoeqTensor):
+            assert same_tensor(one, whole.get_parameter(name)), name

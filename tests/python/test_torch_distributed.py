@@ -17,7 +17,7 @@ CASES = [
     ("two", "files"), ("two", "ranks_fail"), ("four", "ddp"), ("four", "broadcast"), ("four", "sharded"),
     ("four", "state_dicts"), ("four", "mesh"), ("accelerate", "accelerate"), ("efficient", "accelerate_efficient"),
     ("unprepared", "accelerate_unprepared"), ("transformers", "from_pretrained"), ("formats", "ddp_other_formats"),
-    ("torch", "torchs_own_broadcast"),
+    ("memory", "memory"), ("trainer", "trainer"), ("torch", "torchs_own_broadcast"),
     ("late", "rank_does_not_come"),
 ]  # fmt: skip
 
@@ -44,18 +44,22 @@ def test_ranks(results, group, case):
         assert result["code"] == 0
 
 
-def test_others_end_when_a_rank_is_killed(results):
-    *others, killed = results["killed"]
-    assert killed["code"] == -9 and len(others) == 3
+@pytest.mark.parametrize(
+    "group, case", [("killed", "rank_is_killed"), ("killed later", "rank_is_killed_while_sending")]
+)
+def test_others_end_when_a_rank_is_killed(results, group, case):
+    *others, killed = results[group]
+    assert killed["code"] == -9 and others
     for rank, result in enumerate(others):
-        assert result.get("rank_is_killed") == "right", f"rank {rank}: {result}"
-        assert result["rank_is_killed seconds"] < 20  # the group's timeout is 60
+        assert result.get(case) == "right", f"rank {rank}: {result}"
+        assert result[f"{case} seconds"] < 20  # the group's timeout is 60
 
 
 def test_every_case_was_run(results):
-    run = [(group, case) for group, ranks in results.items() for case in ranks[0] if hasattr_case(case)]
-    assert sorted(run) == sorted([*CASES, ("killed", "rank_is_killed")])
+    run = [(group, case) for group, ranks in results.items() for case in ranks[0] if is_case(case)]
+    killed = [("killed", "rank_is_killed"), ("killed later", "rank_is_killed_while_sending")]
+    assert sorted(run) == sorted([*CASES, *killed])
 
 
-def hasattr_case(name):
+def is_case(name):
     return name not in ("code", "seconds", "output") and not name.endswith(" seconds")

@@ -27,8 +27,11 @@ GROUPS = {
     "unprepared": (2, ["accelerate_unprepared"]),
     "transformers": (2, ["from_pretrained"]),
     "torch": (2, ["torchs_own_broadcast"]),
+    "memory": (2, ["memory"]),
+    "trainer": (2, ["trainer"]),
     "formats": (2, ["ddp_other_formats"]),
     "killed": (4, ["rank_is_killed"]),
+    "killed later": (2, ["rank_is_killed_while_sending"]),
     "late": (2, ["rank_does_not_come"]),
 }
 

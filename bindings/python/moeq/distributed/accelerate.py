@@ -83,7 +83,9 @@ class BringIn:
         of_ranks = gather(f"{prefix}{names[0]}", ranges, None)
         for name in names:
             each = [one[name] for one in of_ranks]
-            state[prefix + name] = deliver(module._parameters[name], values.get(name), each, src=0, group=None)
+            state[prefix + name] = deliver(
+                prefix + name, module._parameters[name], values.get(name), each, src=0, group=None
+            )
 
     def _codes(self, prefix: str, name: str) -> MoeqTensor:
         value = self._before.seen[name]() if name in self._before.seen else None

@@ -13,7 +13,7 @@ from ..torch import MoeqTensor
 from ..torch.collectives import as_bytes, broadcast_store
 from ..torch.store import Store
 from .formats import take_formats
-from .group import device_of, group_of, source_of
+from .group import device_of, group_of, reaching, source_of
 from .structure import compare, describe
 from .together import together
 
@@ -34,10 +34,8 @@ def broadcast(model: torch.nn.Module, src: int = 0, *, group: Any = None) -> Non
             refuse_meta(model, src)
         refuse_shards(model)
         materialize(model, device_of(group))
-    seen = set()
-    for _, _, tensor in states(model):
-        if id(tensor) not in seen:
-            seen.add(id(tensor))
+    with reaching("broadcast"):
+        for tensor in {id(tensor): tensor for _, _, tensor in states(model)}.values():  # tied ones once
             send(tensor, src, group, gives)
 
 

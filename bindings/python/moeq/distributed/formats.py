@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import distributed
 
 from ..torch import MoeqTensor
-from .group import group_of, source_of
+from .group import group_of, source_of, tell
 
 
 def take_formats(model: torch.nn.Module, src: int = 0, *, group: Any = None) -> None:
@@ -19,15 +18,13 @@ def take_formats(model: torch.nn.Module, src: int = 0, *, group: Any = None) -> 
     calls it; before fully_shard one calls it oneself.
     """
     group = group_of("take_formats", group)
-    box: list[Any] = [None]
-    if source_of("take_formats", src, group):
-        box = [formats_of(model)]
-    distributed.broadcast_object_list(box, src, group=group)
+    gives = source_of("take_formats", src, group)
+    formats = tell("take_formats", formats_of(model) if gives else None, src, group)
     made: dict[int, torch.nn.Parameter] = {}  # tied ones stay tied
     for name, current in list(model.named_parameters(remove_duplicate=False)):
-        if name not in box[0] or not current.is_meta or hasattr(current, "_local_tensor"):
+        if name not in formats or not current.is_meta or hasattr(current, "_local_tensor"):
             continue
-        spec, shape, dtype = box[0][name]
+        spec, shape, dtype = formats[name]
         if isinstance(current, MoeqTensor) or tuple(current.shape) != shape:
             continue
         if id(current) not in made:

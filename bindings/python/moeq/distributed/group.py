@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -37,14 +39,31 @@ def source_of(function: str, src: int, group: Any) -> bool:
     return src == distributed.get_rank()
 
 
+@contextmanager
+def reaching(what: str) -> Iterator[None]:
+    """Around collectives: the group's own error, where a rank has gone, as a RankError that says what was done."""
+    try:
+        yield
+    except RuntimeError as lost:
+        if isinstance(lost, MoeqError):
+            raise
+        raise RankError(f"moeq.distributed: {what}: another rank ended, or did not come in time: {lost}") from lost
+
+
 def gather(what: str, value: Any, group: Any) -> list[Any]:
     """What every rank has, in the order of ranks."""
     values: list[Any] = [None] * distributed.get_world_size(group)
-    try:
+    with reaching(what):
         distributed.all_gather_object(values, value, group=group)
-    except RuntimeError as lost:
-        raise RankError(f"moeq.distributed: {what}: another rank ended, or did not come in time: {lost}") from lost
     return values
+
+
+def tell(what: str, value: Any, src: int, group: Any) -> Any:
+    """What rank `src` has, on every rank."""
+    box = [value]
+    with reaching(what):
+        distributed.broadcast_object_list(box, src, group=group)
+    return box[0]
 
 
 def device_of(group: Any) -> torch.device:

@@ -13,7 +13,7 @@ from .._errors import ArgumentError, MismatchError, NotFoundError, UnsupportedEr
 from ..torch import MoeqTensor
 from ..torch.collectives import CHUNK, as_bytes
 from ..torch.store import Store
-from .group import device_of, gather, group_of, source_of
+from .group import device_of, gather, group_of, reaching, source_of, tell
 from .structure import compare, describe
 from .together import together
 
@@ -46,13 +46,11 @@ def load_state_dict(
     for name, target in targets.items():
         value = state[name] if gives and state is not None else None
         if name in ranges:
-            loaded[name] = deliver(target, value, [each[name] for each in of_ranks], src, group)
+            loaded[name] = deliver(name, target, value, [each[name] for each in of_ranks], src, group)
         elif isinstance(target, torch.Tensor):
-            loaded[name] = deliver_dense(target, value, src, group)
+            loaded[name] = deliver_dense(name, target, value, src, group)
         else:  # a module's extra state
-            box = [value]
-            distributed.broadcast_object_list(box, src, group=group)
-            loaded[name] = box[0]
+            loaded[name] = tell(name, value, src, group)
     model.load_state_dict(loaded, assign=any(one.is_meta for one in targets.values() if isinstance(one, torch.Tensor)))
 
 
@@ -119,23 +117,30 @@ def targets_of(model: torch.nn.Module) -> dict[str, Any]:
 # ---- quantized weights
 
 
-def deliver(target: Any, value: MoeqTensor | None, ranges: list[tuple[int, int]], src: int, group: Any) -> Any:
+def deliver(
+    name: str, target: Any, value: MoeqTensor | None, ranges: list[tuple[int, int]], src: int, group: Any
+) -> Any:
     """The target with this rank's share of the codes that rank `src` has as `value`. ranges: those of all ranks."""
     like, ranks = local_of(target), distributed.get_process_group_ranks(group or distributed.group.WORLD)
     begin, end = ranges[ranks.index(distributed.get_rank())]
-    if value is not None:
-        for rank, (first, last) in zip(ranks, ranges):
-            if rank != src:
-                for part in chunks(value._store.experts(first, last)):
-                    distributed.send(as_bytes(part).to(device_of(group)), rank, group=group)
-        # A copy: the whole stack can be let go.
-        store = value._store.experts(begin, end).map(lambda part: part.detach().to(device_of(group), copy=True))
-    else:
-        store = Store.empty(like.spec, (end - begin, *like.shape[1:]), device_of(group))
-        for part in chunks(store):
-            distributed.recv(as_bytes(part), src, group=group)  # new memory, in a row: it is written in place
+    with reaching(name):
+        if value is not None:
+            for rank, (first, last) in zip(ranks, ranges):
+                if rank != src:
+                    send_codes(value._store.experts(first, last), rank, group)
+            # A copy: the whole stack can be let go.
+            store = value._store.experts(begin, end).map(lambda part: part.detach().to(device_of(group), copy=True))
+        else:
+            store = Store.empty(like.spec, (end - begin, *like.shape[1:]), device_of(group))
+            for part in chunks(store):
+                distributed.recv(as_bytes(part), src, group=group)  # new memory, in a row: it is written in place
     mine = MoeqTensor._of(store, like.dtype)
     return mine if like is target else sharded_like(target, mine)
+
+
+def send_codes(store: Store, rank: int, group: Any) -> None:
+    for part in chunks(store):
+        distributed.send(as_bytes(part).to(device_of(group)), rank, group=group)
 
 
 def chunks(store: Store) -> Iterator[torch.Tensor]:
@@ -159,13 +164,14 @@ def sharded_like(target: Any, local: torch.Tensor) -> Any:
 # ---- dense ones
 
 
-def deliver_dense(target: Any, value: torch.Tensor | None, src: int, group: Any) -> torch.Tensor:
+def deliver_dense(name: str, target: Any, value: torch.Tensor | None, src: int, group: Any) -> torch.Tensor:
     device = device_of(group)
     if value is None:
         whole = torch.empty(target.shape, dtype=target.dtype, device=device)
     else:
         whole = value.detach().to(device=device, dtype=target.dtype).contiguous()
-    distributed.broadcast(as_bytes(whole), src, group=group)
+    with reaching(name):
+        distributed.broadcast(as_bytes(whole), src, group=group)
     if not hasattr(target, "_local_tensor"):
         return whole
     from torch.distributed.tensor import distribute_tensor

@@ -251,6 +251,11 @@ class MoeqQuantizer(HfQuantizer):
     def get_state_dict_and_metadata(self, model: Any) -> tuple[dict[str, Any], dict[str, str]]:
         state, metadata = {}, {}
         for name, value in model.state_dict().items():
+            if isinstance(getattr(value, "_local_tensor", None), MoeqTensor):
+                raise UnsupportedError(
+                    f"moeq.transformers: save_pretrained: got {name} in shards; wanted a whole model: codes do not change "
+                    "in training, so save adapters (docs/distributed.md has how), or torch's sharded checkpoints"
+                )
             if isinstance(value, MoeqTensor):
                 tensors, about = saved_tensors(name, value)
                 state.update(tensors)
