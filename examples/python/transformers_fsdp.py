@@ -37,8 +37,8 @@ def main(rank: int, folder: pathlib.Path) -> None:
     # [quote: load]
     with moeq.distributed.together("quantizing"):  # an error on one rank is an error on all
         if rank == 0:
-            dense = AutoModelForCausalLM.from_pretrained(MODEL, quantization_config=MoeqConfig("nf4"))
-            dense.save_pretrained(folder / "nf4")
+            made = AutoModelForCausalLM.from_pretrained(MODEL, quantization_config=MoeqConfig("nf4"))
+            made.save_pretrained(folder / "nf4")
     model = AutoModelForCausalLM.from_pretrained(folder / "nf4")  # codes are mapped, and not read yet
     # [end]
     torch.manual_seed(1)  # the same adapters on both ranks

@@ -156,8 +156,12 @@ def raised(kind, function, *args, **kwargs):
 def ddp(rank, ranks, folder):
     """Every rank gets rank 0's codes, of every format; gradients are the mean of the ranks'."""
     whole, model = Model(specs=SPECS, seed=1), Model(specs=SPECS, seed=1 + 100 * rank)
-    for seed, each in ((0, whole), (rank, model)):  # alone in its bucket
-        each.alone = parameter(MoeqTensor.quantize(random_weight(dtype=torch.bfloat16, seed=seed), "int8"))
+    for seed, each in ((0, whole), (rank, model)):
+        each.alone = parameter(
+            MoeqTensor.quantize(random_weight(dtype=torch.bfloat16, seed=seed), "int8")
+        )  # in a bucket
+        each.mapped = parameter(MoeqTensor.from_qtensor(moeq.quantize(random_weight(seed=seed), "int8")))
+        each.same = parameter(MoeqTensor.from_qtensor(moeq.quantize(random_weight(), "int8")))
     versions = [layer.weight._store.stamp()[0] for layer in model.layers]
     with no_values():
         wrapped = DistributedDataParallel(model)
@@ -165,6 +169,7 @@ def ddp(rank, ranks, folder):
     assert [layer.weight._store.stamp()[0] > before for layer, before in zip(model.layers, versions)] == (
         [rank > 0] * len(SPECS)
     )  # who has the codes is not written
+    assert not model.same._store.owned and model.mapped._store.owned == (rank > 0)  # nor copied out of a file
     before = digest(model)
     loss_of(wrapped, tokens(rank)).backward()
     dense = dense_twin(whole)
@@ -279,9 +284,10 @@ def state_dicts(rank, ranks, folder):
     assert {type(layer.weight.to_local()) for layer in model.layers} == {MoeqTensor}
     checkpoint.save({"model": get_model_state_dict(model)}, checkpoint_id=folder / f"saved-{ranks}")
     cut = shard(Model(5, specs, seed=33))
-    for other in (cut, Model(5, specs, seed=34)):
+    by_two = folder / "saved-2"  # which the group "two" has left
+    for other, saved in ((cut, folder / f"saved-{ranks}"), (Model(5, specs, seed=34), by_two), (cut, by_two)):
         state = {"model": get_model_state_dict(other)}
-        checkpoint.load(state, checkpoint_id=folder / f"saved-{ranks}")
+        checkpoint.load(state, checkpoint_id=saved)
         set_model_state_dict(other, state["model"])
         full = get_model_state_dict(other, options=StateDictOptions(full_state_dict=True))
         assert full.keys() == whole.state_dict().keys()
@@ -621,6 +627,13 @@ def accelerate_unprepared(rank, ranks, folder):
         assert rank == 1 and "peer" in str(error)
     else:
         raise AssertionError("no error")
+
+
+def accelerate_other_formats(rank, ranks, folder):
+    """Ranks that disagree hear of it, all of them, before codes come."""
+    model = moeq.distributed.prepare(adapted(moe("nf4" if rank == 0 else "fp4")))
+    text = raised(moeq.MismatchError, accelerator(True).prepare, model, trained(model))
+    assert "rank 1 got" in text and "quantized fp4" in text and "quantized nf4" in text, text
 
 
 def from_pretrained(rank, ranks, folder):

@@ -16,9 +16,9 @@ CASES = [
     ("two", "ddp"), ("two", "broadcast"), ("two", "structure"), ("two", "sharded"), ("two", "state_dicts"),
     ("two", "files"), ("two", "ranks_fail"), ("four", "ddp"), ("four", "broadcast"), ("four", "sharded"),
     ("four", "state_dicts"), ("four", "mesh"), ("accelerate", "accelerate"), ("efficient", "accelerate_efficient"),
-    ("unprepared", "accelerate_unprepared"), ("transformers", "from_pretrained"), ("formats", "ddp_other_formats"),
-    ("memory", "memory"), ("trainer", "trainer"), ("torch", "torchs_own_broadcast"),
-    ("late", "rank_does_not_come"),
+    ("efficient formats", "accelerate_other_formats"), ("unprepared", "accelerate_unprepared"),
+    ("transformers", "from_pretrained"), ("memory", "memory"), ("trainer", "trainer"), ("torch", "torchs_own_broadcast"),
+    ("formats", "ddp_other_formats"), ("late", "rank_does_not_come"),
 ]  # fmt: skip
 
 

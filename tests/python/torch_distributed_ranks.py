@@ -4,6 +4,7 @@ torch_distributed_ranks.py FOLDER GROUP... writes FOLDER/results.json: {group: [
 "code": exit status, "seconds": until it ended}, ... of each rank]}
 """
 
+import ctypes
 import json
 import os
 import signal
@@ -24,6 +25,7 @@ GROUPS = {
     "four": (4, ["ddp", "broadcast", "sharded", "state_dicts", "mesh"]),
     "accelerate": (2, ["accelerate"]),
     "efficient": (2, ["accelerate_efficient"]),
+    "efficient formats": (2, ["accelerate_other_formats"]),
     "unprepared": (2, ["accelerate_unprepared"]),
     "transformers": (2, ["from_pretrained"]),
     "torch": (2, ["torchs_own_broadcast"]),
@@ -38,6 +40,7 @@ GROUPS = {
 
 def rank_main(group, rank, ranks, cases, folder):
     """In the child."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: it ends with its parent
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(ranks), LOCAL_WORLD_SIZE=str(ranks))
     output = open(folder / f"{group}-{rank}.txt", "w", buffering=1)  # noqa: SIM115
     os.dup2(output.fileno(), 1)

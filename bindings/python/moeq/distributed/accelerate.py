@@ -17,6 +17,7 @@ from .._errors import StateError
 from ..torch import MoeqTensor
 from .group import gather
 from .shards import deliver, experts_of
+from .structure import compare, described
 from .together import together
 
 
@@ -77,6 +78,8 @@ class BringIn:
         names = [name for name, one in module._parameters.items() if waits(one) and prefix + name not in state]
         if not names:
             return
+        lines = [described(prefix + name, module._parameters[name]) for name in names]  # type: ignore[arg-type]
+        compare("prepare", lines, None)
         with together(f"{prefix}{names[0]}"):
             values = {name: self._codes(prefix, name) for name in names} if distributed.get_rank() == 0 else {}
             ranges = {name: experts_of(prefix + name, module._parameters[name]) for name in names}

@@ -47,7 +47,9 @@ def reaching(what: str) -> Iterator[None]:
     except RuntimeError as lost:
         if isinstance(lost, MoeqError):
             raise
-        raise RankError(f"moeq.distributed: {what}: another rank ended, or did not come in time: {lost}") from lost
+        raise RankError(
+            f"moeq.distributed: {what}: another rank ended, did not come in time, or the group cannot do it: {lost}"
+        ) from lost
 
 
 def gather(what: str, value: Any, group: Any) -> list[Any]:
