@@ -101,6 +101,7 @@ def send(tensor: torch.Tensor, src: int, group: Any, gives: bool) -> None:
 
 def send_dense(tensor: torch.Tensor, one: Any) -> None:
     flat = as_bytes(tensor)
-    one(flat)
+    if flat.numel():
+        one(flat)
     if flat.data_ptr() != tensor.data_ptr():
         tensor.copy_(flat.view(tensor.dtype).view(tensor.shape))

@@ -25,8 +25,8 @@ def load_shares(model: torch.nn.Module, path: str | os.PathLike[str], *, group: 
     """Gives a model's quantized weights the codes of a native file or folder, as moeq.transformers saves or caches it.
 
     The file is mapped, and of it only this rank's experts are read: after fully_shard its own, else all. The model may
-    be on meta; names are its own. Dense tensors are not loaded. Returns the names that were. An error on one rank is
-    one on all, and leaves every weight as it was.
+    be on meta. Names are its own, so that adapters come afterwards. Dense tensors are not loaded. Returns the names
+    that were. An error on one rank is one on all, and leaves every weight as it was.
     """
     group = group_of("load_shares", group)
     compare("load_shares", describe(model), group)

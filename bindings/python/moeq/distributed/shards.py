@@ -3,7 +3,6 @@ share of each weight's experts and nothing more."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from torch import distributed
 
 from .._errors import ArgumentError, MismatchError, NotFoundError, UnsupportedError
 from ..torch import MoeqTensor
-from ..torch.collectives import CHUNK, as_bytes
+from ..torch.collectives import as_bytes, chunks
 from ..torch.store import Store
 from .group import device_of, gather, group_of, reaching, source_of, tell
 from .structure import compare, describe
@@ -132,25 +131,22 @@ def deliver(
             store = value._store.experts(begin, end).map(lambda part: part.detach().to(device_of(group), copy=True))
         else:
             store = Store.empty(like.spec, (end - begin, *like.shape[1:]), device_of(group))
-            for part in chunks(store):
-                distributed.recv(as_bytes(part), src, group=group)  # new memory, in a row: it is written in place
+            receive_codes(store, src, group)
     mine = MoeqTensor._of(store, like.dtype)
     return mine if like is target else sharded_like(target, mine)
 
 
 def send_codes(store: Store, rank: int, group: Any) -> None:
-    for part in chunks(store):
-        distributed.send(as_bytes(part).to(device_of(group)), rank, group=group)
-
-
-def chunks(store: Store) -> Iterator[torch.Tensor]:
-    """Pieces of all components, by experts, that are not too large to be sent at once."""
     for part in store.components.values():
-        experts = max(1, CHUNK * len(part) // max(1, part.numel() * part.element_size()))
-        for begin in range(0, len(part), experts):
-            piece = part[begin : begin + experts]
-            if piece.numel():
-                yield piece
+        for chunk in chunks(part):
+            distributed.send(as_bytes(part[chunk]).to(device_of(group)), rank, group=group)
+
+
+def receive_codes(store: Store, src: int, group: Any) -> None:
+    """Into new memory, which lies in a row."""
+    for part in store.components.values():
+        for chunk in chunks(part):
+            distributed.recv(as_bytes(part[chunk]), src, group=group)
 
 
 def sharded_like(target: Any, local: torch.Tensor) -> Any:
@@ -171,7 +167,8 @@ def deliver_dense(name: str, target: Any, value: torch.Tensor | None, src: int, 
     else:
         whole = value.detach().to(device=device, dtype=target.dtype).contiguous()
     with reaching(name):
-        distributed.broadcast(as_bytes(whole), src, group=group)
+        if whole.numel():
+            distributed.broadcast(as_bytes(whole), src, group=group)
     if not hasattr(target, "_local_tensor"):
         return whole
     from torch.distributed.tensor import distribute_tensor

@@ -7,7 +7,7 @@ cuts again. With quantized weights among them the flat one is a FlatBag, which k
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -33,15 +33,21 @@ def as_bytes(part: torch.Tensor) -> torch.Tensor:
     return part.contiguous().reshape(-1).view(torch.uint8)
 
 
+def chunks(part: torch.Tensor) -> Iterator[slice]:
+    """Ranges of a component's experts that are not too large to be sent at once."""
+    count = len(part)
+    experts = max(1, CHUNK * count // max(1, part.numel() * part.element_size()))
+    return (slice(begin, begin + experts) for begin in range(0, count if part.numel() else 0, experts))
+
+
 def broadcast_store(store: Store, send: Send, *, receives: bool) -> None:
     """Codes of one rank for all. send: broadcasts a tensor of bytes, and returns when it is there.
 
     A receiver writes only what differs, so codes that are mapped from a file stay mapped where they are the same.
     """
     for name, part in store.components.items():
-        experts = max(1, CHUNK * len(part) // max(1, part.numel() * part.element_size()))
-        for begin in range(0, len(part), experts):
-            mine = as_bytes(part[begin : begin + experts])
+        for chunk in chunks(part):
+            mine = as_bytes(part[chunk])
             if not receives:
                 send(mine)
                 continue
@@ -50,7 +56,7 @@ def broadcast_store(store: Store, send: Send, *, receives: bool) -> None:
             if not torch.equal(came, mine):
                 store.make_writable()
                 store._writes[0] += 1
-                place = store.components[name][begin : begin + experts]
+                place = store.components[name][chunk]
                 place.copy_(came.view(place.dtype).view(place.shape))
 
 
