@@ -17,7 +17,8 @@ CASES = [
     ("two", "files"), ("two", "ranks_fail"), ("four", "ddp"), ("four", "broadcast"), ("four", "sharded"),
     ("four", "state_dicts"), ("four", "mesh"), ("accelerate", "accelerate"), ("efficient", "accelerate_efficient"),
     ("efficient formats", "accelerate_other_formats"), ("unprepared", "accelerate_unprepared"),
-    ("transformers", "from_pretrained"), ("memory", "memory"), ("trainer", "trainer"), ("torch", "torchs_own_broadcast"),
+    ("transformers", "from_pretrained"), ("memory", "memory"), ("trainer", "trainer"), ("trainer fsdp", "trainer_fsdp"),
+    ("torch", "torchs_own_broadcast"),
     ("formats", "ddp_other_formats"), ("late", "rank_does_not_come"),
 ]  # fmt: skip
 

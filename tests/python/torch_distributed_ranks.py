@@ -31,6 +31,7 @@ GROUPS = {
     "torch": (2, ["torchs_own_broadcast"]),
     "memory": (2, ["memory"]),
     "trainer": (2, ["trainer"]),
+    "trainer fsdp": (2, ["trainer_fsdp"]),
     "formats": (2, ["ddp_other_formats"]),
     "killed": (4, ["rank_is_killed"]),
     "killed later": (2, ["rank_is_killed_while_sending"]),
