@@ -35,13 +35,17 @@ def prepare(model: torch.nn.Module) -> torch.nn.Module:
                 f"moeq.distributed.prepare: model: got the trainable {name} on meta; wanted memory for what is trained, on "
                 "every rank: accelerate finds an optimizer's parameters by their addresses"
             )
+    add_hooks(model)
+    return model
+
+
+def add_hooks(model: torch.nn.Module) -> None:
     for module in model.modules():
         quantized = any(isinstance(one, MoeqTensor) for one in module._parameters.values())
         if quantized and not any(isinstance(hook, LeaveOut) for hook in module._state_dict_hooks.values()):
             leave_out = LeaveOut()
             module.register_state_dict_post_hook(leave_out)
             module.register_load_state_dict_pre_hook(BringIn(leave_out))
-    return model
 
 
 def waits(tensor: Any) -> bool:

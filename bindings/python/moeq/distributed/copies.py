@@ -13,8 +13,9 @@ from ..torch import MoeqTensor
 from ..torch.collectives import as_bytes, broadcast_store
 from ..torch.store import Store
 from .formats import take_formats
-from .group import device_of, group_of, reaching, source_of
+from .group import device_of, group_of, reaching, source_of, tell
 from .structure import compare, describe
+from .ties import tie, ties_of
 from .together import together
 
 
@@ -22,13 +23,15 @@ def broadcast(model: torch.nn.Module, src: int = 0, *, group: Any = None) -> Non
     """Gives every rank the parameters and buffers of rank `src`: codes and scales byte for byte, dense ones as they are.
 
     Ranks with a model on meta get memory for it, so that one rank loads and the others only build; what they have
-    dense on meta may be quantized on rank `src`. Models have to be of the same structure otherwise; if not, every rank
-    gets the same MismatchError before anything moves. For models that fully_shard has cut there is load_state_dict.
+    dense or apart on meta may be quantized or tied on rank `src`. Models have to be of the same structure otherwise; if
+    not, every rank gets the same MismatchError before anything moves. For models that fully_shard has cut there is
+    load_state_dict.
     """
     group = group_of("broadcast", group)
     gives = source_of("broadcast", src, group)
     take_formats(model, src, group=group)
-    compare("broadcast", describe(model), group)
+    tie(model, tell("broadcast", ties_of(model) if gives else None, src, group))
+    compare("broadcast", [*describe(model), *(f"{name} is {of}" for name, of in ties_of(model).items())], group)
     with together("broadcast", group=group):
         if gives:
             refuse_meta(model, src)

@@ -29,8 +29,8 @@ def load_state_dict(
     """
     group = group_of("load_state_dict", group)
     gives = source_of("load_state_dict", src, group)
-    compare("load_state_dict", describe(model), group)
     targets = targets_of(model)
+    compare("load_state_dict", [*describe(model), *targets], group)
     with together("load_state_dict", group=group):
         ranges = {name: experts_of(name, target) for name, target in targets.items() if is_quantized(target)}
         if gives:

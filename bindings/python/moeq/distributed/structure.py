@@ -10,6 +10,7 @@ import torch
 from .._errors import MismatchError
 from ..torch import MoeqTensor
 from .group import gather, group_of
+from .ties import places
 
 
 def described(name: str, tensor: torch.Tensor) -> str:
@@ -23,9 +24,7 @@ def described(name: str, tensor: torch.Tensor) -> str:
 
 def describe(model: torch.nn.Module) -> list[str]:
     """Of all parameters and buffers, in the model's order; one that is used twice stands there twice."""
-    parameters = model.named_parameters(remove_duplicate=False)
-    buffers = model.named_buffers(remove_duplicate=False)
-    return [described(name, tensor) for tensors in (parameters, buffers) for name, tensor in tensors]
+    return [described(name, tensor) for name, tensor in places(model)]
 
 
 def check(model: torch.nn.Module, *, group: Any = None) -> None:

@@ -15,7 +15,7 @@ from transformers.utils import logging
 
 from .._errors import ArgumentError, IncompleteError, UnsupportedError
 from .._reader import open as open_checkpoint
-from ..distributed import prepare
+from ..distributed.accelerate import add_hooks
 from ..torch import MoeqTensor
 from .cache import Cache, cache_key
 from .config import MoeqConfig
@@ -220,7 +220,7 @@ class MoeqQuantizer(HfQuantizer):
             self._report.notes += self._cache.notes
         self._cache = self._packed = None
         self._files = SourceFiles([])
-        prepare(model)  # for accelerate, where there are several processes
+        add_hooks(model)  # for accelerate, where there are several processes
         counted = {one.name for one in self._report.quantized} | {one.name for one in self._report.skipped}
         self._report.other_bytes = sum(value.nbytes for name, value in parameters.items() if name not in counted)
         self.quantization_config.modules_to_not_convert = dense_modules(parameters)
