@@ -74,10 +74,11 @@ def main(rank: int, folder: pathlib.Path) -> None:
     # [end]
     with torch.no_grad():
         after = model(input_ids=TEXTS).logits  # of all ranks, too
-    if rank == 0:
-        again = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(folder / "nf4"), folder / "adapters")
-        print("the loss has halved, and the adapters are", end=" ")
-        print("the same" if torch.allclose(again(input_ids=TEXTS).logits, after, atol=1e-3) else "others", "when loaded")
+    with moeq.distributed.together("loading again"):
+        if rank == 0:
+            again = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(folder / "nf4"), folder / "adapters")
+            same = torch.allclose(again(input_ids=TEXTS).logits, after, atol=1e-3)
+            print("the loss has halved, and the adapters are", "the same" if same else "others", "when loaded")
     distributed.destroy_process_group()
 
 

@@ -65,7 +65,7 @@ class LeaveOut:
             value = state.get(prefix + name)
             if waits(value):
                 del state[prefix + name]
-            elif isinstance(value, MoeqTensor):
+            elif isinstance(value, MoeqTensor) and not value.is_meta:
                 self.seen[name] = weakref.ref(value)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -96,7 +96,7 @@ class BringIn:
 
     def _codes(self, prefix: str, name: str) -> MoeqTensor:
         value = self._before.seen[name]() if name in self._before.seen else None
-        if value is None or value.is_meta:
+        if value is None:
             raise StateError(
                 f"moeq.distributed.prepare: {prefix}{name}: got no codes on rank 0; wanted a state dict of the model, "
                 "taken with its weights and held until this one is loaded, as accelerate does; by hand use "
