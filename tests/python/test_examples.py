@@ -16,7 +16,7 @@ def test_example(path):
     pytest.importorskip("ml_dtypes")
     if path.stem.startswith("transformers_"):
         pytest.importorskip("transformers", reason="transformers is not installed: its example cannot run")
-    if path.stem == "transformers_finetune":
+    if path.stem in ("transformers_finetune", "transformers_fsdp"):
         pytest.importorskip("peft", reason="peft is not installed: its example cannot run")
     if path.stem.startswith(("torch_", "transformers_")):
         pytest.importorskip("torch", reason="torch is not installed: its example cannot run")

@@ -8,6 +8,7 @@
 What operators do with such a parameter is in docs/torch.md.
 """
 
+from . import collectives as _collectives  # noqa: F401
 from . import operators as _operators  # noqa: F401
 from . import pickling as _pickling  # noqa: F401
 from . import sharding as _sharding  # noqa: F401

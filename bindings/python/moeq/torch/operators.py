@@ -49,6 +49,11 @@ def dispatch(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 
 def on_dense(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """The operator on dequantized weights."""
+    if func.namespace == "c10d":
+        raise UnsupportedError(
+            f"moeq.torch: {func}: got a quantized weight, of which no dense values are sent; wanted its .components(), "
+            "or what moeq.distributed has"
+        )
     written = [arg for arg, spec in zip(args, func._schema.arguments) if spec.is_write]
     if any(isinstance(arg, LazyWeight) for arg in written):
         raise UnsupportedError(f"moeq.torch: {func}: got a lazy weight to write into; wanted one with memory")
@@ -116,6 +121,8 @@ def copy_(target: Any, source: Any, non_blocking: bool = False) -> Any:
     if isinstance(source, LazyWeight):
         return NotImplemented
     if isinstance(source, MoeqTensor) and (source.spec, source.shape) == (target.spec, target.shape):
+        if source._store is target._store:
+            return target
         target._store.make_writable()
         target._store.write(source._store)
         return target
@@ -139,6 +146,14 @@ def decode_to(target: torch.Tensor, source: Any) -> Any:
     for expert in range(source.shape[0]):
         target[expert].copy_(source.dequantize(experts=expert))
     return target
+
+
+@operator(aten.is_pinned.default)
+def is_pinned(weight: Any, device: Any = None) -> Any:
+    """As torch's checkpoints ask of a shard."""
+    if not isinstance(weight, MoeqTensor):
+        return NotImplemented
+    return all(part.is_pinned() for part in weight._store.components.values())
 
 
 # ---- sums in place, as merging has them
@@ -284,6 +299,17 @@ def view(weight: Any, size: list[int]) -> Any:
     return as_lazy(found._replace(flat=True)) if size == [count] else NotImplemented
 
 
+@operator(aten.constant_pad_nd.default)
+def constant_pad_nd(weight: Any, pad: list[int], value: Any = 0) -> Any:
+    """More experts at the end, of zeros: ranks with fewer of them gather as many as the others."""
+    if not isinstance(weight, MoeqTensor) or any(pad[:-1]) or len(pad) != 6 or pad[-1] < 0 or value:
+        return NotImplemented
+    padded = Store.empty(weight.spec, (weight.shape[0] + pad[-1], *weight.shape[1:]), weight.device, zeros=True)
+    for name, part in padded.components.items():
+        part[: weight.shape[0]] = weight._store.components[name]
+    return weight._like(padded)
+
+
 @operator(aten.as_strided.default)
 def as_strided(weight: Any, size: list[int], stride: list[int], offset: Any = None) -> Any:
     """The weight itself, or its first experts without the padding that FSDP2 gathered with them."""
@@ -359,32 +385,3 @@ OPERATORS.update(
         aten._grouped_mm.default: without_gradients(products.grouped_mm),
     }
 )
-
-
-# ---- collectives
-
-
-def register_collectives() -> None:
-    """Gathers codes and scales, not dense values. Both ends have experts in ranges of the same size."""
-    functional = getattr(torch.ops, "_c10d_functional", None)
-    if functional is None or not hasattr(functional, "all_gather_into_tensor"):
-        return
-
-    @operator(functional.all_gather_into_tensor.default)
-    def all_gather(weight: Any, size: int, group: str) -> Any:
-        gathered = {
-            name: functional.all_gather_into_tensor(part.contiguous(), size, group)
-            for name, part in weight._store.components.items()
-        }
-        shape = (weight.shape[0] * size, *weight.shape[1:])
-        return weight._like(Store(weight.spec, shape, gathered))
-
-    @operator(functional.wait_tensor.default)
-    def wait(weight: Any) -> Any:
-        return weight._like(weight._store.map(functional.wait_tensor))
-
-    if hasattr(functional, "_wrap_tensor_autograd"):  # of newer torch: waits when it is read, which is now
-        operator(functional._wrap_tensor_autograd.default)(wait)
-
-
-register_collectives()

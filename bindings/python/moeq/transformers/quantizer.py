@@ -15,6 +15,7 @@ from transformers.utils import logging
 
 from .._errors import ArgumentError, IncompleteError, UnsupportedError
 from .._reader import open as open_checkpoint
+from ..distributed.accelerate import add_hooks
 from ..torch import MoeqTensor
 from .cache import Cache, cache_key
 from .config import MoeqConfig
@@ -219,6 +220,7 @@ class MoeqQuantizer(HfQuantizer):
             self._report.notes += self._cache.notes
         self._cache = self._packed = None
         self._files = SourceFiles([])
+        add_hooks(model)  # for accelerate, where there are several processes
         counted = {one.name for one in self._report.quantized} | {one.name for one in self._report.skipped}
         self._report.other_bytes = sum(value.nbytes for name, value in parameters.items() if name not in counted)
         self.quantization_config.modules_to_not_convert = dense_modules(parameters)
@@ -249,6 +251,11 @@ class MoeqQuantizer(HfQuantizer):
     def get_state_dict_and_metadata(self, model: Any) -> tuple[dict[str, Any], dict[str, str]]:
         state, metadata = {}, {}
         for name, value in model.state_dict().items():
+            if isinstance(getattr(value, "_local_tensor", None), MoeqTensor):
+                raise UnsupportedError(
+                    f"moeq.transformers: save_pretrained: got {name} in shards; wanted a whole model: codes do not change "
+                    "in training, so save adapters (docs/distributed.md has how), or torch's sharded checkpoints"
+                )
             if isinstance(value, MoeqTensor):
                 tensors, about = saved_tensors(name, value)
                 state.update(tensors)
