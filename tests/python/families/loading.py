@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shutil
+import sys
 import warnings
 
 import torch
@@ -74,6 +75,18 @@ def quiet():
     ):
         warnings.simplefilter("ignore")
         yield
+
+
+def outcome_without_moeq(family, form, path):
+    """Of native files: a transformers that does not know moeq has to refuse them, or codes would be its weights."""
+    assert "moeq.transformers" not in sys.modules
+    try:
+        _, info = family.load(path)
+    except (RuntimeError, ValueError):  # shapes that do not fit; no quant_method
+        return "right"
+    if (family.type, form) in models.UNGUARDED and info.get("missing_keys"):
+        return "right"
+    return f"wrong: transformers without moeq loads codes as weights; {info}"
 
 
 def different(wanted, found, slack=0.0):
