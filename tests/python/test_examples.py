@@ -16,6 +16,8 @@ def test_example(path):
     pytest.importorskip("ml_dtypes")
     if path.stem.startswith("transformers_"):
         pytest.importorskip("transformers", reason="transformers is not installed: its example cannot run")
+    if path.stem == "transformers_linears":
+        pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed: its example cannot run")
     if path.stem.startswith(("torch_", "transformers_")):
         pytest.importorskip("torch", reason="torch is not installed: its example cannot run")
     environment = os.environ | {"PYTHONPATH": str(ROOT / "bindings" / "python")}

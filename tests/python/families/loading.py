@@ -6,7 +6,6 @@ import io
 import json
 import re
 import shutil
-import sys
 import warnings
 
 import torch
@@ -77,11 +76,26 @@ def quiet():
         yield
 
 
+@contextlib.contextmanager
+def without_moeq():
+    """transformers as it is where nobody imported moeq.transformers."""
+    from transformers.quantizers import auto
+
+    registries = [auto.AUTO_QUANTIZATION_CONFIG_MAPPING, auto.AUTO_QUANTIZER_MAPPING]
+    entries = [registry.pop("moeq", None) for registry in registries]
+    try:
+        yield
+    finally:
+        for registry, entry in zip(registries, entries, strict=True):
+            if entry is not None:
+                registry["moeq"] = entry
+
+
 def outcome_without_moeq(family, form, path):
     """Of native files: a transformers that does not know moeq has to refuse them, or codes would be its weights."""
-    assert "moeq.transformers" not in sys.modules
     try:
-        _, info = family.load(path)
+        with without_moeq():
+            _, info = family.load(path)
     except (RuntimeError, ValueError):  # shapes that do not fit; no quant_method
         return "right"
     if (family.type, form) in models.UNGUARDED and info.get("missing_keys"):

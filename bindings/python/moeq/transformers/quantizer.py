@@ -16,10 +16,12 @@ from transformers.utils import logging
 from .._errors import ArgumentError, IncompleteError, UnsupportedError
 from .._reader import open as open_checkpoint
 from ..torch import MoeqTensor
+from .building import as_parameter
 from .cache import Cache, cache_key
 from .config import MoeqConfig
 from .experts import find_experts
 from .files import SourceFiles
+from .linears import Linears, modules, nbytes_of
 from .native import Packed, saved_tensors
 from .packed import converter_for, match_parameters
 from .plan import Planned, make_plan, spec_for
@@ -41,6 +43,7 @@ class MoeqQuantizer(HfQuantizer):
         self.from_checkpoint = bool(kwargs.get("pre_quantized", True))
         # transformers reads ahead in threads what it takes for quantized already. Nothing of ours is read by it.
         self.pre_quantized = False
+        self.linears = self._delegate(quantization_config)
         self.plan: dict[str, Planned] = {}
         self._report = Report()
         self._device_map: Any = None
@@ -48,6 +51,21 @@ class MoeqQuantizer(HfQuantizer):
         self._packed: Packed | None = None
         self._parameters: dict[str, str] = {}  # of native weights
         self._files = SourceFiles([])
+
+    def _delegate(self, config: MoeqConfig) -> Linears | None:
+        """A quantizer for linears: as the files have them, else as the caller asks for, of dense ones."""
+        asked = config.requested["linears"] if config.requested is not None else None
+        if config.linears is None and asked is not None:
+            config.linears = asked
+            return Linears(asked, pre_quantized=False)
+        if config.linears is None:
+            return None
+        if asked is not None and asked.quantization_method() != config.linears.quantization_method():
+            raise ArgumentError(
+                f"moeq.transformers.MoeqConfig: linears: got {asked.quantization_method()!r}, which the checkpoint has "
+                f"as {config.linears.quantization_method()!r}; wanted none, which takes them as they are"
+            )
+        return Linears(config.linears, pre_quantized=self.from_checkpoint)
 
     # ---- what transformers asks
 
@@ -71,17 +89,31 @@ class MoeqQuantizer(HfQuantizer):
                 f"{sorted(offloaded)[0]!r}; wanted accelerators only, or device_map='cpu' for all: quantized experts "
                 "are not offloaded. Choose a smaller format, or raise max_memory"
             )
+        if self.linears is not None:
+            self.linears.host.validate_environment(*args, device_map=device_map, **kwargs)
+
+    def update_device_map(self, device_map: Any) -> Any:
+        if self.linears is not None:  # without one it takes the accelerator
+            self._device_map = device_map = self.linears.host.update_device_map(device_map)
+        return device_map
+
+    def adjust_max_memory(self, max_memory: dict[str, Any]) -> dict[str, Any]:
+        return max_memory if self.linears is None else self.linears.host.adjust_max_memory(max_memory)
 
     def param_needs_quantization(self, model: Any, param_name: str, **kwargs: Any) -> bool:
-        return param_name in self.plan
+        return param_name in self.plan or (self.linears is not None and self.linears.has(model, param_name))
 
     def param_element_size(self, model: Any, param_name: str, param: torch.Tensor) -> float:
         """Bytes per element as it will be: device maps and warm-up multiply by it."""
         planned = self.plan.get(param_name)
-        return param.element_size() if planned is None else planned.nbytes / param.numel()
+        if planned is not None:
+            return planned.nbytes / param.numel()
+        if self.linears is not None and self.linears.has(model, param_name):
+            return self.linears.element_size(model, param_name, param)
+        return param.element_size()
 
     def get_quantize_ops(self) -> QuantizeWhole:
-        """For what reaches the model in one piece, since its converter cannot be taken expert by expert."""
+        """For what reaches the model in one piece, since its converter cannot be taken expert by expert, and linears."""
         return QuantizeWhole(self)
 
     # ---- before the load
@@ -99,6 +131,8 @@ class MoeqQuantizer(HfQuantizer):
             self._plan_of_checkpoint(model, checkpoint_files or [])
         else:
             self._plan_of_config(model, checkpoint_files or [])
+        if self.linears is not None:
+            self.linears.replace(model, kwargs.get("device_map"), checkpoint_files or [])
         return model
 
     def _plan_of_config(self, model: Any, files: list[str]) -> None:
@@ -170,7 +204,10 @@ class MoeqQuantizer(HfQuantizer):
         ]  # fmt: skip
         renamings = [one for one in conversions if isinstance(one, WeightRenaming)]
         others = [one for one in conversions if not isinstance(one, WeightRenaming)]
-        return [*renamings, converter_for(self._packed, self._parameters, conversions), *others]
+        targets = {key: one for name, one in self._parameters.items() for key in self._packed.keys(name)}
+        if self.linears is not None and self.linears.pre_quantized:
+            targets |= self.linears.keys(self._files, self._model_prefix)
+        return [*renamings, converter_for(targets, conversions), *others]
 
     # ---- during the load, by our converters
 
@@ -197,6 +234,14 @@ class MoeqQuantizer(HfQuantizer):
         device = torch.device(self.device_of(name))
         return ready if device.type == "cpu" else ready.to(device)
 
+    def from_files(self, name: str, model: Any) -> torch.Tensor:
+        """A parameter whose codes the checkpoint has."""
+        ready = self.take_ready(name) if name in self.plan else None
+        if ready is not None:
+            return as_parameter(ready)
+        assert self.linears is not None
+        return self.linears.load(model, name, self._files, self.device_of(name))
+
     def finished(self, name: str, tensor: MoeqTensor, source: str) -> None:
         weight = self.plan[name].weight
         if self._cache is not None and source in ("streamed", "whole"):
@@ -219,9 +264,15 @@ class MoeqQuantizer(HfQuantizer):
             self._report.notes += self._cache.notes
         self._cache = self._packed = None
         self._files = SourceFiles([])
-        counted = {one.name for one in self._report.quantized} | {one.name for one in self._report.skipped}
+        if self.linears is not None:
+            self.linears.host._process_model_after_weight_loading(model, **kwargs)
+            self._report.linears = self.linears.described(model)
+        handed = {one.name for one in self._report.linears}
+        counted = handed | {one.name for one in self._report.quantized} | {one.name for one in self._report.skipped}
         self._report.other_bytes = sum(value.nbytes for name, value in parameters.items() if name not in counted)
-        self.quantization_config.modules_to_not_convert = dense_modules(parameters)
+        self.quantization_config.modules_to_not_convert = dense_modules(
+            {name: value for name, value in parameters.items() if name not in handed}
+        )
         if self.plan:
             # Codes are saved under the names that the model has: the host's reversed converters would cut them.
             model._weight_conversions = []
@@ -242,7 +293,11 @@ class MoeqQuantizer(HfQuantizer):
     def footprint(model: Any) -> int:
         """Bytes of a model's parameters and buffers as they are held: quantized ones by their codes and scales."""
         held = {id(one): one for one in [*model.parameters(), *model.buffers()]}
-        return sum(one.quantized_nbytes if isinstance(one, MoeqTensor) else one.nbytes for one in held.values())
+        linears = {id(module.weight): nbytes_of(module) for _, module in modules(model)}
+        return sum(
+            one.quantized_nbytes if isinstance(one, MoeqTensor) else linears.get(id(one), one.nbytes)
+            for one in held.values()
+        )
 
     # ---- save, dequantize
 
@@ -260,6 +315,8 @@ class MoeqQuantizer(HfQuantizer):
     def _dequantize(self, model: Any, dtype: Any = None) -> Any:
         if isinstance(dtype, str):  # as save_pretrained leaves it in the configuration
             dtype = getattr(torch, dtype)
+        if self.linears is not None:
+            model = self.linears.host._dequantize(model, dtype=dtype)
         for module in model.modules():
             for name, value in list(module.named_parameters(recurse=False)):
                 if isinstance(value, MoeqTensor):
