@@ -87,7 +87,9 @@ class MoeqQuantizer(HfQuantizer):
             raise UnsupportedError(
                 f"moeq.transformers: device_map: got {places[0]!r}{' and others' if len(places) > 1 else ''} on "
                 f"{sorted(offloaded)[0]!r}; wanted accelerators only, or device_map='cpu' for all: quantized experts "
-                "are not offloaded. Choose a smaller format, or raise max_memory"
+                "are not offloaded by a load. Choose a smaller format, raise max_memory, load with device_map='cpu' and "
+                "then call accelerate.cpu_offload; from a saved folder or a cache codes are mapped, and take no memory "
+                "of the process"
             )
         if self.linears is not None:
             self.linears.host.validate_environment(*args, device_map=device_map, **kwargs)
