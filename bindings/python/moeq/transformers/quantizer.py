@@ -26,7 +26,7 @@ from .native import Packed, saved_tensors
 from .packed import converter_for, match_parameters
 from .plan import Planned, make_plan, spec_for
 from .report import Quantized, Report, Skipped
-from .streaming import Keep, StreamingConverter, is_streamable
+from .streaming import Keep, StreamingConverter, is_divided, is_streamable
 from .whole import QuantizeWhole
 
 logger = logging.get_logger("transformers.moeq")
@@ -186,7 +186,9 @@ class MoeqQuantizer(HfQuantizer):
         if type(converter) is not WeightConverter or not is_streamable(converter.operations):
             return False
         targets = [target.replace("\\", "") for target in converter._original_target_patterns]
-        return len(targets) == 1 and any(name.endswith(targets[0].lstrip("^")) for name in self.plan)
+        if len(targets) > 1 and not is_divided(converter.operations):
+            return False
+        return any(name.endswith(target.lstrip("^")) for name in self.plan for target in targets)
 
     def _converters_of_renamed(self) -> list[StreamingConverter]:
         """For files that have a whole parameter under its own name. The host's converters come first."""
