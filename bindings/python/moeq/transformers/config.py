@@ -48,10 +48,7 @@ class MoeqConfig(FbgemmFp8Config):
         allow_nothing: bool = False,
         modules_to_not_convert: Iterable[str] | None = None,
     ) -> None:
-        if isinstance(skip, str):
-            raise ArgumentTypeError(
-                f"moeq.transformers.MoeqConfig: skip: got {skip!r}, one text; wanted a list of globs"
-            )
+        _check_kinds(formats, {"skip": skip, "modules_to_not_convert": modules_to_not_convert})
         self.quant_method: Any = "moeq"
         self.version = FILE_VERSION
         self.moeq_version = moeq.__version__
@@ -121,6 +118,17 @@ class MoeqConfig(FbgemmFp8Config):
         return f"MoeqConfig({', '.join([repr(self.format), *said])})"
 
     __hash__ = None  # type: ignore[assignment]  # it can change
+
+
+def _check_kinds(formats: Any, lists: dict[str, Any]) -> None:
+    """config.json may have been written by anybody."""
+    if formats is not None and not isinstance(formats, Mapping):
+        raise ArgumentTypeError(
+            f"moeq.transformers.MoeqConfig: formats: got {type(formats).__name__}; wanted formats by glob"
+        )
+    for name, given in lists.items():
+        if isinstance(given, str) or not (given is None or isinstance(given, Iterable)):
+            raise ArgumentTypeError(f"moeq.transformers.MoeqConfig: {name}: got {given!r}; wanted a list of globs")
 
 
 def _text(format: str | Spec) -> str:

@@ -263,6 +263,8 @@ class MoeqQuantizer(HfQuantizer):
                 raise IncompleteError(
                     f"moeq.transformers: {name}: got no values from the checkpoint; wanted its experts"
                 )
+        if self.from_checkpoint:
+            self._refuse_missing(parameters)
         if self._cache is not None:
             self._cache.finish()
             self._report.notes += self._cache.notes
@@ -282,6 +284,17 @@ class MoeqQuantizer(HfQuantizer):
             model._weight_conversions = []
         logger.log(levels.WARNING if self._something_left() else levels.INFO, self._report.line())
         return model
+
+    def _refuse_missing(self, parameters: dict[str, Any]) -> None:
+        """Experts that the files have neither quantized nor dense were made at random by the host."""
+        missing = [one.name for one in self._report.skipped
+                   if one.name in parameters and not getattr(parameters[one.name], "_is_hf_initialized", False)]  # fmt: skip
+        if missing:
+            raise IncompleteError(
+                f"moeq.transformers: {missing[0]}: got no values from the checkpoint"
+                f"{f', nor for {len(missing) - 1} others' if len(missing) > 1 else ''}; wanted its experts, quantized "
+                "or dense: a whole checkpoint"
+            )
 
     def _something_left(self) -> bool:
         """Whether weights stayed dense that nobody asked to leave; biases do not count."""
