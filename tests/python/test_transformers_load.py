@@ -136,8 +136,26 @@ def test_a_missing_expert_of_one_kind_is_named(expert, kind, tmp_path):
         load("ernie4_5_vl_moe", "nf4", folder)
 
 
+def test_experts_that_are_tied_to_others_are_quantized_once_and_saved_once(tmp_path):
+    model, info = load("diffusion_gemma", "int8", info=True)
+    assert not any(info.values()), info
+    both = [model.get_parameter(f"model.{part}.layers.0.experts.down_proj")
+            for part in ("encoder.language_model", "decoder")]  # fmt: skip
+    assert isinstance(both[0], MoeqTensor) and both[0]._store is both[1]._store
+    report = model.hf_quantizer.report()
+    assert [one.name for one in report.quantized if "layers.0" in one.name and "down" in one.name] == [
+        "model.decoder.layers.0.experts.down_proj"
+    ]
+    assert [(one.reason, one.bytes) for one in report.skipped] == [("it is tied to another parameter", 0)] * 4
+    assert report.nbytes == model.hf_quantizer.footprint(model) - sum(one.nbytes for one in model.buffers())
+    model.save_pretrained(tmp_path)
+    loaded, info = load("diffusion_gemma", None, tmp_path, info=True)
+    assert not any(info.values()), info
+    assert same_models(model, loaded) and len(quantized_in(loaded)) == 4
+
+
 def test_converters_that_mix_experts_are_quantized_whole_and_said_so(monkeypatch):
-    """What a host may have some day: nothing of the 5.24 is like that."""
+    """As those of inkling2_loop are, which also decode."""
     monkeypatch.setattr("moeq.transformers.quantizer.is_streamable", lambda operations: False)
     model, info = load("qwen3_moe", "int8", info=True)
     assert not any(info.values()) and same_models(model, load_streamed(monkeypatch))

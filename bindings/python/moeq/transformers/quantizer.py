@@ -258,8 +258,9 @@ class MoeqQuantizer(HfQuantizer):
 
     def _process_model_after_weight_loading(self, model: Any, **kwargs: Any) -> Any:
         parameters = dict(model.named_parameters())
+        everything = dict(model.named_parameters(remove_duplicate=False))  # tied weights under all their names
         for name in self.plan:
-            if not isinstance(parameters.get(name), MoeqTensor):
+            if not isinstance(everything.get(name), MoeqTensor):
                 raise IncompleteError(
                     f"moeq.transformers: {name}: got no values from the checkpoint; wanted its experts"
                 )
@@ -275,7 +276,11 @@ class MoeqQuantizer(HfQuantizer):
             self._report.linears = self.linears.described(model)
         handed = {one.name for one in self._report.linears}
         counted = handed | {one.name for one in self._report.quantized} | {one.name for one in self._report.skipped}
-        self._report.other_bytes = sum(value.nbytes for name, value in parameters.items() if name not in counted)
+        self._report.other_bytes = sum(
+            value.nbytes
+            for name, value in parameters.items()
+            if name not in counted and not isinstance(value, MoeqTensor)
+        )
         self.quantization_config.modules_to_not_convert = dense_modules(
             {name: value for name, value in parameters.items() if name not in handed}
         )
@@ -320,8 +325,11 @@ class MoeqQuantizer(HfQuantizer):
 
     def get_state_dict_and_metadata(self, model: Any) -> tuple[dict[str, Any], dict[str, str]]:
         state, metadata = {}, {}
+        tied = set(getattr(model, "all_tied_weights_keys", {}) or {})
         for name, value in model.state_dict().items():
             if isinstance(value, MoeqTensor):
+                if name in tied:  # the file has it under the other name, and the host ties it again
+                    continue
                 tensors, about = saved_tensors(name, value)
                 state.update(tensors)
                 metadata.update(about)
