@@ -417,6 +417,22 @@ TEST(DialectConfig, of_native)
               R"({"quant_method": "moeq", "version": "1", "modules_to_not_convert": ["m.q_proj", "lm_head"]})");
 }
 
+// Whoever looks for quant_method stops, where no loader has a place for a stack's name.
+TEST(DialectConfig, of_native_that_no_loader_has_a_place_for)
+{
+    moeq::Allocator allocator(nullptr, nullptr, nullptr);
+    moeq::Array<char> text(allocator);
+    moeq::JsonWriter json(text);
+    moeq_error error{};
+    Report report("config", &error);
+    moeq::WrittenModel model{allocator, nullptr, 0, nullptr, 0};
+    model.unplaced = true;
+    ASSERT_EQ(moeq::find_dialect("native")->write_config(model, json, report), MOEQ_OK);
+    const std::string_view written(text.data(), static_cast<size_t>(text.size()));
+    EXPECT_EQ(written.find("\"quant_method\""), std::string_view::npos);
+    EXPECT_NE(written.find(R"("unplaced_quant_method": "moeq")"), std::string_view::npos);
+}
+
 TEST(DialectStatistics, are_widened_exactly)
 {
     const uint16_t bf16[3] = {0x3F80, 0x8001, 0x7F80};
