@@ -58,6 +58,10 @@ def test_files_hold_the_components(spec, tmp_path):
         path = tmp_path / f"{index}.safetensors"
         moeq.save(path, {"a.w": q}, durable=False)
         found = load(path)
+        dtype, in_file, content = found["a.w"]
+        assert in_file != shape  # nobody can take codes for the weight
+        if in_file == (shape[0], 1, *shape[1:]):
+            found["a.w"] = dtype, shape, content
         stored = {name: tensor for name, tensor in q.components.items() if name != "code_map"}
         wanted = {"a.w" + suffix(name, q.spec): raw(tensor) for name, tensor in stored.items()}
         assert {name: (NUMPY[dtype], *rest) for name, (dtype, *rest) in found.items()} == wanted, shape

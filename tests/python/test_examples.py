@@ -18,6 +18,8 @@ def test_example(path):
         pytest.importorskip("transformers", reason="transformers is not installed: its example cannot run")
     if path.stem in ("transformers_finetune", "transformers_fsdp"):
         pytest.importorskip("peft", reason="peft is not installed: its example cannot run")
+    if path.stem == "transformers_linears":
+        pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed: its example cannot run")
     if path.stem.startswith(("torch_", "transformers_")):
         pytest.importorskip("torch", reason="torch is not installed: its example cannot run")
     environment = os.environ | {"PYTHONPATH": str(ROOT / "bindings" / "python")}

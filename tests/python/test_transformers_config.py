@@ -45,6 +45,9 @@ def test_what_a_config_json_says_wrongly_is_named(change, error, text):
         ({"format": "nf4", "formats": {"**": "nf4:3"}}, "block_columns 3"),
         ({"format": "nf4", "skip": "model.**"}, "wanted a list of globs"),
         ({"formats": {"**": "nf4"}}, "wanted format="),
+        ({"format": "nf4", "formats": ["int8"]}, "formats: got list; wanted formats by glob"),
+        ({"format": "nf4", "skip": 5}, "skip: got 5; wanted a list of globs"),
+        ({"format": 7}, "got int; wanted a string"),
     ],
 )
 def test_wrong_arguments_are_refused_when_the_config_is_made(arguments, text):

@@ -101,13 +101,70 @@ def test_a_glob_that_names_nothing_is_told():
         load("qwen3_moe", MoeqConfig("nf4", formats={"**.down_projj": "int8"}))
 
 
-def test_converters_of_several_targets_are_quantized_whole_and_said_so():
-    model, info = load("ernie4_5_vl_moe", "int8", info=True)
+@pytest.mark.parametrize("spec", ["int8", "nf4:64,nested"])
+def test_experts_of_two_kinds_that_are_numbered_through_are_streamed(spec):
+    model, info = load("ernie4_5_vl_moe", spec, info=True)
     assert not any(info.values())
     dense = dict(dense_model("ernie4_5_vl_moe").named_parameters())
+    quantized = quantized_in(model)
+    assert {name.split("mlp.")[1].partition(".")[0] for name in quantized} == {"text_moe", "vision_moe"}
     assert all(same_bytes(value, MoeqTensor.quantize(dense[name].detach(), value.spec))
-               for name, value in quantized_in(model).items())  # fmt: skip
+               for name, value in quantized.items())  # fmt: skip
+    assert {one.source for one in model.hf_quantizer.report().quantized} == {"streamed"}
+    assert torch.equal(
+        models.compute("ernie4_5_vl_moe", model),
+        models.compute("ernie4_5_vl_moe", decoded_twin("ernie4_5_vl_moe", model)),
+    )
+
+
+@pytest.mark.parametrize("kind", ["text", "vision"])
+def test_one_kind_of_experts_stays_dense(kind):
+    model, info = load("ernie4_5_vl_moe", MoeqConfig("int8", skip=[f"**.{kind}_moe.**"]), info=True)
+    assert not any(info.values())
+    dense = dict(dense_model("ernie4_5_vl_moe").named_parameters())
+    other = {"text": "vision", "vision": "text"}[kind]
+    assert quantized_in(model) and all(f".{other}_moe." in name for name in quantized_in(model))
+    assert all(torch.equal(value, dense[name]) for name, value in model.named_parameters()
+               if not isinstance(value, MoeqTensor))  # fmt: skip
+
+
+@pytest.mark.parametrize("expert, kind", [(1, "text"), (5, "vision")])
+def test_a_missing_expert_of_one_kind_is_named(expert, kind, tmp_path):
+    name = f"model.layers.1.mlp.experts.{expert}.up_proj.weight"
+    folder = copy_of(folder_of("ernie4_5_vl_moe"), tmp_path / "less", lambda tensors: tensors.pop(name))
+    with pytest.raises(moeq.IncompleteError, match=rf"experts.gate_up_proj: .*up_proj.*expert {expert} missing"):
+        load("ernie4_5_vl_moe", "nf4", folder)
+
+
+def test_experts_that_are_tied_to_others_are_quantized_once_and_saved_once(tmp_path):
+    model, info = load("diffusion_gemma", "int8", info=True)
+    assert not any(info.values()), info
+    both = [model.get_parameter(f"model.{part}.layers.0.experts.down_proj")
+            for part in ("encoder.language_model", "decoder")]  # fmt: skip
+    assert isinstance(both[0], MoeqTensor) and both[0]._store is both[1]._store
+    report = model.hf_quantizer.report()
+    assert [one.name for one in report.quantized if "layers.0" in one.name and "down" in one.name] == [
+        "model.decoder.layers.0.experts.down_proj"
+    ]
+    assert [(one.reason, one.bytes) for one in report.skipped] == [("it is tied to another parameter", 0)] * 4
+    assert report.nbytes == model.hf_quantizer.footprint(model) - sum(one.nbytes for one in model.buffers())
+    model.save_pretrained(tmp_path)
+    loaded, info = load("diffusion_gemma", None, tmp_path, info=True)
+    assert not any(info.values()), info
+    assert same_models(model, loaded) and len(quantized_in(loaded)) == 4
+
+
+def test_converters_that_mix_experts_are_quantized_whole_and_said_so(monkeypatch):
+    """As those of inkling2_loop are, which also decode."""
+    monkeypatch.setattr("moeq.transformers.quantizer.is_streamable", lambda operations: False)
+    model, info = load("qwen3_moe", "int8", info=True)
+    assert not any(info.values()) and same_models(model, load_streamed(monkeypatch))
     assert {one.source for one in model.hf_quantizer.report().quantized} == {"whole"}
+
+
+def load_streamed(monkeypatch):
+    monkeypatch.undo()
+    return load("qwen3_moe", "int8")
 
 
 def test_weights_that_the_hub_has_the_other_way_round_are_turned_expert_by_expert(tmp_path):

@@ -88,12 +88,13 @@ TEST(DialectTable, is_found_by_number_and_name)
     EXPECT_EQ(moeq::store::find_dialect("gptq"), nullptr);
 }
 
-TEST(DialectNative, has_every_component_in_its_own_shape)
+// Every component has its own shape but codes of the weight's, which a loader of plain tensors would take for weights.
+TEST(DialectNative, has_no_codes_of_the_shape_of_the_weight)
 {
     EXPECT_EQ(list("native", "int8", {4, 6, 8}, "a.w"),
-              (Lines{"a.w int8 [4,6,8] codes", "a.w.moeq.absmax fp32 [4,6] scale"}));
+              (Lines{"a.w int8 [4,1,6,8] codes", "a.w.moeq.absmax fp32 [4,6] scale"}));
     EXPECT_EQ(list("native", "int8:scale=factor", {6, 8}, "w"),
-              (Lines{"w int8 [6,8] codes", "w.moeq.scale fp32 [6] scale"}));
+              (Lines{"w int8 [6,1,8] codes", "w.moeq.scale fp32 [6] scale"}));
     EXPECT_EQ(list("native", "nf4:64", {2, 3, 50}, "w"),
               (Lines{"w uint8 [2,75] codes", "w.moeq.absmax fp32 [2,3] scale"}));
     EXPECT_EQ(list("native", "fp4:32,nested,blocking=row", {2, 3, 50}, "w"),
@@ -101,9 +102,13 @@ TEST(DialectNative, has_every_component_in_its_own_shape)
                      "w.moeq.nested_absmax fp32 [1] nested_scale", "w.moeq.nested_map fp32 [256] nested_map",
                      "w.moeq.nested_offset fp32 [] nested_offset"}));
     EXPECT_EQ(list("native", "fp8_e5m2:block128x128", {2, 300, 130}, "w"),
-              (Lines{"w fp8_e5m2 [2,300,130] codes", "w.moeq.scale fp32 [2,3,2] scale"}));
+              (Lines{"w fp8_e5m2 [2,1,300,130] codes", "w.moeq.scale fp32 [2,3,2] scale"}));
     EXPECT_EQ(list("native", "fp8_e4m3:expert", {5, 3, 4}, "w"),
-              (Lines{"w fp8_e4m3fn [5,3,4] codes", "w.moeq.scale fp32 [5] scale"}));
+              (Lines{"w fp8_e4m3fn [5,1,3,4] codes", "w.moeq.scale fp32 [5] scale"}));
+    EXPECT_EQ(list("native", "nf4:blocking=row", {2, 3, 1}, "w"),
+              (Lines{"w uint8 [2,1,3,1] codes", "w.moeq.absmax fp32 [2,3,1] scale"}));
+    EXPECT_EQ(list("native", "int8", {1, 1, 1, 1, 1, 2, 3, 4}, "w"), // no file has nine axes
+              (Lines{"w int8 [1,1,1,1,1,2,3,4] codes", "w.moeq.absmax fp32 [1,1,1,1,1,2,3] scale"}));
 }
 
 TEST(DialectBitsandbytes, four_bit_weights_are_flat)
@@ -411,6 +416,22 @@ TEST(DialectConfig, of_native)
 {
     EXPECT_EQ(config_of("native", {{"nf4", {4, 64}}}),
               R"({"quant_method": "moeq", "version": "1", "modules_to_not_convert": ["m.q_proj", "lm_head"]})");
+}
+
+// Whoever looks for quant_method stops, where no loader has a place for a stack's name.
+TEST(DialectConfig, of_native_that_no_loader_has_a_place_for)
+{
+    moeq::Allocator allocator(nullptr, nullptr, nullptr);
+    moeq::Array<char> text(allocator);
+    moeq::JsonWriter json(text);
+    moeq_error error{};
+    Report report("config", &error);
+    moeq::WrittenModel model{allocator, nullptr, 0, nullptr, 0};
+    model.unplaced = true;
+    ASSERT_EQ(moeq::find_dialect("native")->write_config(model, json, report), MOEQ_OK);
+    const std::string_view written(text.data(), static_cast<size_t>(text.size()));
+    EXPECT_EQ(written.find("\"quant_method\""), std::string_view::npos);
+    EXPECT_NE(written.find(R"("unplaced_quant_method": "moeq")"), std::string_view::npos);
 }
 
 TEST(DialectStatistics, are_widened_exactly)

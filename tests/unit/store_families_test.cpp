@@ -290,5 +290,20 @@ TEST(Families, TypesWhoseMemoryFormIsHalves)
     }
 }
 
+// Found by loading every type without moeq (tests/python/families).
+TEST(Families, TypesThatHaveNoPlaceForStacks)
+{
+    for (const char* type : {"dbrx", "jetmoe", "nllb-moe", "switch_transformers", "vitpose_backbone", "grok-1"}) {
+        const moeq::Family* family = moeq::find_family(type, "");
+        ASSERT_NE(family, nullptr) << type;
+        EXPECT_TRUE(family->unplaced) << type;
+    }
+    for (const char* type : {"mixtral", "gpt_oss", "diffusion_gemma", "muse_spark", "qwen3_moe", "doge"}) {
+        const moeq::Family* family = moeq::find_family(type, "");
+        ASSERT_NE(family, nullptr) << type;
+        EXPECT_FALSE(family->unplaced) << type;
+    }
+}
+
 } // namespace
 } // namespace moeq_test

@@ -56,6 +56,7 @@ moeq_status Plan::write_config(const Checkpoint& checkpoint, const Weights& weig
                        .dense = dense.data(),
                        .dense_count = dense.size()};
     model.weights_only = weights_only;
+    model.unplaced = weights.are_unplaced();
     model.foreign = foreign.count != 0 && describes_foreign(weights);
     bool keeps = model.foreign;
     for (const WrittenWeight& weight : written)

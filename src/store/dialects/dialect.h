@@ -45,6 +45,7 @@ struct WrittenModel {
     JsonValue source{};   // quantization_config of the source, where something that it describes is kept; else missing
     bool foreign = false; // codes that moeq does not read are among what is kept
     bool weights_only = false; // activations are not to be quantized
+    bool unplaced = false;     // no loader has a place for the names of stacks
 };
 
 // How the experts of a stack lie in the target.

@@ -1,6 +1,8 @@
 // moeq's own files: every format and every shape, and what a weight is stands in the header's __metadata__.
 //
-//   NAME                                codes, of the element type and shape of the component
+//   NAME                                codes, of the element type and shape of the component; where that is the weight's own
+//                                       shape, with an axis of extent 1 behind the first, so that no loader of plain tensors
+//                                       takes codes for weights. Without that axis they are read too.
 //   NAME.moeq.absmax or NAME.moeq.scale  the statistic, as the spec's scale_kind says
 //   NAME.moeq.nested_absmax, .moeq.nested_map, .moeq.nested_offset
 //   __metadata__: "moeq.version": "1", "moeq.weight.NAME": "{\"spec\": \"nf4:64\", \"shape\": [8, 256, 64]}"
@@ -32,13 +34,31 @@ const char* suffix_of(const Geometry& geometry, int32_t component)
     }
 }
 
+// The shape that codes have in a file; the number of axes. Weights with as many axes as a file can have keep theirs.
+int32_t codes_shape(const Geometry& geometry, int64_t* out)
+{
+    TensorView codes;
+    component_layout(geometry, MOEQ_COMPONENT_CODES, &codes);
+    std::memcpy(out, codes.shape, static_cast<uint64_t>(codes.ndim) * sizeof *out);
+    const bool weights_own = codes.ndim == geometry.ndim &&
+                             std::memcmp(out, geometry.shape, static_cast<uint64_t>(codes.ndim) * sizeof *out) == 0;
+    if (!weights_own || codes.ndim == kMaxDims)
+        return codes.ndim;
+    out[1] = 1;
+    std::memcpy(out + 2, codes.shape + 1, static_cast<uint64_t>(codes.ndim - 1) * sizeof *out);
+    return codes.ndim + 1;
+}
+
 void adjust(moeq_spec*, int32_t, const int64_t*) {}
 
 moeq_status list(const Geometry& geometry, const char*, DialectEntries* out, Report&)
 {
     int32_t components[kComponentLimit];
     const int32_t count = stored_components(geometry, components);
-    for (int32_t i = 0; i < count; ++i)
+    int64_t shape[kMaxDims];
+    const int32_t ndim = codes_shape(geometry, shape);
+    add_component(geometry, MOEQ_COMPONENT_CODES, "", ndim, shape, out);
+    for (int32_t i = 1; i < count; ++i)
         add_component(geometry, components[i], suffix_of(geometry, components[i]), out);
     return MOEQ_OK;
 }
@@ -66,7 +86,8 @@ void write_metadata(const WrittenWeight* weight, JsonWriter& out)
 moeq_status write_config(const WrittenModel& model, JsonWriter& out, Report&)
 {
     out.begin_object();
-    out.key("quant_method").string("moeq");
+    // Without it every transformers refuses the folder, which could only leave the experts random.
+    out.key(model.unplaced ? "unplaced_quant_method" : "quant_method").string("moeq");
     out.key("version").string(kVersion);
     out.key("modules_to_not_convert");
     write_dense_modules(model, out);
@@ -204,8 +225,10 @@ private:
         const FileEntry& entry = checkpoint_.tensor(tensor).entry;
         TensorView want;
         component_layout(geometry, component, &want);
-        if (entry.dtype == want.dtype && entry.ndim == want.ndim &&
-            std::memcmp(entry.shape, want.shape, static_cast<uint64_t>(want.ndim) * sizeof *want.shape) == 0)
+        int64_t widened[kMaxDims];
+        const bool is_codes = component == MOEQ_COMPONENT_CODES;
+        if (entry.dtype == want.dtype && (same_shape(entry, want.ndim, want.shape) ||
+                                          (is_codes && same_shape(entry, codes_shape(geometry, widened), widened))))
             return MOEQ_OK;
         Failure failure = refuse_tensor(checkpoint_, tensor, MOEQ_ERROR_FORMAT, "F15", report_);
         failure << "got " << dtype_name(entry.dtype) << " ";

@@ -18,11 +18,6 @@ struct TorchName {
 constexpr TorchName kTorchNames[] = {
     {MOEQ_DTYPE_FP32, "float32"}, {MOEQ_DTYPE_FP16, "float16"}, {MOEQ_DTYPE_BF16, "bfloat16"}};
 
-bool same_shape(const FileEntry& entry, int32_t ndim, const int64_t* shape)
-{
-    return entry.ndim == ndim && std::memcmp(entry.shape, shape, static_cast<uint64_t>(ndim) * sizeof *shape) == 0;
-}
-
 // The shape without axes of extent 1, and how many axes that leaves.
 int32_t squeeze(int32_t ndim, const int64_t* shape, int64_t* out)
 {
@@ -128,6 +123,11 @@ void write_torch_metadata(const WrittenWeight* weight, JsonWriter& out)
 }
 
 // ---- reading
+
+bool same_shape(const FileEntry& entry, int32_t ndim, const int64_t* shape)
+{
+    return entry.ndim == ndim && std::memcmp(entry.shape, shape, static_cast<uint64_t>(ndim) * sizeof *shape) == 0;
+}
 
 int64_t find_tensor(const Checkpoint& checkpoint, const char* name, int64_t length, const char* suffix)
 {

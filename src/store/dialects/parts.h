@@ -45,6 +45,7 @@ const char* shard_hint(const Checkpoint& checkpoint);
 // are fp32 may be fp16 and bf16 in the file, and, where `exponents` says so, powers of two without a mantissa.
 [[nodiscard]] moeq_status check_component(const Checkpoint& checkpoint, int64_t tensor, const Geometry& geometry,
                                           int32_t component, Report& report, bool exponents = false);
+bool same_shape(const FileEntry& entry, int32_t ndim, const int64_t* shape);
 // Whether a tensor has a shape, axes of extent 1 aside; FORMAT, F15.
 [[nodiscard]] moeq_status check_shape(const Checkpoint& checkpoint, int64_t tensor, int32_t ndim, const int64_t* shape,
                                       Report& report);

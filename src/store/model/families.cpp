@@ -209,15 +209,24 @@ template <size_t kRules, size_t kNames>
 constexpr Family per_expert(const char* types, const Rule (&rules)[kRules], const LinearNames (&names)[kNames],
                             const char* own_modules = nullptr)
 {
-    return {types,      rules, static_cast<int32_t>(kRules), Linears::kLoaded, names, static_cast<int32_t>(kNames),
-            own_modules};
+    return {types,
+            rules,
+            static_cast<int32_t>(kRules),
+            Linears::kLoaded,
+            names,
+            static_cast<int32_t>(kNames),
+            own_modules,
+            false,
+            nullptr,
+            own_modules == kOwn};
 }
 
 // Released as fused weights, which are all that the loader takes.
 template <size_t kRules>
 constexpr Family fused_only(const char* types, const Rule (&rules)[kRules], const char* own_modules = nullptr)
 {
-    return {types, rules, static_cast<int32_t>(kRules), Linears::kNone, nullptr, 0, own_modules};
+    return {types, rules, static_cast<int32_t>(kRules), Linears::kNone, nullptr, 0, own_modules, false, nullptr,
+            own_modules == kOwn};
 }
 
 // Names on disk and shapes are those of transformers 5: modeling_*.py says how a fused weight lies, conversion_mapping.py which
@@ -246,7 +255,7 @@ constexpr Family kFamilies[] = {
     per_expert("vitpose vitpose_backbone", kVitpose, kVitposeNames, kOwn),
     {"ernie4_5_vl_moe ernie4_5_vl_moe_text", kErnieVl, std::size(kErnieVl), Linears::kLoaded, kErnieVlNames,
      std::size(kErnieVlNames), nullptr, true},
-    {"grok-1", nullptr, 0, Linears::kLoaded, kGrokNames, std::size(kGrokNames), kOwn},
+    {"grok-1", nullptr, 0, Linears::kLoaded, kGrokNames, std::size(kGrokNames), kOwn, false, nullptr, true},
     // Parts of larger models, as models of their own: nothing converts their linears.
     fused_only("minimax_m3_vl_text glm4v_moe_text qwen3_omni_moe_talker_text deepseek_ocr2_text", kHalves),
     fused_only("gemma4 gemma4_text diffusion_gemma_text hy_v4 hy_v4_vl hy_v4_vl_text lara_mini mistral4 zaya", kHalves),

@@ -34,6 +34,7 @@ struct Family {
     const char* own_modules = nullptr; // what its experts are, where transformers' FP8 has no module for them
     bool only = false;                 // nothing else is known to be right for these
     const char* odd = nullptr;         // what its experts are, where they are no weights that could be stacked
+    bool unplaced = false;             // transformers' model has no parameter of the name of a stack
 };
 
 // By config.json's model type, or by that of its text model; NULL: neither is known.

@@ -117,6 +117,8 @@ public:
     const char* odd_experts() const { return family_ == nullptr ? nullptr : family_->odd; }
     // What experts are that transformers' FP8 has no module for; else NULL.
     const char* own_modules() const { return family_ != nullptr ? family_->own_modules : nullptr; }
+    // Whether transformers' model has no parameter of the name of a stack, and would leave its experts random.
+    bool are_unplaced() const { return family_ != nullptr && family_->unplaced; }
     // Which kind of experts a stack has, where linears of two kinds are numbered through.
     Kind kind_of(const Stack& stack) const { return store::kind_of(family_, stack.name, stack.name_length); }
     // Whether the family's loader takes linears in place of this stack, and what it wants one to be called; part: kGate or kUp of

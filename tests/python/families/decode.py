@@ -68,7 +68,7 @@ def decode_native(tensors, metadata):
         options = dict(part.partition("=")[::2] for part in options.split(",") if part)
         axis = int(options.get("axis", -1))
         if kind == "int8":
-            one = native_int8(tensors[name], tensors[name + ".moeq.absmax"], axis)
+            one = native_int8(tensors[name].reshape(shape), tensors[name + ".moeq.absmax"], axis)
         elif kind == "nf4":
             one = native_nf4(tensors[name], tensors[name + ".moeq.absmax"], shape, 64)
         else:

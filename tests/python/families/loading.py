@@ -76,6 +76,33 @@ def quiet():
         yield
 
 
+@contextlib.contextmanager
+def without_moeq():
+    """transformers as it is where nobody imported moeq.transformers."""
+    from transformers.quantizers import auto
+
+    registries = [auto.AUTO_QUANTIZATION_CONFIG_MAPPING, auto.AUTO_QUANTIZER_MAPPING]
+    entries = [registry.pop("moeq", None) for registry in registries]
+    try:
+        yield
+    finally:
+        for registry, entry in zip(registries, entries, strict=True):
+            if entry is not None:
+                registry["moeq"] = entry
+
+
+def outcome_without_moeq(family, form, path):
+    """Of native files: a transformers that does not know moeq has to refuse them, or codes would be its weights."""
+    try:
+        with without_moeq():
+            _, info = family.load(path)
+    except (RuntimeError, ValueError):  # shapes that do not fit; no quant_method
+        return "right"
+    if (family.type, form) in models.UNGUARDED and info.get("missing_keys"):
+        return "right"
+    return f"wrong: transformers without moeq loads codes as weights; {info}"
+
+
 def different(wanted, found, slack=0.0):
     """Parameters and buffers of a model that have other values than another one's, in words; "" if none has.
 

@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 from .._errors import ArgumentError, MoeqError, UnsupportedError
 from . import products
 from .lazy import Dense, Factors, LazyWeight
-from .policy import permit
+from .policy import no_bytes, permit
 from .products import as_lazy, expression_of, factor_of
 from .tensor import MoeqTensor
 
@@ -145,6 +145,10 @@ def pin_memory(weight: Any, *arguments: Any) -> Any:
     return weight._like(weight._store.map(torch.Tensor.pin_memory))
 
 
+def numpy(weight: Any, **options: Any) -> Any:
+    raise no_bytes("numpy()", weight)
+
+
 Tensor, functional = torch.Tensor, torch.nn.functional
 FUNCTIONS: dict[Any, Function] = {
     functional.linear: products.linear,
@@ -176,6 +180,7 @@ FUNCTIONS: dict[Any, Function] = {
     Tensor.share_memory_: share_memory_,
     Tensor.is_shared: is_shared,
     Tensor.pin_memory: pin_memory,
+    Tensor.numpy: numpy,
 }
 if hasattr(functional, "grouped_mm"):
     FUNCTIONS[functional.grouped_mm] = products.grouped_mm

@@ -17,7 +17,7 @@ from .._errors import ShapeError, UnsupportedError
 from . import products
 from .functions import NeedsDense
 from .lazy import Expression, LazyWeight
-from .policy import permit
+from .policy import no_bytes, permit
 from .products import as_lazy, described, expression_of
 from .store import LOGICAL_DTYPES, Store
 from .tensor import MoeqTensor
@@ -284,6 +284,13 @@ def turned(expression: Expression) -> Any:
 
 
 # ---- shapes: what FSDP2 and module conversion do with a shard
+
+
+@operator(aten.view.dtype)
+def view_bytes(weight: Any, dtype: Any) -> Any:
+    if dtype == weight.dtype:
+        return alias(weight)
+    raise no_bytes(f"view({dtype})", weight)
 
 
 @operator(aten.view.default, aten._unsafe_view.default)

@@ -50,3 +50,12 @@ def permit(operator: Any, shape: tuple[int, ...]) -> None:
         densify._warned.add(name)
         message = f"moeq.torch: {name} dequantizes a whole weight of shape {list(shape)}; see moeq.torch.densify"
         warnings.warn(message, DensifyWarning, stacklevel=2)
+
+
+def no_bytes(what: str, weight: Any) -> UnsupportedError:
+    """For what asks for the bytes of a dense weight, as accelerate does when it offloads to disk."""
+    return UnsupportedError(
+        f"moeq.torch: {what}: got a quantized weight of shape {list(weight.shape)}, which has no dense bytes; wanted "
+        ".components(), or .dequantize() before. Where accelerate offloads a model to disk: save_pretrained and "
+        "from_pretrained instead, which maps codes from the files, or accelerate.cpu_offload"
+    )

@@ -213,11 +213,16 @@ class Store:
         if self.device.type == "meta":
             return
         fresh = Store.empty(self.spec, self.shape, self.device)
-        if self.nested and not groups_end_with_experts(fresh.components["scale"], self.shape[0]):
-            fresh._encode_each(dense)
-        else:
-            fresh._encode_together(dense)
+        fresh.fill(dense)
         self.write(fresh)
+
+    def fill(self, dense: Callable[[int], torch.Tensor]) -> None:
+        """Codes of every expert, written where they lie: for stores that are not in use yet. dense(e) [R, C] is asked for
+        one expert after another, and its values may go when the next one is asked for."""
+        if self.nested and not groups_end_with_experts(self.components["scale"], self.shape[0]):
+            self._encode_each(dense)
+        else:
+            self._encode_together(dense)
 
     def _encode_together(self, dense: Callable[[int], torch.Tensor]) -> None:
         """The library's bytes of the whole weight: nested statistics have one offset."""

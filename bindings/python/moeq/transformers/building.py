@@ -9,7 +9,7 @@ import torch
 
 from .._errors import BadValueError
 from ..torch import MoeqTensor
-from ..torch.store import Store, groups_end_with_experts
+from ..torch.store import Store
 from .plan import Planned
 
 
@@ -18,7 +18,6 @@ def quantize_experts(
 ) -> MoeqTensor:
     """dense(e): one expert's values [R, C]. source_of(e, row): where they come from, for messages."""
     store = Store.empty(planned.spec, planned.weight.shape, device)
-    alone = store.nested and not groups_end_with_experts(store.components["scale"], store.shape[0])
     current = 0
 
     def next_expert(expert: int) -> torch.Tensor:
@@ -27,7 +26,7 @@ def quantize_experts(
         return dense(expert)
 
     try:
-        (store._encode_each if alone else store._encode_together)(next_expert)
+        store.fill(next_expert)
     except BadValueError as error:
         row = error.row if error.row is not None and error.row >= 0 else None
         raise BadValueError(

@@ -14,9 +14,10 @@ import moeq
 from .._errors import ArgumentError, ArgumentTypeError, VersionError
 from .._spec import Spec
 from .globs import matches
+from .linears import linears_config
 
 FILE_VERSION = "1"  # of native files; their header and config.json say it
-SAVED = ("quant_method", "version", "moeq_version", "format", "formats", "skip", "modules_to_not_convert")
+SAVED = ("quant_method", "version", "moeq_version", "format", "formats", "skip", "modules_to_not_convert", "linears")
 DENSE = "dense"  # in formats: stays as it is
 
 
@@ -32,7 +33,8 @@ class MoeqConfig(FbgemmFp8Config):
     format: of all experts, a spec's text such as "nf4:64,nested". None: as the checkpoint has them, for one that moeq
     made. formats: exceptions by glob over the names of parameters; the first that matches counts, "dense" leaves them.
     skip: globs of what stays dense. cache: a folder for the quantized experts; the next load maps them from there.
-    allow_nothing: whether a load that quantizes nothing is no error.
+    linears: a BitsAndBytesConfig for the model's linears, which are no weights of experts. allow_nothing: whether a load
+    that quantizes no experts is no error.
     """
 
     def __init__(
@@ -42,13 +44,11 @@ class MoeqConfig(FbgemmFp8Config):
         formats: Mapping[str, str | Spec] | None = None,
         skip: Iterable[str] = (),
         cache: Any = None,
+        linears: Any = None,
         allow_nothing: bool = False,
         modules_to_not_convert: Iterable[str] | None = None,
     ) -> None:
-        if isinstance(skip, str):
-            raise ArgumentTypeError(
-                f"moeq.transformers.MoeqConfig: skip: got {skip!r}, one text; wanted a list of globs"
-            )
+        _check_kinds(formats, {"skip": skip, "modules_to_not_convert": modules_to_not_convert})
         self.quant_method: Any = "moeq"
         self.version = FILE_VERSION
         self.moeq_version = moeq.__version__
@@ -56,6 +56,7 @@ class MoeqConfig(FbgemmFp8Config):
         self.formats = {glob: _text(value) for glob, value in dict(formats or {}).items()}
         self.skip = [str(glob) for glob in skip]
         self.cache = None if cache is None else str(cache)
+        self.linears = copy.deepcopy(linears_config(linears))  # a load adds to what it skips
         self.allow_nothing = bool(allow_nothing)
         self.modules_to_not_convert = list(modules_to_not_convert or [])
         self.requested: dict[str, Any] | None = None  # of the caller, where the checkpoint has a configuration too
@@ -101,21 +102,33 @@ class MoeqConfig(FbgemmFp8Config):
         return (config, unused) if return_unused_kwargs else config
 
     def to_dict(self) -> dict[str, Any]:
-        return {key: copy.deepcopy(getattr(self, key)) for key in SAVED}
+        saved = {key: copy.deepcopy(getattr(self, key)) for key in SAVED if key != "linears"}
+        return saved if self.linears is None else saved | {"linears": self.linears.to_dict()}
 
     def get_loading_attributes(self) -> dict[str, Any]:
-        asked = {"format": self.format, "formats": self.formats, "skip": self.skip}
+        asked = {"format": self.format, "formats": self.formats, "skip": self.skip, "linears": self.linears}
         return {"requested": asked, "allow_nothing": self.allow_nothing, "cache": self.cache}
 
     def __eq__(self, other: object) -> bool:
         return self.to_dict() == other.to_dict() if isinstance(other, MoeqConfig) else NotImplemented
 
     def __repr__(self) -> str:
-        shown = {"formats": self.formats, "skip": self.skip, "cache": self.cache}
+        shown = {"formats": self.formats, "skip": self.skip, "cache": self.cache, "linears": self.linears}
         said = [f"{key}={value!r}" for key, value in shown.items() if value]
         return f"MoeqConfig({', '.join([repr(self.format), *said])})"
 
     __hash__ = None  # type: ignore[assignment]  # it can change
+
+
+def _check_kinds(formats: Any, lists: dict[str, Any]) -> None:
+    """config.json may have been written by anybody."""
+    if formats is not None and not isinstance(formats, Mapping):
+        raise ArgumentTypeError(
+            f"moeq.transformers.MoeqConfig: formats: got {type(formats).__name__}; wanted formats by glob"
+        )
+    for name, given in lists.items():
+        if isinstance(given, str) or not (given is None or isinstance(given, Iterable)):
+            raise ArgumentTypeError(f"moeq.transformers.MoeqConfig: {name}: got {given!r}; wanted a list of globs")
 
 
 def _text(format: str | Spec) -> str:

@@ -10,6 +10,8 @@ import torch
 
 COUNTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "num_routed_experts")
 
+TIED = "it is tied to another parameter"
+
 
 @dataclass(frozen=True)
 class ExpertWeight:
@@ -24,7 +26,8 @@ class ExpertWeight:
 
     @property
     def nbytes(self) -> int:
-        return torch.Size(self.shape).numel() * self.dtype.itemsize
+        """Of its own: what is tied to another one has none."""
+        return 0 if self.reason == TIED else torch.Size(self.shape).numel() * self.dtype.itemsize
 
 
 def find_experts(model: torch.nn.Module) -> Iterator[ExpertWeight]:
@@ -53,7 +56,7 @@ def _with_reason(weight: ExpertWeight, reason: str | None) -> ExpertWeight:
 
 def _reason(module: torch.nn.Module, value: torch.nn.Parameter, tied: bool) -> str | None:
     if tied:
-        return "it is tied to another parameter"
+        return TIED
     if type(module).__module__.startswith("torch.nn."):
         return f"it is the parameter of a {type(module).__name__}, not a weight of all experts"
     if value.ndim != 3:

@@ -17,10 +17,17 @@ class SourceFiles:
 
     def slice(self, name: str) -> Any:
         """Something to index along the first axis; None where no file has the tensor."""
+        file = self.names().get(name)
+        return None if file is None else file.get_slice(name)
+
+    def tensor(self, name: str) -> Any:
+        return self.names()[name].get_tensor(name)
+
+    def names(self) -> dict[str, Any]:
+        """The tensors, and the open file of each."""
         if self._open is None:
             self._open = {}
             for path in self.paths:
                 file = safe_open(path, framework="pt", device="cpu")
                 self._open |= dict.fromkeys(file.keys(), file)
-        file = self._open.get(name)
-        return None if file is None else file.get_slice(name)
+        return self._open

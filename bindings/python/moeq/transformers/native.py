@@ -1,8 +1,8 @@
 """Quantized parameters as weights of moeq's native files, and back.
 
-A parameter NAME is a weight of that name whose codes have a shape that no dense NAME has, so that a transformers
-without moeq refuses the file: packed 4-bit codes have two axes anyway, others get an axis of extent 1. Where every
-expert has nested statistics of its own there is a weight NAME.moeq_expert.E for each, and NAME itself is one byte.
+A parameter NAME is a weight of that name. As in all native files its codes have a shape that no dense NAME has, so that
+a transformers without moeq refuses the file. Where every expert has nested statistics of its own there is a weight
+NAME.moeq_expert.E for each, and NAME itself is one byte.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from ..torch.store import NAMES
 from .config import FILE_VERSION
 
 EXPERT = ".moeq_expert."
-PACKED = ("nf4", "fp4")
 SUFFIXES = {
     "codes": "", "nested_scale": ".moeq.nested_absmax", "nested_map": ".moeq.nested_map",
     "nested_offset": ".moeq.nested_offset",
@@ -44,8 +43,7 @@ def parts_of(name: str, tensor: MoeqTensor) -> list[Part]:
         q = tensor.qtensor
     except UnsupportedError:  # every expert has nested statistics of its own
         return [Part(f"{name}{EXPERT}{e}", (1, rows, columns), tensor[e : e + 1].qtensor) for e in range(experts)]
-    packed = q.spec.format in PACKED
-    return [Part(name, (experts, rows, columns) if packed else (experts, 1, rows, columns), q)]
+    return [Part(name, (experts, rows, columns), q)]
 
 
 def saved_tensors(name: str, tensor: MoeqTensor) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -57,12 +55,18 @@ def saved_tensors(name: str, tensor: MoeqTensor) -> tuple[dict[str, torch.Tensor
         for component, values in part.q.components.items():
             if component not in NAMES:  # the map of codes, which the format has
                 continue
-            shape = spec.component(component, part.shape).shape
+            shape = file_shape(component, part.shape, spec)
             value = torch.from_dlpack(values).reshape(shape)
             tensors[part.name + _suffix(component, spec)] = value if part.name == name else value.clone()
         metadata[f"moeq.weight.{part.name}"] = json.dumps({"spec": str(spec), "shape": list(part.shape)})
     tensors.setdefault(name, torch.zeros(1, dtype=torch.uint8))
     return tensors, metadata
+
+
+def file_shape(component: str, shape: tuple[int, ...], spec: Spec) -> tuple[int, ...]:
+    """Of a component in a file: codes that have the weight's own shape get an axis of extent 1 behind the first."""
+    of_component = spec.component(component, shape).shape
+    return (shape[0], 1, *shape[1:]) if component == "codes" and of_component == shape else of_component
 
 
 def _suffix(component: str, spec: Spec) -> str:

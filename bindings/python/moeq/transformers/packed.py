@@ -8,7 +8,6 @@ from typing import Any
 from transformers.core_model_loading import WeightConverter, WeightRenaming, apply_renamings
 
 from .._errors import ArgumentError, ShapeError
-from .building import as_parameter
 from .experts import ExpertWeight
 from .native import Packed, place_of
 from .streaming import Keep
@@ -40,7 +39,7 @@ class PackedConverter(WeightConverter):
     def convert(
         self, layer_name: str, model: Any = None, config: Any = None, hf_quantizer: Any = None, loading_info: Any = None
     ) -> dict[str, Any]:
-        return {layer_name: as_parameter(hf_quantizer.take_ready(layer_name))}
+        return {layer_name: hf_quantizer.from_files(layer_name, model)}
 
 
 def match_parameters(
@@ -71,11 +70,8 @@ def match_parameters(
     return found
 
 
-def converter_for(packed: Packed, parameters: dict[str, str], conversions: list[Any]) -> PackedConverter:
-    """The host renames first, so names are looked up as they are then."""
+def converter_for(targets: dict[str, str], conversions: list[Any]) -> PackedConverter:
+    """targets: the parameter of each tensor. The host renames first, so names are looked up as they are then."""
     renamings = [one for one in conversions if isinstance(one, WeightRenaming)]
-    targets = {}
-    for name, parameter in parameters.items():
-        for key in packed.keys(name):
-            targets[key] = targets[apply_renamings(key, renamings)] = parameter
-    return PackedConverter(targets)
+    renamed = {apply_renamings(key, renamings): parameter for key, parameter in targets.items()}
+    return PackedConverter(targets | renamed)

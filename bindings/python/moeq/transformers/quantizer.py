@@ -17,15 +17,17 @@ from .._errors import ArgumentError, IncompleteError, UnsupportedError
 from .._reader import open as open_checkpoint
 from ..distributed.accelerate import add_hooks
 from ..torch import MoeqTensor
+from .building import as_parameter
 from .cache import Cache, cache_key
 from .config import MoeqConfig
 from .experts import find_experts
 from .files import SourceFiles
+from .linears import Linears, modules, nbytes_of
 from .native import Packed, saved_tensors
 from .packed import converter_for, match_parameters
 from .plan import Planned, make_plan, spec_for
 from .report import Quantized, Report, Skipped
-from .streaming import Keep, StreamingConverter, is_streamable
+from .streaming import Keep, StreamingConverter, is_divided, is_streamable
 from .whole import QuantizeWhole
 
 logger = logging.get_logger("transformers.moeq")
@@ -42,6 +44,7 @@ class MoeqQuantizer(HfQuantizer):
         self.from_checkpoint = bool(kwargs.get("pre_quantized", True))
         # transformers reads ahead in threads what it takes for quantized already. Nothing of ours is read by it.
         self.pre_quantized = False
+        self.linears = self._delegate(quantization_config)
         self.plan: dict[str, Planned] = {}
         self._report = Report()
         self._device_map: Any = None
@@ -49,6 +52,21 @@ class MoeqQuantizer(HfQuantizer):
         self._packed: Packed | None = None
         self._parameters: dict[str, str] = {}  # of native weights
         self._files = SourceFiles([])
+
+    def _delegate(self, config: MoeqConfig) -> Linears | None:
+        """A quantizer for linears: as the files have them, else as the caller asks for, of dense ones."""
+        asked = config.requested["linears"] if config.requested is not None else None
+        if config.linears is None and asked is not None:
+            config.linears = asked
+            return Linears(asked, pre_quantized=False)
+        if config.linears is None:
+            return None
+        if asked is not None and asked.quantization_method() != config.linears.quantization_method():
+            raise ArgumentError(
+                f"moeq.transformers.MoeqConfig: linears: got {asked.quantization_method()!r}, which the checkpoint has "
+                f"as {config.linears.quantization_method()!r}; wanted none, which takes them as they are"
+            )
+        return Linears(config.linears, pre_quantized=self.from_checkpoint)
 
     # ---- what transformers asks
 
@@ -70,19 +88,35 @@ class MoeqQuantizer(HfQuantizer):
             raise UnsupportedError(
                 f"moeq.transformers: device_map: got {places[0]!r}{' and others' if len(places) > 1 else ''} on "
                 f"{sorted(offloaded)[0]!r}; wanted accelerators only, or device_map='cpu' for all: quantized experts "
-                "are not offloaded. Choose a smaller format, or raise max_memory"
+                "are not offloaded by a load. Choose a smaller format, raise max_memory, load with device_map='cpu' and "
+                "then call accelerate.cpu_offload; from a saved folder or a cache codes are mapped, and take no memory "
+                "of the process"
             )
+        if self.linears is not None:
+            self.linears.host.validate_environment(*args, device_map=device_map, **kwargs)
+
+    def update_device_map(self, device_map: Any) -> Any:
+        if self.linears is not None:  # without one it takes the accelerator
+            self._device_map = device_map = self.linears.host.update_device_map(device_map)
+        return device_map
+
+    def adjust_max_memory(self, max_memory: dict[str, Any]) -> dict[str, Any]:
+        return max_memory if self.linears is None else self.linears.host.adjust_max_memory(max_memory)
 
     def param_needs_quantization(self, model: Any, param_name: str, **kwargs: Any) -> bool:
-        return param_name in self.plan
+        return param_name in self.plan or (self.linears is not None and self.linears.has(model, param_name))
 
     def param_element_size(self, model: Any, param_name: str, param: torch.Tensor) -> float:
         """Bytes per element as it will be: device maps and warm-up multiply by it."""
         planned = self.plan.get(param_name)
-        return param.element_size() if planned is None else planned.nbytes / param.numel()
+        if planned is not None:
+            return planned.nbytes / param.numel()
+        if self.linears is not None and self.linears.has(model, param_name):
+            return self.linears.element_size(model, param_name, param)
+        return param.element_size()
 
     def get_quantize_ops(self) -> QuantizeWhole:
-        """For what reaches the model in one piece, since its converter cannot be taken expert by expert."""
+        """For what reaches the model in one piece, since its converter cannot be taken expert by expert, and linears."""
         return QuantizeWhole(self)
 
     # ---- before the load
@@ -100,6 +134,8 @@ class MoeqQuantizer(HfQuantizer):
             self._plan_of_checkpoint(model, checkpoint_files or [])
         else:
             self._plan_of_config(model, checkpoint_files or [])
+        if self.linears is not None:
+            self.linears.replace(model, kwargs.get("device_map"), checkpoint_files or [])
         return model
 
     def _plan_of_config(self, model: Any, files: list[str]) -> None:
@@ -151,7 +187,9 @@ class MoeqQuantizer(HfQuantizer):
         if type(converter) is not WeightConverter or not is_streamable(converter.operations):
             return False
         targets = [target.replace("\\", "") for target in converter._original_target_patterns]
-        return len(targets) == 1 and any(name.endswith(targets[0].lstrip("^")) for name in self.plan)
+        if len(targets) > 1 and not is_divided(converter.operations):
+            return False
+        return any(name.endswith(target.lstrip("^")) for name in self.plan for target in targets)
 
     def _converters_of_renamed(self) -> list[StreamingConverter]:
         """For files that have a whole parameter under its own name. The host's converters come first."""
@@ -171,7 +209,10 @@ class MoeqQuantizer(HfQuantizer):
         ]  # fmt: skip
         renamings = [one for one in conversions if isinstance(one, WeightRenaming)]
         others = [one for one in conversions if not isinstance(one, WeightRenaming)]
-        return [*renamings, converter_for(self._packed, self._parameters, conversions), *others]
+        targets = {key: one for name, one in self._parameters.items() for key in self._packed.keys(name)}
+        if self.linears is not None and self.linears.pre_quantized:
+            targets |= self.linears.keys(self._files, self._model_prefix)
+        return [*renamings, converter_for(targets, conversions), *others]
 
     # ---- during the load, by our converters
 
@@ -198,6 +239,14 @@ class MoeqQuantizer(HfQuantizer):
         device = torch.device(self.device_of(name))
         return ready if device.type == "cpu" else ready.to(device)
 
+    def from_files(self, name: str, model: Any) -> torch.Tensor:
+        """A parameter whose codes the checkpoint has."""
+        ready = self.take_ready(name) if name in self.plan else None
+        if ready is not None:
+            return as_parameter(ready)
+        assert self.linears is not None
+        return self.linears.load(model, name, self._files, self.device_of(name))
+
     def finished(self, name: str, tensor: MoeqTensor, source: str) -> None:
         weight = self.plan[name].weight
         if self._cache is not None and source in ("streamed", "whole"):
@@ -210,25 +259,49 @@ class MoeqQuantizer(HfQuantizer):
 
     def _process_model_after_weight_loading(self, model: Any, **kwargs: Any) -> Any:
         parameters = dict(model.named_parameters())
+        everything = dict(model.named_parameters(remove_duplicate=False))  # tied weights under all their names
         for name in self.plan:
-            if not isinstance(parameters.get(name), MoeqTensor):
+            if not isinstance(everything.get(name), MoeqTensor):
                 raise IncompleteError(
                     f"moeq.transformers: {name}: got no values from the checkpoint; wanted its experts"
                 )
+        if self.from_checkpoint:
+            self._refuse_missing(parameters)
         if self._cache is not None:
             self._cache.finish()
             self._report.notes += self._cache.notes
         self._cache = self._packed = None
         self._files = SourceFiles([])
         add_hooks(model)  # for accelerate, where there are several processes
-        counted = {one.name for one in self._report.quantized} | {one.name for one in self._report.skipped}
-        self._report.other_bytes = sum(value.nbytes for name, value in parameters.items() if name not in counted)
-        self.quantization_config.modules_to_not_convert = dense_modules(parameters)
+        if self.linears is not None:
+            self.linears.host._process_model_after_weight_loading(model, **kwargs)
+            self._report.linears = self.linears.described(model)
+        handed = {one.name for one in self._report.linears}
+        counted = handed | {one.name for one in self._report.quantized} | {one.name for one in self._report.skipped}
+        self._report.other_bytes = sum(
+            value.nbytes
+            for name, value in parameters.items()
+            if name not in counted and not isinstance(value, MoeqTensor)
+        )
+        self.quantization_config.modules_to_not_convert = dense_modules(
+            {name: value for name, value in parameters.items() if name not in handed}
+        )
         if self.plan:
             # Codes are saved under the names that the model has: the host's reversed converters would cut them.
             model._weight_conversions = []
         logger.log(levels.WARNING if self._something_left() else levels.INFO, self._report.line())
         return model
+
+    def _refuse_missing(self, parameters: dict[str, Any]) -> None:
+        """Experts that the files have neither quantized nor dense were made at random by the host."""
+        missing = [one.name for one in self._report.skipped
+                   if one.name in parameters and not getattr(parameters[one.name], "_is_hf_initialized", False)]  # fmt: skip
+        if missing:
+            raise IncompleteError(
+                f"moeq.transformers: {missing[0]}: got no values from the checkpoint"
+                f"{f', nor for {len(missing) - 1} others' if len(missing) > 1 else ''}; wanted its experts, quantized "
+                "or dense: a whole checkpoint"
+            )
 
     def _something_left(self) -> bool:
         """Whether weights stayed dense that nobody asked to leave; biases do not count."""
@@ -244,12 +317,17 @@ class MoeqQuantizer(HfQuantizer):
     def footprint(model: Any) -> int:
         """Bytes of a model's parameters and buffers as they are held: quantized ones by their codes and scales."""
         held = {id(one): one for one in [*model.parameters(), *model.buffers()]}
-        return sum(one.quantized_nbytes if isinstance(one, MoeqTensor) else one.nbytes for one in held.values())
+        linears = {id(module.weight): nbytes_of(module) for _, module in modules(model)}
+        return sum(
+            one.quantized_nbytes if isinstance(one, MoeqTensor) else linears.get(id(one), one.nbytes)
+            for one in held.values()
+        )
 
     # ---- save, dequantize
 
     def get_state_dict_and_metadata(self, model: Any) -> tuple[dict[str, Any], dict[str, str]]:
         state, metadata = {}, {}
+        tied = set(getattr(model, "all_tied_weights_keys", {}) or {})
         for name, value in model.state_dict().items():
             if isinstance(getattr(value, "_local_tensor", None), MoeqTensor):
                 raise UnsupportedError(
@@ -257,6 +335,8 @@ class MoeqQuantizer(HfQuantizer):
                     "in training, so save adapters (docs/distributed.md has how), or torch's sharded checkpoints"
                 )
             if isinstance(value, MoeqTensor):
+                if name in tied:  # the file has it under the other name, and the host ties it again
+                    continue
                 tensors, about = saved_tensors(name, value)
                 state.update(tensors)
                 metadata.update(about)
@@ -267,6 +347,8 @@ class MoeqQuantizer(HfQuantizer):
     def _dequantize(self, model: Any, dtype: Any = None) -> Any:
         if isinstance(dtype, str):  # as save_pretrained leaves it in the configuration
             dtype = getattr(torch, dtype)
+        if self.linears is not None:
+            model = self.linears.host._dequantize(model, dtype=dtype)
         for module in model.modules():
             for name, value in list(module.named_parameters(recurse=False)):
                 if isinstance(value, MoeqTensor):

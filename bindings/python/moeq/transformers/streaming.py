@@ -11,6 +11,7 @@ import torch
 from transformers.core_model_loading import (
     Concatenate,
     ConversionOps,
+    ErnieFuseAndSplitTextVisionExperts,
     Interleave,
     MergeModulelist,
     Transpose,
@@ -19,6 +20,7 @@ from transformers.core_model_loading import (
 
 from .._errors import IncompleteError, ShapeError
 from .building import as_parameter, quantize_experts
+from .experts import ExpertWeight
 
 
 class Keep(ConversionOps):
@@ -46,12 +48,24 @@ def _keeps_experts_apart(operation: ConversionOps) -> bool:
         return operation.dim != 0
     if kind is Transpose:
         return 0 not in (operation.dim0, operation.dim1)
+    if kind is ErnieFuseAndSplitTextVisionExperts:
+        return is_divided([operation])
     return kind is Keep
+
+
+def is_divided(operations: list[ConversionOps]) -> bool:
+    """Whether linears of several kinds of experts are numbered through, and each kind becomes a parameter."""
+    return [type(one) for one in operations] == [ErnieFuseAndSplitTextVisionExperts] and (
+        operations[0].stack_dim,  # type: ignore[attr-defined]
+        operations[0].concat_dim,  # type: ignore[attr-defined]
+    ) == (0, 1)
 
 
 def stacks_rows(operations: list[ConversionOps]) -> bool:
     """Whether experts are stacked, and the rows of each one's linears joined before: the commonest converters."""
     kinds = [type(operation) for operation in operations]
+    if is_divided(operations):
+        return True
     return kinds == [MergeModulelist] or (kinds == [MergeModulelist, Concatenate] and operations[1].dim == 1)
 
 
@@ -94,17 +108,56 @@ class StreamingConverter(WeightConverter):
     def convert(
         self, layer_name: str, model: Any = None, config: Any = None, hf_quantizer: Any = None, loading_info: Any = None
     ) -> dict[str, Any]:
-        planned = hf_quantizer.plan.get(layer_name) if hf_quantizer is not None else None
-        if planned is None:  # this one stays dense: as the host does it
-            return super().convert(layer_name, model, config, hf_quantizer, loading_info)
-        ready = hf_quantizer.take_ready(layer_name)
-        if ready is None:
-            sources = {pattern: self.collected_tensors.pop(pattern, []) for pattern in self.source_patterns}
-            experts = Experts(planned, sources, self, model, hf_quantizer)
-            device = hf_quantizer.device_of(layer_name)
-            ready = quantize_experts(planned, experts.values, device, experts.source_of)
-            hf_quantizer.finished(layer_name, ready, "streamed")
-        return {layer_name: as_parameter(ready)}
+        names = self._targets_of(layer_name)
+        if hf_quantizer is None or not any(name in hf_quantizer.plan for name in names):
+            return super().convert(layer_name, model, config, hf_quantizer, loading_info)  # dense: as the host does it
+        weights = [expert_weight(model, name, hf_quantizer) for name in names]
+        sources = {pattern: self.collected_tensors.pop(pattern, []) for pattern in self.source_patterns}
+        result, begin = {}, 0
+        for weight in weights:
+            end = begin + weight.shape[0]
+            own = sources
+            if len(names) > 1:
+                own = {pattern: numbered(pattern, found, begin, end) for pattern, found in sources.items()}
+            result[weight.name] = self._converted(weight, own, begin, model, hf_quantizer)
+            begin = end
+        return result
+
+    def _targets_of(self, layer_name: str) -> list[str]:
+        """The parameters that it makes; the host calls it by the first one."""
+        first = self.target_patterns[0]
+        if len(self.target_patterns) == 1 or first not in layer_name:
+            return [layer_name]
+        before, _, after = layer_name.partition(first)
+        return [before + target + after for target in self.target_patterns]
+
+    def _converted(
+        self, weight: ExpertWeight, sources: dict[str, list[Source]], first: int, model: Any, quantizer: Any
+    ) -> torch.Tensor:
+        """first: the number that its expert 0 has in the files."""
+        planned = quantizer.plan.get(weight.name)
+        ready = quantizer.take_ready(weight.name) if planned is not None else None
+        if ready is not None:
+            return as_parameter(ready)
+        experts = Experts(weight, sources, self, model, quantizer, first)
+        if planned is None:
+            return torch.stack([experts.values(e).clone() for e in range(weight.shape[0])])
+        ready = quantize_experts(planned, experts.values, quantizer.device_of(weight.name), experts.source_of)
+        quantizer.finished(weight.name, ready, "streamed")
+        return as_parameter(ready)
+
+
+def numbered(pattern: str, found: list[Source], begin: int, end: int) -> list[Source]:
+    """The tensors of experts [begin, end)."""
+    return [source for source in found if any(begin <= int(one) < end for one in _expert_number(pattern, source.name))]
+
+
+def expert_weight(model: Any, name: str, quantizer: Any) -> ExpertWeight:
+    if name in quantizer.plan:
+        weight: ExpertWeight = quantizer.plan[name].weight
+        return weight
+    parameter = model.get_parameter(name)
+    return ExpertWeight(name, tuple(parameter.shape), parameter.dtype)
 
 
 class Source:
@@ -122,14 +175,21 @@ class Experts:
     """Values of single experts of one parameter, out of its sources and the host's operations."""
 
     def __init__(
-        self, planned: Any, sources: dict[str, list[Source]], converter: StreamingConverter, model: Any, quantizer: Any
+        self,
+        weight: ExpertWeight,
+        sources: dict[str, list[Source]],
+        converter: StreamingConverter,
+        model: Any,
+        quantizer: Any,
+        first: int = 0,
     ) -> None:
-        self._planned = planned
+        self._weight = weight
+        self._first = first
         self._sources = sources
         self._converter = converter
         self._model = OneExpertOf(model)
         self._quantizer = quantizer
-        count = planned.weight.shape[0]
+        count = weight.shape[0]
         self._fused = count > 1 and all(len(found) == 1 for found in sources.values())
         if not self._fused:
             self._check_all_there(count)
@@ -143,9 +203,9 @@ class Experts:
             if len(found) == count:
                 continue
             have = {int(number) for source in found for number in _expert_number(pattern, source.name)}
-            missing = sorted(set(range(count)) - have)
+            missing = sorted(set(range(self._first, self._first + count)) - have)
             raise IncompleteError(
-                f"moeq.transformers: {self._planned.weight.name}: got {len(found)} tensors {pattern!r} for {count} "
+                f"moeq.transformers: {self._weight.name}: got {len(found)} tensors {pattern!r} for {count} "
                 f"experts; wanted one each: {'expert' if len(missing) == 1 else 'experts'} "
                 f"{', '.join(map(str, missing[:8]))} missing in the checkpoint"
             )
@@ -159,7 +219,7 @@ class Experts:
     def _stacked(self, expert: int) -> torch.Tensor:
         """What all linears of experts need, without a copy where it is one linear."""
         pieces = [self._piece(found[expert], expert) for found in self._sources.values()]
-        wanted = self._planned.weight.shape[1:]
+        wanted = self._weight.shape[1:]
         shapes = [tuple(piece.shape) for piece in pieces]
         if any(len(shape) != 2 or shape[1] != wanted[1] for shape in shapes) or sum(r for r, _ in shapes) != wanted[0]:
             raise self._mismatch(expert, " and ".join(str(list(shape)) for shape in shapes))
@@ -171,8 +231,8 @@ class Experts:
 
     def _mismatch(self, expert: int, got: str) -> ShapeError:
         return ShapeError(
-            f"moeq.transformers: {self._planned.weight.name}: got {got} from {self.source_of(expert, None)}; wanted "
-            f"{list(self._planned.weight.shape[1:])} for each expert"
+            f"moeq.transformers: {self._weight.name}: got {got} from {self.source_of(expert, None)}; wanted "
+            f"{list(self._weight.shape[1:])} for each expert"
         )
 
     def _converted(self, expert: int) -> torch.Tensor:
@@ -186,26 +246,26 @@ class Experts:
                 values,
                 source_patterns=self._converter.source_patterns,
                 target_patterns=self._converter.target_patterns,
-                full_layer_name=self._planned.weight.name,
+                full_layer_name=self._weight.name,
                 model=self._model,
                 config=getattr(self._model, "config", None),
                 missing_keys=None,
             )
         (result,) = values.values()
         result = result[0] if isinstance(result, list) else result
-        wanted = (1, *self._planned.weight.shape[1:])
+        wanted = (1, *self._weight.shape[1:])
         if tuple(result.shape) != wanted:
             raise self._mismatch(expert, str(list(result.shape[1:])))
         return result[0]
 
     def _piece(self, source: Source, expert: int) -> torch.Tensor:
         piece = self._open[source.name][expert : expert + 1] if self._fused else source()
-        return piece.to(device=self._quantizer.device_of(self._planned.weight.name), dtype=self._planned.weight.dtype)
+        return piece.to(device=self._quantizer.device_of(self._weight.name), dtype=self._weight.dtype)
 
     def source_of(self, expert: int, row: int | None) -> str:
         """The names of an expert's tensors; only the one that has the row, where gate and up are stacked."""
         names = [(found[0] if self._fused else found[expert]).name for found in self._sources.values()]
-        rows = self._planned.weight.shape[1]
+        rows = self._weight.shape[1]
         stacked = any(type(operation) is Concatenate for operation in self._converter.operations)
         if row is not None and len(names) > 1 and stacked:
             return names[min(row * len(names) // rows, len(names) - 1)]

@@ -19,6 +19,13 @@ class QuantizeWhole(ConversionOps):
     def convert(  # type: ignore[override]
         self, input_dict: dict[str, Any], source_patterns: Any = None, target_patterns: Any = None, **kwargs: Any
     ) -> dict[str, Any]:
+        linears = self._quantizer.linears
+        if linears is not None and not linears.pre_quantized:
+            handed = {name: value for name, value in input_dict.items() if linears.has(kwargs["model"], name)}
+            if handed:
+                rest = {name: value for name, value in input_dict.items() if name not in handed}
+                made = linears.host.get_quantize_ops().convert(handed, **kwargs)
+                return made | {name: self._quantized(name, value) for name, value in rest.items()}
         return {name: self._quantized(name, value) for name, value in input_dict.items()}
 
     def _quantized(self, name: str, value: Any) -> torch.Tensor:
