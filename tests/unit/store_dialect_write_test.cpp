@@ -423,12 +423,12 @@ TEST(DialectConfig, of_native_that_no_loader_has_a_place_for)
 {
     moeq::Allocator allocator(nullptr, nullptr, nullptr);
     moeq::Array<char> text(allocator);
-    moeq::JsonWriter json(text);
+    moeq::store::JsonWriter json(text);
     moeq_error error{};
     Report report("config", &error);
-    moeq::WrittenModel model{allocator, nullptr, 0, nullptr, 0};
+    moeq::store::WrittenModel model{allocator, nullptr, 0, nullptr, 0};
     model.unplaced = true;
-    ASSERT_EQ(moeq::find_dialect("native")->write_config(model, json, report), MOEQ_OK);
+    ASSERT_EQ(moeq::store::find_dialect("native")->write_config(model, json, report), MOEQ_OK);
     const std::string_view written(text.data(), static_cast<size_t>(text.size()));
     EXPECT_EQ(written.find("\"quant_method\""), std::string_view::npos);
     EXPECT_NE(written.find(R"("unplaced_quant_method": "moeq")"), std::string_view::npos);

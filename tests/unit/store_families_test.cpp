@@ -294,12 +294,12 @@ TEST(Families, TypesWhoseMemoryFormIsHalves)
 TEST(Families, TypesThatHaveNoPlaceForStacks)
 {
     for (const char* type : {"dbrx", "jetmoe", "nllb-moe", "switch_transformers", "vitpose_backbone", "grok-1"}) {
-        const moeq::Family* family = moeq::find_family(type, "");
+        const moeq::store::Family* family = moeq::store::find_family(type, "");
         ASSERT_NE(family, nullptr) << type;
         EXPECT_TRUE(family->unplaced) << type;
     }
     for (const char* type : {"mixtral", "gpt_oss", "diffusion_gemma", "muse_spark", "qwen3_moe", "doge"}) {
-        const moeq::Family* family = moeq::find_family(type, "");
+        const moeq::store::Family* family = moeq::store::find_family(type, "");
         ASSERT_NE(family, nullptr) << type;
         EXPECT_FALSE(family->unplaced) << type;
     }
