@@ -3,7 +3,7 @@
 //
 // The cut is by whole operations over a weight, not by kernels: a launch is a whole box, and bands, prefetches and cache hints
 // mean nothing on a device. Everything was checked before it gets here: shapes, types, ranges, overlap, that memory is where
-// Call says. What a row of the table cannot do is NULL, and its callers say UNSUPPORTED.
+// Call says. All functions of a row are there, but for those that say that they may be NULL.
 //
 // This is no ABI for others: library and plug-in come from one tree, and each says which (kBackendVersion, and the sizes).
 #pragma once
@@ -73,7 +73,7 @@ struct Backend {
     // that reads the ids can find: zeros, and MOEQ_SEEN_BAD_EXPERT.
     moeq_status (*decode)(const Call& call, const EncodedWeight& weight, const ExpertList& experts, int64_t row_begin,
                           int64_t row_end, const StackView& destination, int32_t stores, Report& report);
-    // Figures on the host, complete when it returns.
+    // Figures on the host, complete when it returns. NULL: the call is UNSUPPORTED.
     moeq_status (*compare)(const Call& call, const EncodedWeight& weight, const StackView& source,
                            const MetricSink& sink, Report& report);
 

@@ -169,7 +169,8 @@ TEST(ReadNative, reads_codes_of_both_shapes)
 {
     for (const Shape& shape : {Shape{2, 1, 20, 30}, Shape{2, 20, 30}}) {
         Files files;
-        files.set_metadata("moeq.version", "1").set_metadata("moeq.weight.b", described("fp8_e4m3:expert", {2, 20, 30}));
+        files.set_metadata("moeq.version", "1")
+            .set_metadata("moeq.weight.b", described("fp8_e4m3:expert", {2, 20, 30}));
         files.add("b", "F8_E4M3", shape).add("b.moeq.scale", "F32", {2});
         Recognised got;
         ASSERT_EQ(got.open(files), MOEQ_OK) << got.error.message;
@@ -180,7 +181,8 @@ TEST(ReadNative, reads_codes_of_both_shapes)
     }
     for (const Shape& shape : {Shape{2, 20, 1, 30}, Shape{1, 2, 20, 30}, Shape{2, 600}, Shape{2, 1, 1, 20, 30}}) {
         Files files;
-        files.set_metadata("moeq.version", "1").set_metadata("moeq.weight.b", described("fp8_e4m3:expert", {2, 20, 30}));
+        files.set_metadata("moeq.version", "1")
+            .set_metadata("moeq.weight.b", described("fp8_e4m3:expert", {2, 20, 30}));
         files.add("b", "F8_E4M3", shape).add("b.moeq.scale", "F32", {2});
         expect_refused(files, MOEQ_ERROR_FORMAT, "F15", {"codes"});
     }

@@ -7,6 +7,7 @@ from typing import Any
 
 from ._cdef import ffi
 from ._dlpack import (
+    CPU,
     LEGACY,
     USED_LEGACY,
     USED_VERSIONED,
@@ -81,12 +82,16 @@ class Adoption:
         self._owned: list[Owned] = []
         self.count = len(components)
         self.array = ffi.new("moeq_component[]", max(self.count, 1))
+        self.device = (CPU, 0)  # of the first one: all are on one device, or the library says so
         try:
             for index, (name, source) in enumerate(components.items()):
                 owned = own(source, name, context)
                 self._owned.append(owned)
                 self.array[index].component = number_of("component", name)
                 self.array[index].tensor = owned.pointer
+                if index == 0:
+                    device = owned.pointer.dl_tensor.device
+                    self.device = (device.device_type, device.device_id)
         except BaseException:
             self._give_back()
             raise

@@ -14,6 +14,7 @@ from ._errors import StateError, check, new_error
 from ._library import lib
 from ._qtensor import Options, QTensor
 from ._spec import Spec, as_spec, shape_array
+from ._stream import current_stream
 
 
 class BuilderState(NamedTuple):
@@ -65,11 +66,15 @@ class Builder:
         spec, (ndim, extents) = as_spec(spec), shape_array(shape)
         with Options(self._context, amax=amax, storage=storage, staging_limit=staging_limit) as options:
             out, err = ffi.new("moeq_builder **"), new_error()
+            self._device = options.storage_device
             status = lib.moeq_builder_create(
-                self._context._pointer, spec._struct, ndim, extents, options.pointer, ffi.NULL, out, err
+                self._context._pointer, spec._struct, ndim, extents, options.pointer, self._stream(), out, err
             )
             check(status, err)
         self._handle = ffi.gc(out[0], lib.moeq_builder_destroy)
+
+    def _stream(self) -> Any:
+        return current_stream(*self._device)
 
     @property
     def _pointer(self) -> Any:
@@ -105,7 +110,8 @@ class Builder:
         """
         tensor, err = borrow(piece, "piece"), new_error()
         with self._writing() as handle:
-            check(lib.moeq_builder_write(handle, expert, row, column, tensor.pointer, ffi.NULL, err), err)
+            stream = self._stream()
+            check(lib.moeq_builder_write(handle, expert, row, column, tensor.pointer, stream, err), err)
 
     @property
     def state(self) -> BuilderState:
@@ -129,7 +135,7 @@ class Builder:
         """The quantized weight; the builder is used up. After IncompleteError it lives on and can be written to."""
         out, err = ffi.new("moeq_qtensor **"), new_error()
         with self._alone() as handle:
-            check(lib.moeq_builder_finish(handle, ffi.NULL, out, err), err)
+            check(lib.moeq_builder_finish(handle, self._stream(), out, err), err)
             ffi.gc(handle, None)
             self._handle = None
         return QTensor._of(out[0], self._context)

@@ -11,13 +11,14 @@ from typing import Any
 from ._adopt import Adoption
 from ._cdef import ffi
 from ._context import Context, default_context, sized
-from ._dlpack import borrow, borrow_components, describe, exchange_into
+from ._dlpack import CPU, borrow, borrow_components, describe, exchange_into
 from ._errors import ArgumentError, NotFoundError, RangeError, StateError, check, new_error
 from ._library import lib
 from ._names import COMPONENTS, DTYPES, METRICS, NUMBERS, dtype_code, number_of
 from ._region import Region, parse_device
 from ._scratch import take
 from ._spec import Spec, as_spec, shape_array
+from ._stream import NULL, current_stream, stream_of
 from ._tensor import Tensor, empty
 
 
@@ -37,6 +38,11 @@ class Options:
             self.pointer.storage = self._adoption.array
             self.pointer.storage_count = self._adoption.count
 
+    @property
+    def storage_device(self) -> tuple[int, int]:
+        """DLPack's type and id of where `storage` is, or of the host."""
+        return (CPU, 0) if self._adoption is None else self._adoption.device
+
     def __enter__(self) -> Options:
         return self
 
@@ -52,11 +58,12 @@ class QTensor:
     may read it at the same time; the interpreter lock is released during the work.
     """
 
-    __slots__ = ("_handle", "_context", "_spec", "_extents", "__weakref__")
+    __slots__ = ("_handle", "_context", "_spec", "_extents", "_place", "__weakref__")
     _handle: Any
     _context: Context
     _spec: Spec | None
     _extents: tuple[tuple[int, ...], tuple[int, int, int]] | None
+    _place: tuple[int, int] | None  # set with _extents; None: the host
 
     def __init__(self) -> None:
         raise TypeError("moeq.QTensor: use QTensor.quantize, QTensor.adopt or Builder")
@@ -69,6 +76,7 @@ class QTensor:
         self._context = context
         self._spec = None
         self._extents = None
+        self._place = None
         return self
 
     @property
@@ -99,7 +107,7 @@ class QTensor:
         with Options(context, amax=amax, storage=storage) as options:
             out, err = ffi.new("moeq_qtensor **"), new_error()
             status = lib.moeq_qtensor_quantize(
-                context._pointer, tensor.pointer, spec._struct, options.pointer, ffi.NULL, out, err
+                context._pointer, tensor.pointer, spec._struct, options.pointer, stream_of(tensor.pointer), out, err
             )
             check(status, err)
         return cls._of(out[0], context)
@@ -116,8 +124,9 @@ class QTensor:
         context, spec, (ndim, extents) = context or default_context(), as_spec(spec), shape_array(shape)
         with Adoption(components, context._pointer) as adoption:
             out, err = ffi.new("moeq_qtensor **"), new_error()
+            stream = current_stream(*adoption.device)
             status = lib.moeq_qtensor_adopt(
-                context._pointer, spec._struct, ndim, extents, adoption.array, adoption.count, ffi.NULL, out, err
+                context._pointer, spec._struct, ndim, extents, adoption.array, adoption.count, stream, out, err
             )
             check(status, err)
         return cls._of(out[0], context)
@@ -133,6 +142,11 @@ class QTensor:
         self.close()
 
     # ---- look
+
+    def _stream(self) -> Any:
+        """The current one of where the weight is."""
+        self._get_extents()
+        return NULL if self._place is None else current_stream(*self._place)
 
     def _get_info(self) -> Any:
         info, err = sized("moeq_qtensor_info"), new_error()
@@ -153,6 +167,7 @@ class QTensor:
         if self._handle is None or self._extents is None:
             info = self._get_info()
             self._extents = tuple(info.shape[0 : info.ndim]), tuple(info.folded)
+            self._place = None if info.device_type == CPU else (info.device_type, info.device_id)
         return self._extents
 
     @property
@@ -244,7 +259,8 @@ class QTensor:
                 if dtype is not None and dtype_code(dtype) != borrowed.dtype:
                     raise ArgumentError("moeq.QTensor.dequantize: dtype: got one that is not out's; give one of them")
                 destination = borrowed.pointer
-            status = lib.moeq_qtensor_dequantize(handle, region.struct, ffi.NULL, destination, scratch.error)
+            stream = NULL if self._place is None else current_stream(*self._place)
+            status = lib.moeq_qtensor_dequantize(handle, region.struct, stream, destination, scratch.error)
             check(status, scratch.error)
             return result
         finally:
@@ -260,7 +276,7 @@ class QTensor:
         address = int(ffi.cast("uintptr_t", values))
         table = describe(address, DTYPES["fp64"], (experts, count), (count, 1), False, values)
         tensor, err = borrow(source, "source"), new_error()
-        check(lib.moeq_qtensor_compare(self._pointer, tensor.pointer, ffi.NULL, table.pointer, err), err)
+        check(lib.moeq_qtensor_compare(self._pointer, tensor.pointer, self._stream(), table.pointer, err), err)
         flat = array("d", ffi.unpack(values, experts * count))
         return {name: flat[NUMBERS["metric"][name] :: count] for name in METRICS}
 
@@ -274,7 +290,8 @@ class QTensor:
         """
         tensor, err = borrow(source, "source"), new_error()
         with Options(self._context, amax=amax) as options:
-            check(lib.moeq_qtensor_requantize(self._pointer, tensor.pointer, options.pointer, ffi.NULL, err), err)
+            status = lib.moeq_qtensor_requantize(self._pointer, tensor.pointer, options.pointer, self._stream(), err)
+            check(status, err)
 
     # ---- parts and copies
 
@@ -319,7 +336,8 @@ class QTensor:
         """A copy with memory of its own on a device: "cpu", "cuda", "cuda:1", or DLPack's (type, id)."""
         kind, number = parse_device(device)
         out, err = ffi.new("moeq_qtensor **"), new_error()
-        check(lib.moeq_qtensor_copy(self._pointer, kind, number, ffi.NULL, out, err), err)
+        stream = self._stream() or current_stream(kind, number)
+        check(lib.moeq_qtensor_copy(self._pointer, kind, number, stream, out, err), err)
         return QTensor._of(out[0], self._context)
 
 
@@ -336,6 +354,13 @@ def quantize_into(
     with Options(context, amax=amax) as options:
         err = new_error()
         status = lib.moeq_quantize_into(
-            context._pointer, tensor.pointer, spec._struct, options.pointer, ffi.NULL, array_of, len(kept), err
+            context._pointer,
+            tensor.pointer,
+            spec._struct,
+            options.pointer,
+            stream_of(tensor.pointer),
+            array_of,
+            len(kept),
+            err,
         )
         check(status, err)

@@ -13,6 +13,7 @@ from ._errors import ArgumentError, check, new_error
 from ._library import lib
 from ._names import DTYPES, dtype_code, number_of
 from ._spec import Spec, as_spec
+from ._stream import stream_of
 from ._tensor import empty
 
 FLOATS = (DTYPES["fp32"], DTYPES["fp16"], DTYPES["bf16"], DTYPES["fp64"])
@@ -70,7 +71,8 @@ def _reduce(
         code = _default_dtype(operation, source.dtype) if dtype is None else dtype_code(dtype)
         out = empty(extents[0 : ndim[0]], code, context=context)
     destination = borrow(out, "out", writable=True)
-    check(lib.moeq_reduce(context._pointer, source.pointer, options, ffi.NULL, destination.pointer, err), err)
+    stream = stream_of(source.pointer)
+    check(lib.moeq_reduce(context._pointer, source.pointer, options, stream, destination.pointer, err), err)
     del kept
     return out
 
@@ -148,7 +150,8 @@ def reduce_many(
     if out is None:
         out = empty(len(tensors), dtype, context=context)
     destination = borrow(out, "out", writable=True)
-    status = lib.moeq_reduce_many(context._pointer, pointers, len(tensors), options, ffi.NULL, destination.pointer, err)
+    stream = stream_of(destination.pointer)
+    status = lib.moeq_reduce_many(context._pointer, pointers, len(tensors), options, stream, destination.pointer, err)
     check(status, err)
     del kept
     return out
@@ -171,7 +174,7 @@ def scale_from_amax(amax: Any, spec: Spec | str, out: Any = None, *, context: Co
         out = empty(source.shape, "fp32", context=context)
     destination = borrow(out, "out", writable=True)
     status = lib.moeq_scale_from_amax(
-        context._pointer, source.pointer, spec._struct, ffi.NULL, destination.pointer, err
+        context._pointer, source.pointer, spec._struct, stream_of(source.pointer), destination.pointer, err
     )
     check(status, err)
     return out

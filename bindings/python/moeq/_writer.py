@@ -15,6 +15,7 @@ from ._names import dtype_code, number_of
 from ._qtensor import QTensor
 from ._reader import json_text, path_bytes
 from ._spec import Spec, as_spec, shape_array
+from ._stream import stream_of
 
 
 class Writer:
@@ -73,10 +74,12 @@ class Writer:
         """Writes what was declared: a tensor in host memory of that type and shape, any strides; or a QTensor."""
         err = new_error()
         if isinstance(value, QTensor):
-            status = lib.moeq_writer_put_qtensor(self._pointer, name_bytes(name), value._pointer, ffi.NULL, err)
+            status = lib.moeq_writer_put_qtensor(self._pointer, name_bytes(name), value._pointer, value._stream(), err)
         else:
             tensor = borrow(value, "value")
-            status = lib.moeq_writer_put(self._pointer, name_bytes(name), tensor.pointer, ffi.NULL, err)
+            status = lib.moeq_writer_put(
+                self._pointer, name_bytes(name), tensor.pointer, stream_of(tensor.pointer), err
+            )
         check(status, err)
 
     def commit(self) -> None:

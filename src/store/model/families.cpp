@@ -225,8 +225,8 @@ constexpr Family per_expert(const char* types, const Rule (&rules)[kRules], cons
 template <size_t kRules>
 constexpr Family fused_only(const char* types, const Rule (&rules)[kRules], const char* own_modules = nullptr)
 {
-    return {types, rules, static_cast<int32_t>(kRules), Linears::kNone, nullptr, 0, own_modules, false, nullptr,
-            own_modules == kOwn};
+    return {types, rules,   static_cast<int32_t>(kRules), Linears::kNone, nullptr, 0, own_modules,
+            false, nullptr, own_modules == kOwn};
 }
 
 // Names on disk and shapes are those of transformers 5: modeling_*.py says how a fused weight lies, conversion_mapping.py which
