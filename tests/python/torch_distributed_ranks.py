@@ -47,6 +47,9 @@ def rank_main(group, rank, ranks, cases, folder):
     output = open(folder / f"{group}-{rank}.txt", "w", buffering=1)  # noqa: SIM115
     os.dup2(output.fileno(), 1)
     os.dup2(output.fileno(), 2)
+    # Torch's thread pool did not come along, and is made anew when first used: here, as two threads of autograd that do so at
+    # once end the process ("Invalid thread pool").
+    torch.set_num_threads(1)
     distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/{group}-store", rank=rank, world_size=ranks, timeout=timedelta(seconds=60)
     )
