@@ -16,7 +16,7 @@ pytest.importorskip("matplotlib", reason="matplotlib is not installed: reports c
 
 from conftest import ROOT  # noqa: E402
 
-from moeq.cli._app import run  # noqa: E402
+from moeq.cli.app import run  # noqa: E402
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 

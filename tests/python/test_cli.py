@@ -9,7 +9,7 @@ from command_line import command, document, process, refused
 from typer.testing import CliRunner
 
 import moeq
-from moeq.cli._app import app
+from moeq.cli.app import app
 
 COMMANDS = ("inspect", "plan", "quantize", "convert", "verify", "diff", "report", "bench", "doctor")
 
@@ -178,10 +178,10 @@ def test_targets_that_cannot_be(model, tmp_path):
 
 
 def test_a_disk_that_is_too_small_is_told(model, tmp_path, monkeypatch):
-    from moeq.cli import _conversion
+    from moeq.cli import conversion
 
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(_conversion.shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    monkeypatch.setattr(conversion.shutil, "disk_usage", lambda _: usage._replace(free=1000))
     arguments = ("quantize", model[0], tmp_path / "out", "-f", "nf4")
     assert command(*arguments, "-q", "--units=0").stderr == ""
     told = command(*arguments)
@@ -189,12 +189,12 @@ def test_a_disk_that_is_too_small_is_told(model, tmp_path, monkeypatch):
 
 
 def test_a_full_disk_says_how_to_go_on(capsys):
-    from moeq.cli import _exit
+    from moeq.cli import ending
 
     full = moeq.FileError("moeq_convert: cannot write", os_error=28)
-    assert _exit.complain(full, {"target": "out"}) == 4
+    assert ending.complain(full, {"target": "out"}) == 4
     assert "(make room; the same command goes on from there)" in capsys.readouterr().err
-    assert _exit.complain(full, {}) == 4 and "go on" not in capsys.readouterr().err
+    assert ending.complain(full, {}) == 4 and "go on" not in capsys.readouterr().err
 
 
 def test_one_format_per_checkpoint(model, tmp_path):

@@ -158,7 +158,7 @@ def test_report_has_linears(made, tmp_path):
 
 
 def test_linears_have_a_map_of_their_own():
-    from moeq.cli import _pictures
+    from moeq.cli.show import pictures
 
     def line(name, values, of_experts):
         return {"name": name, "of_experts": of_experts, "experts": {"amax": values}}
@@ -168,9 +168,9 @@ def test_linears_have_a_map_of_their_own():
         line("model.layers.1.self_attn.q_proj.weight", [3.0], False),
         line("lm_head.weight", [4.0], False),
     ]
-    drawn = _pictures.maps({"against": None, "weights": weights})
+    drawn = pictures.maps({"against": None, "weights": weights})
     assert drawn["model.layers.*.experts.down_proj"].grid.tolist() == [[1, 2]]
-    others = drawn[_pictures.OTHERS]
+    others = drawn[pictures.OTHERS]
     assert (others.layers, others.names) == ([-1, 1], ["self_attn.q_proj", "lm_head"])
     np.testing.assert_array_equal(others.grid, [[np.nan, 4], [3, np.nan]])
 

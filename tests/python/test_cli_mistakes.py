@@ -12,7 +12,7 @@ from command_line import CONTROL, command, document, environment, process, refus
 from conftest import ROOT
 
 import moeq
-from moeq.cli._app import run
+from moeq.cli.app import run
 
 
 def test_mistakes_on_the_command_line(model, tmp_path):
@@ -179,7 +179,7 @@ def test_tracebacks_on_request_only(tmp_path):
 
 
 def test_faults_are_told_apart(monkeypatch, capsys):
-    import moeq.cli.doctor as doctor
+    import moeq.cli.commands.doctor as doctor
 
     monkeypatch.setattr(doctor, "versions", lambda: 1 / 0)
     assert run(["doctor"]) == 5

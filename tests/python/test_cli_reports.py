@@ -134,22 +134,22 @@ def test_report_draws_and_tells(model, quantized, tmp_path):
 
 
 def test_maps_share_colours_unless_that_hides_them():
-    from moeq.cli import _pictures
+    from moeq.cli.show import pictures
 
     near, far, none = np.array([[1.0, 2.0]]), np.array([[9.0, 9.1]]), np.array([[np.nan, np.nan]])
-    assert _pictures.common_range([near, near + 1, none]) == (1, 3)
-    assert _pictures.common_range([near, 10 * far]) is None
-    assert _pictures.common_range([none]) == (0, 1)
+    assert pictures.common_range([near, near + 1, none]) == (1, 3)
+    assert pictures.common_range([near, 10 * far]) is None
+    assert pictures.common_range([none]) == (0, 1)
 
 
 @pytest.mark.parametrize("low, high", [(0.09, 0.1), (0.06, 0.7), (1e-3, 20.0), (3e-8, 500.0), (1e-30, 1e30)])
 def test_numbers_below_a_histogram(low, high):
-    from moeq.cli import _pictures
+    from moeq.cli.show import pictures
 
-    begin, end = _pictures.widened(low, high)
-    found = _pictures.places(begin, end)
+    begin, end = pictures.widened(low, high)
+    found = pictures.places(begin, end)
     assert begin < low and high < end and end / begin >= 3.999
-    assert 4 <= len(found) <= _pictures.MAX_PLACES and found == sorted(found)
+    assert 4 <= len(found) <= pictures.MAX_PLACES and found == sorted(found)
     assert all(begin <= number <= end and len(f"{number:g}") <= 6 for number in found)
 
 

@@ -99,7 +99,7 @@ def test_a_callback_that_raises_stops(cluster, model, tmp_path):
 
 def test_the_command_line_sends_units_to_the_cluster(cluster, model, tmp_path):
     pytest.importorskip("typer", reason="typer is not installed: there is no command line")
-    from moeq.cli._app import run
+    from moeq.cli.app import run
 
     assert run(["quantize", str(model), str(tmp_path / "out"), "-f", "int8", "--engine", "ray", "-q"]) == 0
     moeq.convert(model, tmp_path / "alone", spec="int8", durable=False)

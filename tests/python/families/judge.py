@@ -47,10 +47,10 @@ def moeq_commands(log, *commands):
 
     The statuses and what was said: a status is a text when a signal ended the child.
     """
-    from moeq.cli import _screen
-    from moeq.cli._app import run  # before the fork, once
+    from moeq.cli.show import screen
+    from moeq.cli.app import run  # before the fork, once
 
-    _screen.UNATTENDED_WIDTH = 10_000  # no note is folded
+    screen.UNATTENDED_WIDTH = 10_000  # no note is folded
     log.unlink(missing_ok=True)
     child = os.fork()
     if child == 0:
@@ -228,7 +228,7 @@ def main():
     os.environ["MOEQ_LIBRARY"] = str(options.library)
     sys.path[0] = str(HERE.parent)
     sys.path.insert(0, str(options.python_path))
-    import moeq.cli._app  # noqa: F401  # what is missing shows at once
+    import moeq.cli.app  # noqa: F401  # what is missing shows at once
 
     import families.judge as own  # this file, as the package knows it
     from families import catalog

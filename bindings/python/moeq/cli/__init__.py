@@ -8,7 +8,7 @@ import signal
 import sys
 from typing import Any
 
-from . import _streams
+from . import streams
 
 
 def stopped_early(*_: Any) -> None:
@@ -19,12 +19,12 @@ def stopped_early(*_: Any) -> None:
 
 def main() -> None:
     """The program: runs the command in sys.argv and ends with its exit status."""
-    _streams.prepare()
+    streams.prepare()
     heard = signal.getsignal(signal.SIGINT)  # `nohup` and the like ignore it
     try:
         if heard is signal.default_int_handler:
             signal.signal(signal.SIGINT, stopped_early)
-        from ._app import run
+        from .app import run
 
         if heard is signal.default_int_handler:
             signal.signal(signal.SIGINT, heard)
@@ -37,7 +37,7 @@ def main() -> None:
     except KeyboardInterrupt:  # before a command had begun
         tell("interrupted")
         status = 130
-    _streams.settle()
+    streams.settle()
     sys.exit(status)
 
 

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from ._conversion import ENGINES, Conversion
-from ._exit import CommandError
-from ._options import (
+from ..conversion import ENGINES, Conversion
+from ..ending import CommandError
+from ..options import (
     AllFiles,
     Dialect,
     Finish,
@@ -32,7 +32,7 @@ from ._options import (
     open_reader,
     read_patterns,
 )
-from ._selection import selection
+from ..selection import selection
 
 Engine = Annotated[
     str,

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from ._exit import Status
-from ._job import run
-from ._options import Json, Lenient, NoProgress, Patterns, Quiet, open_reader, path_of
-from ._screen import console, emit, say, table
+from ..ending import Status
+from ..job import run
+from ..options import Json, Lenient, NoProgress, Patterns, Quiet, open_reader, path_of
+from ..show.screen import console, emit, say, table
 
 
 def diff(
@@ -37,7 +37,7 @@ def diff(
 
     Example: [cyan]moeq diff Qwen3-30B-A3B out --worst 10[/cyan]
     """
-    from ._difference import compare_all
+    from ..measure.difference import compare_all
 
     with open_reader(a, lenient=lenient, patterns=patterns) as left:
         with open_reader(b, lenient=lenient, patterns=patterns) as right:

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import moeq
 
-from .._names import CPU_TIERS
-from ._exit import Status
-from ._options import Json
-from ._screen import console, emit, say, table
+from ..._names import CPU_TIERS
+from ..ending import Status
+from ..options import Json
+from ..show.screen import console, emit, say, table
 
 MARKS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 FORMATS = ("int8", "nf4:64", "nf4:64,nested", "fp4:64", "fp8_e4m3", "fp8_e5m2")
@@ -165,7 +165,7 @@ def round_trips() -> str:
 
 def bytes_of(part: Any) -> bytes:
     """The bytes of a tensor of moeq's, without NumPy."""
-    from .._cdef import ffi
+    from ..._cdef import ffi
 
     return ffi.buffer(ffi.cast("char *", part._address), part.nbytes)[:]
 

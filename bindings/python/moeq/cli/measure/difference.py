@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from .._names import dtype_bytes, dtype_code
-from .._reader import Reader, TensorInfo
-from ._options import tensors_of
-from ._pairs import Pair, pairs
-from ._weights import FLOATS, RAW, Raw, Weight
+from ..._names import dtype_bytes, dtype_code
+from ..._reader import Reader, TensorInfo
+from ..options import tensors_of
+from .pairs import Pair, pairs
+from .weights import FLOATS, RAW, Raw, Weight
 
 CHUNK = 1 << 26  # bytes of a tensor that are compared at a time
 

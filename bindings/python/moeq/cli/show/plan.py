@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._reader import StackInfo
-from ._screen import (
+from ..._reader import StackInfo
+from .screen import (
     MAX_ROWS,
     beyond,
     counted,

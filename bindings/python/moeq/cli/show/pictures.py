@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._figures import lines_of, title_of
-from ._screen import kind_of, printable, short_kind, short_spec
+from .figures import lines_of, title_of
+from .screen import kind_of, printable, short_kind, short_spec
 
 INK, FAINT, GRID, ACCENT = "#22272e", "#6b7280", "#e5e7eb", "#2f6690"
 COLOURS = "cividis"  # the same order of light for every kind of eye, and in print

@@ -8,13 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from .._names import FLOATS
-from .._reader import Reader
-from ._exit import CommandError, Status
-from ._job import run
-from ._options import Against, Json, Lenient, NoProgress, Patterns, Quiet, Source, open_reader
-from ._plan import KEPT_DENSE
-from ._screen import console, counted, emit, nbytes, printable, say
+from ..._names import FLOATS
+from ..._reader import Reader
+from ..ending import CommandError, Status
+from ..job import run
+from ..options import Against, Json, Lenient, NoProgress, Patterns, Quiet, Source, open_reader
+from ..show.plan import KEPT_DENSE
+from ..show.screen import console, counted, emit, nbytes, printable, say
 
 SHOWN = 50  # problems on the screen; JSON has all
 
@@ -58,8 +58,8 @@ def verify(
 
 def compare(reader: Reader, source: Reader, max_error: float, shown: bool, found: dict[str, Any]) -> None:
     """Adds errors and problems: of what is quantized here, and of what is dense and was quantized there."""
-    from ._dense import compare_dense, made_dense, problems_of_dense
-    from ._measure import measure, problems_of
+    from ..measure.dense import compare_dense, made_dense, problems_of_dense
+    from ..measure.experts import measure, problems_of
 
     made = made_dense(reader, source)
     if made:
@@ -132,7 +132,7 @@ def show(found: dict[str, Any], quiet: bool) -> None:
 
         say("", errors_table(found["errors"]))
     if "made_dense" in found and not any(line["different"] for line in found["made_dense"]):
-        from ._dense import summary
+        from ..measure.dense import summary
 
         say(summary(found["made_dense"]))
     verdict = counted(len(problems), "problem") if problems else "no problems"

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from ._screen import kind_of, short_kind, short_spec
+from .screen import kind_of, short_kind, short_spec
 
 # (header, "left" or "right"); a unit stands below.
 Columns = list[tuple[str, str]]

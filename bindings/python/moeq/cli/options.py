@@ -13,7 +13,7 @@ from .._errors import MoeqError
 from .._names import DIALECTS, FLOATS, SPEC_WORDS
 from .._reader import Reader, StackInfo, TensorInfo
 from .._spec import Spec
-from ._exit import CommandError, Status, one_line
+from .ending import CommandError, Status, one_line
 
 LAYOUTS = tuple(name for name in DIALECTS if name != "none")  # that can be written
 FORMATS = SPEC_WORDS["format"]

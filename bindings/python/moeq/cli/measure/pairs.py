@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from .._reader import Reader
-from ._weights import Raw, Weight, from_canonical, stacked, weights_of
+from ..._reader import Reader
+from .weights import Raw, Weight, from_canonical, stacked, weights_of
 
 
 class Piece(NamedTuple):

@@ -16,7 +16,7 @@ from rich.table import Column
 from rich.text import Text
 
 from .._progress import ProgressFunction
-from ._screen import console, duration, nbytes, printable, rate
+from .show.screen import console, duration, nbytes, printable, rate
 
 NAME_WIDTHS = 12, 44  # least and most characters of what is being worked on; longer names lose their beginning
 FIGURES_WIDTH = 76  # what stage, bar, bytes, rate and time take beside it

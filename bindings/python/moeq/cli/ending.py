@@ -15,9 +15,9 @@ import typer
 
 from .. import _errors as errors
 from .._library import LibraryNotFoundError
-from ._screen import emit
-from ._streams import drop, settle
-from ._words import hint_in_words, in_words
+from .show.screen import emit
+from .show.words import hint_in_words, in_words
+from .streams import drop, settle
 
 
 class Status(IntEnum):

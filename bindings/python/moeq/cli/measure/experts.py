@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from .._names import METRICS
-from .._reader import Reader
-from ._exit import CommandError, Status
-from ._pairs import Pair, pairs
-from ._weights import BAND, Raw, Weight, row_amax, to_canonical, weights_of
+from ..._names import METRICS
+from ..._reader import Reader
+from ..ending import CommandError, Status
+from .pairs import Pair, pairs
+from .weights import BAND, Raw, Weight, row_amax, to_canonical, weights_of
 
 Tell = Callable[[str, str, int, int], Any]
 

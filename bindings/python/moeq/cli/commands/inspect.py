@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from .._reader import Reader, StackInfo, TensorInfo
-from ._options import AllFiles, Json, Lenient, Patterns, Source, expert_stacks, open_reader, tensors_of
-from ._plan import foreign_text
-from ._screen import (
+from ..._reader import Reader, StackInfo, TensorInfo
+from ..options import AllFiles, Json, Lenient, Patterns, Source, expert_stacks, open_reader, tensors_of
+from ..show.plan import foreign_text
+from ..show.screen import (
     MAX_ROWS,
     Lines,
     beyond,

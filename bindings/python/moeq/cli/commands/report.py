@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from ._exit import CommandError, Status
-from ._figures import ERROR_TITLE, Columns, Lines, error_lines, lines_of, title_of
-from ._job import run
-from ._options import Against, Json, Lenient, NoProgress, Patterns, Quiet, Source, open_reader, path_of
-from ._screen import console, emit, say, table
+from ..ending import CommandError, Status
+from ..job import run
+from ..options import Against, Json, Lenient, NoProgress, Patterns, Quiet, Source, open_reader, path_of
+from ..show.figures import ERROR_TITLE, Columns, Lines, error_lines, lines_of, title_of
+from ..show.screen import console, emit, say, table
 
 TABLE_LINES = 200
 
@@ -36,7 +36,7 @@ def report(
 
     Example: [cyan]moeq report out --against Qwen3-30B-A3B --out pictures --html[/cyan]
     """
-    from ._measure import measure, survey
+    from ..measure.experts import measure, survey
 
     if html and out is None:
         raise CommandError("--html: got no folder for the page", "add --out DIR")
@@ -52,9 +52,9 @@ def report(
                 facts = run(lambda tell: measure(reader, source, tell), shown=not (quiet or no_progress))
     facts |= {"path": str(path), "against": None if against is None else str(against), "files": []}
     if out is not None:
-        from . import _pictures
+        from ..show import pictures
 
-        facts["files"] = [str(file) for file in _pictures.draw_all(facts, out, html=html)]
+        facts["files"] = [str(file) for file in pictures.draw_all(facts, out, html=html)]
     if json:
         emit(facts)
     elif not quiet:

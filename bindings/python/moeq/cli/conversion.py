@@ -17,12 +17,12 @@ from .._context import default_context
 from .._progress import ProgressFunction
 from .._reader import Reader, StackInfo
 from .._spec import Spec
-from ._exit import CommandError, Status
-from ._job import Clock, memory_now, peak_memory, run
-from ._options import expert_stacks, unit_range
-from ._plan import coverage, foreign_text, made_dense, notes, outcome, requantized, totals_line
-from ._screen import counted, duration, emit, nbytes, rate, remark, say
-from ._selection import Selection
+from .ending import CommandError, Status
+from .job import Clock, memory_now, peak_memory, run
+from .options import expert_stacks, unit_range
+from .selection import Selection
+from .show.plan import coverage, foreign_text, made_dense, notes, outcome, requantized, totals_line
+from .show.screen import counted, duration, emit, nbytes, rate, remark, say
 
 ENGINES = ("local", "ray")
 

@@ -16,7 +16,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from ._streams import drop
+from ..streams import drop
 
 UNATTENDED_WIDTH = 200  # characters; output that goes into a file or a pipe is not folded at 80
 

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from .._spec import Spec
-from ._conversion import Conversion
-from ._exit import CommandError
-from ._options import (
+from ..._spec import Spec
+from ..conversion import Conversion
+from ..ending import CommandError
+from ..options import (
     LAYOUTS,
     TARGETS,
     AllFiles,
@@ -29,8 +29,8 @@ from ._options import (
     open_reader,
     read_patterns,
 )
-from ._plan import changes
-from ._screen import short_spec
+from ..show.plan import changes
+from ..show.screen import short_spec
 
 
 def convert(

@@ -9,8 +9,8 @@ import typer
 
 import moeq
 
-from ._options import Json, Quiet, checked_spec
-from ._screen import counted, emit, nbytes, remark, say, table
+from ..options import Json, Quiet, checked_spec
+from ..show.screen import counted, emit, nbytes, remark, say, table
 
 FORMATS = ("int8", "fp8_e4m3", "nf4", "nf4:64,nested")
 ROWS, COLUMNS = 2048, 4096
@@ -33,7 +33,7 @@ def bench(
 
     Example: [cyan]moeq bench -f nf4 -f int8[/cyan]
     """
-    from ._timing import measure, random_bf16
+    from ..measure.timing import measure, random_bf16
 
     specs = spec or list(FORMATS)
     for text in specs:

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._names import FLOATS, dtype_bytes, dtype_code
-from .._reader import Reader, StackInfo, TensorInfo
+from ..._names import FLOATS, dtype_bytes, dtype_code
+from ..._reader import Reader, StackInfo, TensorInfo
 
 RAW = {2: np.uint16, 4: np.uint32}
 

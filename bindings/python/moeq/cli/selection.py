@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .._reader import Reader, StackInfo
-from ._exit import CommandError
-from ._options import checked_target, tensors_of
+from .ending import CommandError
+from .options import checked_target, tensors_of
 
 LEAVE = ("none", "null", "dense", "")  # as the spec of a rule
 

@@ -12,7 +12,7 @@ import numpy as np
 
 import moeq
 
-from ._exit import CommandError
+from ..ending import CommandError
 
 LEAST_REPEATS, MOST_REPEATS = 3, 25
 

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ._conversion import Conversion, free_bytes
-from ._options import (
+from ..conversion import Conversion, free_bytes
+from ..options import (
     AllFiles,
     Dialect,
     Format,
@@ -27,9 +27,9 @@ from ._options import (
     path_of,
     read_patterns,
 )
-from ._plan import change_table, kept_table, outcome, totals_line
-from ._screen import counted, digits, emit, nbytes, say, table, unit_for
-from ._selection import selection
+from ..selection import selection
+from ..show.plan import change_table, kept_table, outcome, totals_line
+from ..show.screen import counted, digits, emit, nbytes, say, table, unit_for
 
 
 def plan(

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from .._dlpack import Borrowed, describe
-from .._names import dtype_bytes, dtype_code
-from .._reader import Reader, StackInfo, TensorInfo
-from .._tensor import empty
-from ._exit import CommandError, Status
-from ._options import is_lone, tensors_of
+from ..._dlpack import Borrowed, describe
+from ..._names import dtype_bytes, dtype_code
+from ..._reader import Reader, StackInfo, TensorInfo
+from ..._tensor import empty
+from ..ending import CommandError, Status
+from ..options import is_lone, tensors_of
 
 RAW = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 FLOATS = ("fp32", "fp16", "bf16")
@@ -192,7 +192,7 @@ def weights_of(reader: Reader) -> dict[str, Weight]:
 
 def row_amax(weight: Raw) -> np.ndarray:
     """max|x| of each row, fp32."""
-    from .._reduce import reduce_amax
+    from ..._reduce import reduce_amax
 
     out = empty(weight.array.shape[0], "fp32")
     contiguous = Raw(np.ascontiguousarray(weight.array), weight.dtype)

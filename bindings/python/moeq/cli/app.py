@@ -12,19 +12,19 @@ import typer
 
 import moeq
 
-from . import _exit
-from .bench import bench
-from .convert import convert
-from .diff import diff
-from .doctor import doctor
-from .inspect import inspect
-from .plan import plan
-from .quantize import quantize
-from .report import report
-from .verify import verify
+from . import ending
+from .commands.bench import bench
+from .commands.convert import convert
+from .commands.diff import diff
+from .commands.doctor import doctor
+from .commands.inspect import inspect
+from .commands.plan import plan
+from .commands.quantize import quantize
+from .commands.report import report
+from .commands.verify import verify
 
 EPILOG = "\n".join(
-    ["[bold]Exit status[/bold]", *(f"{status.value:3}  {meaning}" for status, meaning in _exit.MEANINGS.items())]
+    ["[bold]Exit status[/bold]", *(f"{status.value:3}  {meaning}" for status, meaning in ending.MEANINGS.items())]
 )
 
 USAGE_HINT = "moeq --help, moeq COMMAND --help"
@@ -65,7 +65,7 @@ def paragraphs(command: Callable[..., Any]) -> str:
 
 
 for _command in (inspect, plan, quantize, verify, diff, report, convert, bench, doctor):
-    app.command(help=paragraphs(_command))(_exit.ended(_command))
+    app.command(help=paragraphs(_command))(ending.ended(_command))
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -74,12 +74,12 @@ def run(arguments: list[str] | None = None) -> int:
     try:
         outcome: Any = app(args=given, prog_name="moeq", standalone_mode=False)
         sys.stdout.flush()
-        return outcome if isinstance(outcome, int) else _exit.Status.OK
+        return outcome if isinstance(outcome, int) else ending.Status.OK
     except (BrokenPipeError, SystemExit):  # the second is what rich makes of the first while it prints help
-        return _exit.broken_pipe()
+        return ending.broken_pipe()
     except Exception as error:
         options = {"json": "--json" in given}
         if not hasattr(error, "format_message"):
-            return _exit.complain(error, options)
+            return ending.complain(error, options)
         message = error.format_message().rstrip(".")
-        return _exit.complain(_exit.CommandError(message, USAGE_HINT), options) if message else _exit.Status.USAGE
+        return ending.complain(ending.CommandError(message, USAGE_HINT), options) if message else ending.Status.USAGE
