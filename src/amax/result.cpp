@@ -158,7 +158,7 @@ uint32_t store_result(const Plan& plan, const Result& result, char* element)
     case MOEQ_DTYPE_UINT8:
         store_whole<uint8_t>(plan, result.whole, element);
         break;
-    case kDtypeInt16:
+    case MOEQ_DTYPE_INT16:
         store_whole<int16_t>(plan, result.whole, element);
         break;
     case MOEQ_DTYPE_INT32:

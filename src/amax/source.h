@@ -103,7 +103,7 @@ auto visit_source(int32_t dtype, const FloatVisit& floats, const IntegerVisit& i
         return integers(Integer<int8_t>{});
     case MOEQ_DTYPE_UINT8:
         return integers(Integer<uint8_t>{});
-    case kDtypeInt16:
+    case MOEQ_DTYPE_INT16:
         return integers(Integer<int16_t>{});
     case MOEQ_DTYPE_INT32:
         return integers(Integer<int32_t>{});

@@ -66,16 +66,12 @@ moeq_context* construct(const moeq_context_options& options, const char* tier_va
         *status = report.out_of_memory(sizeof(moeq_context));
         return nullptr;
     }
-    const int32_t limit = cpu::parse_tier(tier_variable);
-    const bool asked = options.cpu_tier != MOEQ_CPU_TIER_BEST;
-    const int32_t tier = asked ? options.cpu_tier : cpu::best_tier(limit);
+    const auto [tier, reason] = cpu::choose_tier(options.cpu_tier, tier_variable);
     const int32_t wanted = options.thread_limit != 0 ? options.thread_limit : usable_threads();
     const int32_t threads = wanted < kMaxThreads ? wanted : kMaxThreads;
     auto* context = ::new (memory) moeq_context(options, tier, threads);
     context->allocator.adopt(sizeof(moeq_context));
-    context->tier_reason = asked                         ? "asked for in the options"
-                           : limit != MOEQ_CPU_TIER_BEST ? "the best that MOEQ_CPU_TIER allows"
-                                                         : "the best of this CPU";
+    context->tier_reason = reason;
     fill_reference_kernels(&context->kernels);
     cpu::overlay_tier(tier, &context->kernels);
     *status = MOEQ_OK;

@@ -187,7 +187,7 @@ moeq_status read_request(const moeq_reader& reader, int64_t index, const moeq_lo
     // First of all whether everything is there: what config.json says of experts that are not may be any number.
     StackSource part(reader.files->checkpoint, reader.weights, index);
     MOEQ_TRY(part.set_cut(request->cut, report));
-    MOEQ_TRY(part.check_complete(report));
+    MOEQ_TRY(part.prepare(report));
     MOEQ_TRY(make_load_geometry(reader, stack, request->cut, spec, &request->geometry, report));
     request->has_amax = request->options.amax != nullptr;
     if (!request->has_amax)

@@ -25,7 +25,7 @@ constexpr Named kNamed[kDtypeNames] = {
     {MOEQ_DTYPE_UINT8, "uint8"},
     {MOEQ_DTYPE_INT32, "int32"},
     {MOEQ_DTYPE_INT64, "int64"},
-    {kDtypeInt16, "int16"},
+    {MOEQ_DTYPE_INT16, "int16"},
     {MOEQ_DTYPE_UINT16, "uint16"},
     {MOEQ_DTYPE_UINT32, "uint32"},
     {MOEQ_DTYPE_UINT64, "uint64"},

@@ -61,8 +61,6 @@ enum DtypeSet : uint32_t {
     kSetStored = (1u << 19) - 1, // in files, whole bytes each
 };
 
-constexpr int32_t kDtypeInt16 = 0x11000; // reductions only; moeq.h has no name for it
-
 // The one bit of a type; 0 where moeq does not know it.
 uint32_t dtype_set(int32_t dtype);
 constexpr int32_t kDtypeNames = 19;

@@ -98,6 +98,15 @@ int32_t parse_tier(const char* name)
     return -1;
 }
 
+TierChoice choose_tier(int32_t asked, const char* variable)
+{
+    if (asked != MOEQ_CPU_TIER_BEST)
+        return {asked, "asked for in the options"};
+    const int32_t limit = parse_tier(variable);
+    return {best_tier(limit),
+            limit != MOEQ_CPU_TIER_BEST ? "the best that MOEQ_CPU_TIER allows" : "the best of this CPU"};
+}
+
 void overlay_tier([[maybe_unused]] int32_t tier, [[maybe_unused]] Kernels* kernels)
 {
 #if defined(MOEQ_HAVE_AVX2)

@@ -18,6 +18,14 @@ const char* tier_name(int32_t tier);
 // Why a tier cannot run here; NULL when it can.
 const char* tier_missing(int32_t tier);
 
+// What a context works with: the tier that its options ask for, else the best one that MOEQ_CPU_TIER (`variable`, checked)
+// allows. reason: why, a constant.
+struct TierChoice {
+    int32_t tier;
+    const char* reason;
+};
+TierChoice choose_tier(int32_t asked, const char* variable);
+
 // Writes the kernels of a tier, and of the tiers below it, over `kernels`, which holds the scalar references.
 void overlay_tier(int32_t tier, Kernels* kernels);
 

@@ -44,7 +44,8 @@ using EncodeColumns = void (*)(const void* source, const Rectangle& area, const 
 using DecodeColumns = void (*)(const uint8_t* codes, const Rectangle& area, const float* scales, void* destination);
 
 // A scale for every `tile` columns of a rectangle, of which the last ones may be fewer.
-// next: NULL, or the elements of a rectangle of this size and pitch, which are fetched meanwhile.
+// next: NULL, or the elements of the rectangle that comes after, of this pitch and, but for the last ones of a row, of this
+// size: they are fetched meanwhile.
 using EncodeTiles = void (*)(const void* source, const Rectangle& area, int64_t tile,
                              const codec::Multiplier* multipliers, const void* next, uint8_t* codes);
 using DecodeTiles = void (*)(const uint8_t* codes, const Rectangle& area, int64_t tile, const float* scales,
@@ -86,7 +87,8 @@ enum ElementSize : int32_t { kTwoBytes = 0, kFourBytes = 1, kElementSizes = 2 };
 // by another thread only after a fence, stream_fence of cpu/stores.h. A kernel streams what it can: whole cache lines.
 enum Stores : int32_t { kCached = 0, kStreamed = 1, kStoreKinds = 2 };
 
-// Indexed by FloatType: of the source to encode, of the destination to decode. NULL: this tier has none of its own.
+// Indexed by FloatType: of the source to encode, of the destination to decode. NULL: units of the format have no such
+// shape; in a tier's own overlay also: the tier below has it.
 struct FormatKernels {
     EncodeRun encode[kStoreKinds][kFloatTypes];
     EncodeColumns encode_columns[kStoreKinds][kFloatTypes];

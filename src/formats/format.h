@@ -1,5 +1,5 @@
 // The format table. A format is one row: its name, its sizes, its rules and its scalar reference; nothing else in the library
-// asks which format it has.
+// asks which format it has, but for the dialects of checkpoints, each of which can say some formats only.
 #pragma once
 
 #include "codec/statistic.h"

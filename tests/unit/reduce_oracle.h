@@ -25,8 +25,8 @@ constexpr double kInf = std::numeric_limits<double>::infinity();
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 constexpr std::array<int32_t, 11> kAllTypes = {
-    MOEQ_DTYPE_FP32, MOEQ_DTYPE_FP16,  MOEQ_DTYPE_BF16,   MOEQ_DTYPE_FP64,  MOEQ_DTYPE_FP8_E4M3FN, MOEQ_DTYPE_FP8_E5M2,
-    MOEQ_DTYPE_INT8, MOEQ_DTYPE_UINT8, moeq::kDtypeInt16, MOEQ_DTYPE_INT32, MOEQ_DTYPE_INT64};
+    MOEQ_DTYPE_FP32, MOEQ_DTYPE_FP16,  MOEQ_DTYPE_BF16,  MOEQ_DTYPE_FP64,  MOEQ_DTYPE_FP8_E4M3FN, MOEQ_DTYPE_FP8_E5M2,
+    MOEQ_DTYPE_INT8, MOEQ_DTYPE_UINT8, MOEQ_DTYPE_INT16, MOEQ_DTYPE_INT32, MOEQ_DTYPE_INT64};
 
 inline bool is_integer(int32_t dtype) { return (moeq::dtype_set(dtype) & moeq::kSetIntegers) != 0; }
 
@@ -135,7 +135,7 @@ inline Number read(int32_t dtype, const char* at)
         return {true, 0, read_as<int8_t>(at)};
     case MOEQ_DTYPE_UINT8:
         return {true, 0, read_as<uint8_t>(at)};
-    case moeq::kDtypeInt16:
+    case MOEQ_DTYPE_INT16:
         return {true, 0, read_as<int16_t>(at)};
     case MOEQ_DTYPE_INT32:
         return {true, 0, read_as<int32_t>(at)};

@@ -231,7 +231,7 @@ TEST(ReduceValues, ChunksJoinAsOneThreadWould)
         {{600, 700}, {0, 0}, {true, true}},
     };
     std::mt19937_64 random(3);
-    for (const int32_t dtype : {MOEQ_DTYPE_FP32, MOEQ_DTYPE_BF16, moeq::kDtypeInt16})
+    for (const int32_t dtype : {MOEQ_DTYPE_FP32, MOEQ_DTYPE_BF16, MOEQ_DTYPE_INT16})
         for (const Big& big : cases)
             for (const int32_t operation : {MOEQ_REDUCE_AMAX, MOEQ_REDUCE_SUM}) {
                 Axes axes;

@@ -1,5 +1,5 @@
-// JSON, strict and bounded: the only reader and the only writer of it in the library. Text comes from outside, so every
-// rule of RFC 8259 is enforced, names may not repeat, depth is limited, and time is linear.
+// JSON, strict and bounded: the only reader of it in the library and, but for what a context says of itself, the only writer.
+// Text comes from outside, so every rule of RFC 8259 is enforced, names may not repeat, depth is limited, and time is linear.
 #pragma once
 
 #include "core/memory.h"

@@ -151,7 +151,7 @@ int64_t decoded_peak(const Checkpoint& checkpoint, const Weights& weights, const
     const int64_t both = cutter.bytes() > cutter.batch_bytes() ? 2 : 1;
     int64_t scratch = 0;
     if (source.set_cut({.expert_begin = 0, .expert_end = source.stack().shape[0]}, quiet) == MOEQ_OK &&
-        source.check_complete(quiet) == MOEQ_OK)
+        source.prepare(quiet) == MOEQ_OK)
         scratch = Buffers::bytes_of(wide_row_bytes(item), source.scratch_bytes(), cutter.batch_chunks());
     return both * (cutter.batch_bytes() + cutter.batch_chunks() * kChunkBytes) + scratch;
 }

@@ -322,7 +322,7 @@ int64_t buffer_bytes(const Checkpoint& checkpoint, const Weights& weights, const
     StackSource source(checkpoint, weights, item.source);
     Report quiet("", nullptr);
     if (source.set_cut({.expert_begin = 0, .expert_end = stack.shape[0]}, quiet) != MOEQ_OK ||
-        source.check_complete(quiet) != MOEQ_OK)
+        source.prepare(quiet) != MOEQ_OK)
         return kBufferBytes;
     int64_t elements = experts * stack.shape[1] * stack.shape[2];
     int64_t scratch = source.scratch_bytes();

@@ -103,7 +103,7 @@ private:
         wide_.decode_as(MOEQ_DTYPE_FP32);
         for (StackSource* source : {&source_, &wide_}) {
             MOEQ_TRY(source->set_cut(all, report_));
-            MOEQ_TRY(source->check_complete(report_));
+            MOEQ_TRY(source->prepare(report_));
         }
         if (!digests_.resize(cutter_.batch_chunks()))
             return report_.out_of_memory(static_cast<uint64_t>(cutter_.batch_chunks()) * sizeof(Digest));

@@ -331,7 +331,7 @@ moeq_status load_and_encode(const Engine& engine, Allocator& allocator, const Ch
 {
     StackSource source(checkpoint, weights, stack, strict);
     MOEQ_TRY(source.set_cut(cut, report));
-    MOEQ_TRY(source.check_complete(report));
+    MOEQ_TRY(source.prepare(report));
     return Loader(engine, allocator, source, given_amax, out, progress, buffers, report).run(source_digest);
 }
 
@@ -340,7 +340,7 @@ moeq_status read_rows(const Engine& engine, Allocator& allocator, const Checkpoi
 {
     StackSource source(checkpoint, weights, stack);
     MOEQ_TRY(source.set_cut({expert, expert + 1, 0, 1}, report));
-    MOEQ_TRY(source.check_complete(report));
+    MOEQ_TRY(source.prepare(report));
     Buffers buffers(allocator);
     MOEQ_TRY(buffers.open(0, source.scratch_bytes(), Buffers::kSlots, report));
     const int64_t band =

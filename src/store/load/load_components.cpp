@@ -390,7 +390,7 @@ moeq_status load_components(const Engine& engine, Allocator& allocator, const Ch
 {
     StackSource source(checkpoint, weights, stack);
     MOEQ_TRY(source.set_cut(cut, report));
-    MOEQ_TRY(source.check_complete(report));
+    MOEQ_TRY(source.prepare(report));
     return ComponentLoader(engine, allocator, source, strict, out, progress, report).run(source_digest);
 }
 

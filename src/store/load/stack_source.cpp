@@ -87,7 +87,7 @@ moeq_status StackSource::set_cut(const StackCut& cut, Report& report)
     return MOEQ_OK;
 }
 
-moeq_status StackSource::check_complete(Report& report)
+moeq_status StackSource::prepare(Report& report)
 {
     const Weight& first = piece(0);
     const int64_t wanted = stack_.shape[1] / maximum(first.rows(), 1) * (stack_.shape[2] / maximum(first.columns(), 1));

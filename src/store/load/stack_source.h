@@ -36,10 +36,11 @@ public:
 
     // RANGE, SHAPE where the cut does not fit.
     [[nodiscard]] moeq_status set_cut(const StackCut& cut, Report& report);
-    // Quantized pieces are decoded to this type, and dense ones are not to be read. Before check_complete.
+    // Quantized pieces are decoded to this type, and dense ones are not to be read. Before prepare.
     void decode_as(int32_t dtype) { decoded_dtype_ = dtype; }
-    // INCOMPLETE (F28) names a missing expert. Before any read.
-    [[nodiscard]] moeq_status check_complete(Report& report);
+    // Before any read: finds the type of the elements and the room that reading needs. INCOMPLETE (F28) names a missing
+    // expert.
+    [[nodiscard]] moeq_status prepare(Report& report);
 
     const Stack& stack() const { return stack_; }
     const Weight& piece(int64_t i) const { return weights_.piece(stack_, i); }
