@@ -68,7 +68,7 @@ TensorView view_of_unit(const Unit& unit, StagedUnit& staged, int32_t dtype, boo
 
 } // namespace
 
-moeq_status Assembly::encode_staged(StagedUnit* staged, void* stream, Report& report)
+moeq_status Assembly::encode_staged(StagedUnit* staged, int32_t element_dtype, void* stream, Report& report)
 {
     const Geometry& g = geometry();
     const Unit unit = unit_at(g, staged->unit);
@@ -82,14 +82,15 @@ moeq_status Assembly::encode_staged(StagedUnit* staged, void* stream, Report& re
         with.call.status_word = status_word;
     Findings findings;
     {
-        TensorView view = view_of_unit(unit, *staged, dtype, g.in_runs());
+        TensorView view = view_of_unit(unit, *staged, element_dtype, g.in_runs());
         Input input(with);
         MOEQ_TRY(input.bring(kStaged, &view, report));
         float* absmax = nested_absmax == nullptr ? nullptr : nested_absmax + staged->unit;
-        MOEQ_TRY(g.in_runs() ? with.backend->encode_run(with.call, weight, dtype, view.data, unit.run, unit.begin,
-                                                        unit.begin + unit.elements, absmax, findings, report)
-                             : with.backend->encode_part(with.call, weight, {StackView(view), unit.box}, nullptr,
-                                                         nullptr, findings, report));
+        MOEQ_TRY(g.in_runs()
+                     ? with.backend->encode_run(with.call, weight, element_dtype, view.data, unit.run, unit.begin,
+                                                unit.begin + unit.elements, absmax, findings, report)
+                     : with.backend->encode_part(with.call, weight, {StackView(view), unit.box}, nullptr, nullptr,
+                                                 findings, report));
     }
     {
         const Lock lock(mutex);
@@ -102,7 +103,7 @@ moeq_status Assembly::encode_staged(StagedUnit* staged, void* stream, Report& re
 moeq_status Assembly::close(void* stream, Report& report)
 {
     while (StagedUnit* staged = staging.first())
-        MOEQ_TRY(encode_staged(staged, stream, report));
+        MOEQ_TRY(encode_staged(staged, dtype, stream, report));
     if (!geometry().nested())
         return MOEQ_OK;
     const OpenCall with = on_stream(stream);

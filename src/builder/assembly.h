@@ -37,8 +37,8 @@ public:
     // again does no harm.
     [[nodiscard]] moeq_status close(void* stream, Report& report);
 
-    // A unit all of whose elements are staged.
-    [[nodiscard]] moeq_status encode_staged(StagedUnit* staged, void* stream, Report& report);
+    // A unit all of whose elements are staged, in the type of the pieces.
+    [[nodiscard]] moeq_status encode_staged(StagedUnit* staged, int32_t element_dtype, void* stream, Report& report);
 
     // What works on the weight, on a stream.
     OpenCall on_stream(void* stream) const

@@ -302,7 +302,7 @@ private:
     void encode_staged(StagedUnit* staged)
     {
         Report silent(report_.function(), nullptr);
-        static_cast<void>(b_.encode_staged(staged, with_.call.stream, silent));
+        static_cast<void>(b_.encode_staged(staged, piece_.dtype, with_.call.stream, silent));
     }
 
     void copy_part(const Part& part, StagedUnit& staged) const
