@@ -166,12 +166,6 @@ int64_t next_stride(int64_t stride, int64_t extent) { return checked_multiply(st
 
 } // namespace
 
-Device TensorView::device() const
-{
-    const bool cuda = device_type == kDLCUDA || device_type == kDLCUDAManaged;
-    return cuda ? Device{kDLCUDA, device_id} : Device{};
-}
-
 // Strides prove distinct addresses when, from the smallest on, each one is larger than all that the smaller ones can reach.
 bool is_injective(const TensorView& view)
 {

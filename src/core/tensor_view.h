@@ -32,7 +32,11 @@ struct TensorView {
 
     int64_t itemsize() const { return dtype_bytes(dtype); }
     // Where work on it is done: managed memory by the device that it names, pinned memory by the host.
-    Device device() const;
+    Device device() const
+    {
+        const bool cuda = device_type == MOEQ_DEVICE_CUDA || device_type == MOEQ_DEVICE_CUDA_MANAGED;
+        return cuda ? Device{MOEQ_DEVICE_CUDA, device_id} : Device{};
+    }
     bool empty() const { return count == 0; }
 };
 

@@ -13,11 +13,9 @@ Failure& name_device(Failure& failure, const Device& device)
 
 } // namespace
 
-moeq_status check_placed(const Call& call, const TensorView& view, const Wanted& wanted, Report& report)
+moeq_status refuse_place(const Call& call, const TensorView& view, const Wanted& wanted, Report& report)
 {
     const Device device = view.device();
-    if (device == call.device)
-        return MOEQ_OK;
     const Backend* unused = nullptr;
     MOEQ_TRY(find_backend(device, wanted.argument, wanted.name, &unused, report));
     Failure failure = report.fail(MOEQ_ERROR_DEVICE, wanted.argument, wanted.name);

@@ -13,8 +13,14 @@ struct OpenCall {
     bool on_host() const { return call.device.on_host(); }
 };
 
+[[nodiscard]] moeq_status refuse_place(const Call& call, const TensorView& view, const Wanted& wanted, Report& report);
+
 // DEVICE unless a tensor is on the call's device; BACKEND where it is on one that has none.
-[[nodiscard]] moeq_status check_placed(const Call& call, const TensorView& view, const Wanted& wanted, Report& report);
+[[nodiscard]] inline moeq_status check_placed(const Call& call, const TensorView& view, const Wanted& wanted,
+                                              Report& report)
+{
+    return view.device() == call.device ? MOEQ_OK : refuse_place(call, view, wanted, report);
+}
 
 // UNSUPPORTED for what a backend's row does not have.
 template <class Function>
