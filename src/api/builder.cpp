@@ -78,8 +78,7 @@ moeq_status fill_builder(moeq_builder& builder, const OpenCall& open, Request& r
     Assembly& assembly = builder.assembly;
     HostCopy amax(open);
     if (options.amax != nullptr && !request.amax.device().on_host()) {
-        MOEQ_TRY(check_placed(open.call, request.amax, {5, "amax", 0}, report));
-        MOEQ_TRY(amax.fetch(&request.amax, report));
+        MOEQ_TRY(amax.fetch({5, "amax", 0}, &request.amax, report));
         MOEQ_TRY(check_given_amax(request.amax, 5, report));
     }
     if (options.storage == nullptr) {

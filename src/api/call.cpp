@@ -1,23 +1,13 @@
 #include "api/call.h"
 
 #include "device/backends.h"
-#include "device/host_backend.h"
 
 namespace moeq {
 
-moeq_status open_call(const moeq_context& context, const Device& device, const Wanted& by, void* stream,
-                      int32_t stream_argument, OpenCall* out, Report& report)
+moeq_status open_elsewhere(const Wanted& by, int32_t stream_argument, OpenCall* out, Report& report)
 {
-    out->call.engine = &context.engine;
-    out->call.allocator = &context.allocator;
-    out->call.device = device;
-    out->call.stream = stream;
-    if (!device.on_host()) {
-        return find_backend(device, by.argument, by.name, &out->backend, report);
-    }
-    out->backend = &kHostBackend;
-    if (stream == nullptr)
-        return MOEQ_OK;
+    if (!out->on_host())
+        return find_backend(out->call.device, by.argument, by.name, &out->backend, report);
     return report.fail(MOEQ_ERROR_ARGUMENT, stream_argument, "stream")
            << "got a stream with tensors in host memory; want NULL";
 }

@@ -7,20 +7,20 @@
 
 namespace moeq {
 
-// by: the argument that decided where; BACKEND or DEVICE names it. ARGUMENT for a stream with host memory.
-[[nodiscard]] moeq_status open_call(const moeq_context& context, const Device& device, const Wanted& by, void* stream,
-                                    int32_t stream_argument, OpenCall* out, Report& report);
+// What is left of open_call where there is a device or a stream.
+[[nodiscard]] moeq_status open_elsewhere(const Wanted& by, int32_t stream_argument, OpenCall* out, Report& report);
 
-// The same for a call that is most often a small one on the host, which then opens nothing.
-[[nodiscard]] inline moeq_status open_small_call(const moeq_context& context, const Device& device, const Wanted& by,
-                                                 void* stream, int32_t stream_argument, OpenCall* out, Report& report)
+// by: the argument that decided where; BACKEND or DEVICE names it. ARGUMENT for a stream with host memory. Inline, as a small
+// call on the host would feel it.
+[[nodiscard]] inline moeq_status open_call(const moeq_context& context, const Device& device, const Wanted& by,
+                                           void* stream, int32_t stream_argument, OpenCall* out, Report& report)
 {
-    if (!device.on_host() || stream != nullptr)
-        return open_call(context, device, by, stream, stream_argument, out, report);
+    out->call.device = device;
+    out->call.stream = stream;
     out->call.engine = &context.engine;
     out->call.allocator = &context.allocator;
     out->backend = &kHostBackend;
-    return MOEQ_OK;
+    return device.on_host() && stream == nullptr ? MOEQ_OK : open_elsewhere(by, stream_argument, out, report);
 }
 
 // A place for new memory by the numbers of moeq.h: DEFAULT is `otherwise`. Arguments of a function of their own, or fields of

@@ -237,7 +237,7 @@ extern "C" moeq_status moeq_qtensor_dequantize(const moeq_qtensor* qtensor, cons
         MOEQ_TRY(select(known, weight.geometry, &selection, report));
         const Storage& storage = *qtensor->storage;
         OpenCall open;
-        MOEQ_TRY(open_small_call(*storage.context, storage.device, {1, "qtensor", 0}, stream, 3, &open, report));
+        MOEQ_TRY(open_call(*storage.context, storage.device, {1, "qtensor", 0}, stream, 3, &open, report));
         open.call.status_word = known.status_word;
         open.call.hot = true;
         if (known.expert_ids != nullptr)

@@ -37,17 +37,21 @@ moeq_status check_apart(const EncodedWeight& weight, const Request& request, con
     return request.has_amax ? check_components_apart(weight, request.amax, written, "amax", report) : MOEQ_OK;
 }
 
-// Where a call works, and what it is asked besides. Tensors of a HOT call are where it works.
+// Where a call works, and what it is asked besides. Tensors of a HOT call are where it works, and an amax is there or on the
+// host.
 moeq_status open_request(const moeq_context& context, const Device& device, const Wanted& by, void* stream,
                          int32_t stream_argument, bool hot, Request* request, Report& report)
 {
+    const int32_t options_argument = stream_argument - 1;
     MOEQ_TRY(open_call(context, device, by, stream, stream_argument, &request->open, report));
     Call& call = request->open.call;
     call.status_word = request->status_word;
     call.hot = hot;
     if (hot)
         MOEQ_TRY(check_placed(call, request->source, kSource, report));
-    return MOEQ_OK;
+    if (!request->has_amax || request->amax.device().on_host())
+        return MOEQ_OK;
+    return check_placed(call, request->amax, {options_argument, "amax", 0}, report);
 }
 
 moeq_status encode(const EncodedWeight& weight, const Request& request, float* absmax_staging, Report& report)

@@ -199,12 +199,11 @@ moeq_status read_request(const moeq_reader& reader, int64_t index, const moeq_lo
 }
 
 // The values of an amax on a device, which encoding needs on the host.
-moeq_status fetch_amax(const OpenCall& open, HostCopy& copy, Request& request, Report& report)
+moeq_status fetch_amax(HostCopy& copy, Request& request, Report& report)
 {
     if (!request.has_amax || request.amax.device().on_host())
         return MOEQ_OK;
-    MOEQ_TRY(check_placed(open.call, request.amax, {3, "options.amax", 0}, report));
-    MOEQ_TRY(copy.fetch(&request.amax, report));
+    MOEQ_TRY(copy.fetch({3, "options.amax", 0}, &request.amax, report));
     return check_given_amax(request.amax, 3, report);
 }
 
@@ -424,7 +423,7 @@ extern "C" moeq_status moeq_reader_load(const moeq_reader* reader, int64_t stack
                              "options.device_id", &device, report));
         MOEQ_TRY(open_call(*files.context, device, {3, "options.device_type", 0}, stream, 4, &open, report));
         HostCopy amax(open);
-        MOEQ_TRY(fetch_amax(open, amax, request, report));
+        MOEQ_TRY(fetch_amax(amax, request, report));
         const Stack& source = reader->weights.stacks[stack];
         EncodedWeight weight;
         Storage* storage = nullptr;

@@ -17,7 +17,7 @@ moeq_status open_hot_call(const moeq_context& context, const Device& device, con
 {
     out->call.status_word = status_word;
     out->call.hot = true;
-    return open_small_call(context, device, by, stream, stream_argument, out, report);
+    return open_call(context, device, by, stream, stream_argument, out, report);
 }
 
 // An empty source has a sum, 0, but no amax, unless there is one already to accumulate into, which then stays.

@@ -184,7 +184,7 @@ moeq_status check_code_map(const OpenCall& open, const Geometry& geometry, const
         const Wanted wanted{.argument = argument, .name = name, .dtypes = kSetFp32, .where = Where::kAnyDevice};
         MOEQ_TRY(accept_tensor(components[i].tensor, wanted, &view, report));
         HostCopy here(open);
-        MOEQ_TRY(here.fetch(&view, report));
+        MOEQ_TRY(here.fetch(wanted, &view, report));
         for (int64_t code = 0; code < view.count; ++code) {
             const char* at = view.data + code * view.strides[0] * view.itemsize();
             if (std::memcmp(at, geometry.format->code_map + code, sizeof(float)) != 0)

@@ -95,7 +95,7 @@ extern "C" moeq_status moeq_writer_put(moeq_writer* writer, const char* name, co
         OpenCall open;
         MOEQ_TRY(open_call(*writer->context, view.device(), wanted, stream, 4, &open, report));
         HostCopy here(open);
-        MOEQ_TRY(here.fetch(&view, report));
+        MOEQ_TRY(here.fetch(wanted, &view, report));
         return writer->file.put_tensor(name, view, report);
     });
 }

@@ -16,6 +16,8 @@ bool overlap(const Box& a, const Box& b, Place* first)
            first->column < minimum(a.column_end, b.column_end);
 }
 
+constexpr Wanted kPiece{.argument = 5, .name = "piece", .dtypes = 0};
+
 Rectangle rectangle_of(const Box& box) { return {box.row_begin, box.row_end, box.column_begin, box.column_end}; }
 
 // One piece on its way in.
@@ -119,14 +121,14 @@ private:
         // What is staged is kept on the host, and encoded by a later write, which must not fail for it.
         if (stages_) {
             TensorView here = piece_;
-            MOEQ_TRY(host_copy_.fetch(&here, report_));
+            MOEQ_TRY(host_copy_.fetch(kPiece, &here, report_));
             staged_from_ = {StackView(here), box_};
             find_nonfinite(*with_.call.engine, g_, staged_from_, box_, findings);
         }
         if (!findings.refused()) {
             TensorView there = piece_;
             Input input(with_);
-            MOEQ_TRY(input.bring({.argument = 5, .name = "piece", .dtypes = 0}, &there, report_));
+            MOEQ_TRY(input.bring(kPiece, &there, report_));
             MOEQ_TRY(with_.backend->encode_part(with_.call, b_.weight, {StackView(there), box_}, b_.given_amax(),
                                                 b_.nested_absmax, findings, report_));
         } else if (with_.on_host()) {

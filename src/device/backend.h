@@ -49,12 +49,13 @@ struct Backend {
     moeq_status (*allocate)(const Call& call, uint64_t bytes, void** out, Report& report);
     // In the order of call.stream.
     void (*release)(const Call& call, void* memory, uint64_t bytes);
-    // Elements of two views of one shape and type, any strides, each on call.device or on the host. What the host reads is
-    // there when it returns.
+    // Elements of two views of one shape and type, any strides, each on the host or on a device of this backend, one of them on
+    // call.device. What the host reads is there when it returns.
     moeq_status (*copy)(const Call& call, const TensorView& from, const TensorView& to, Report& report);
 
-    // ---- weights: components and source on call.device, `amax` and what `experts.ids` names on the host
-    // What does not come from elements: given scales, those of a weight without elements, the code map.
+    // ---- weights: components and source on call.device, `amax` there or on the host, `experts.ids` on the host
+    // What does not come from elements: given scales, those of a weight without elements, the code map. VALUE for an amax on
+    // the device that is none.
     moeq_status (*prepare)(const Call& call, const EncodedWeight& weight, const TensorView* amax, Report& report);
     // A whole weight, nested statistics and all. absmax: room for the plain statistic of each block of a nested one, or NULL.
     moeq_status (*encode)(const Call& call, const EncodedWeight& weight, const StackView& source,

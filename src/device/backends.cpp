@@ -54,7 +54,7 @@ void* open_plugin(Text& why)
             return library;
     void* library = dlopen(kCudaLibrary, kOpenFlags);
     if (library == nullptr)
-        why.add("it is not beside libmoeq.so, and ").add(dlopen_said());
+        why.add("nothing beside libmoeq.so, and ").add(dlopen_said());
     return library;
 }
 

@@ -43,9 +43,12 @@ moeq_status Input::bring(const Wanted& wanted, TensorView* view, Report& report)
 
 HostCopy::~HostCopy() { open_.call.allocator->free(memory_, bytes_); }
 
-moeq_status HostCopy::fetch(TensorView* view, Report& report)
+moeq_status HostCopy::fetch(const Wanted& wanted, TensorView* view, Report& report)
 {
-    if (view->device().on_host() || view->empty())
+    if (view->device().on_host())
+        return MOEQ_OK;
+    MOEQ_TRY(check_placed(open_.call, *view, wanted, report));
+    if (view->empty())
         return MOEQ_OK;
     bytes_ = bytes_of(*view);
     memory_ = open_.call.allocator->allocate(bytes_);

@@ -30,8 +30,8 @@ public:
     HostCopy(const HostCopy&) = delete;
     HostCopy& operator=(const HostCopy&) = delete;
 
-    // *view: in host memory from now on.
-    [[nodiscard]] moeq_status fetch(TensorView* view, Report& report);
+    // *view: in host memory from now on. DEVICE where it is on another device than the call's.
+    [[nodiscard]] moeq_status fetch(const Wanted& wanted, TensorView* view, Report& report);
 
 private:
     const OpenCall& open_;

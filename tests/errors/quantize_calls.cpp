@@ -276,6 +276,70 @@ std::vector<WrongCall> wrong_adopt()
     };
 }
 
+// Memory that a host look at would be the end of.
+void put_on_cuda(HostTensor& tensor)
+{
+    tensor.plain().device = {kDLCUDA, 0};
+    tensor.plain().data = reinterpret_cast<void*>(uintptr_t{4096});
+}
+
+std::vector<WrongCall> wrong_places()
+{
+    const auto with_amax = [](const char* function, int32_t argument, moeq_status (*run)(Bench&, moeq_error*)) {
+        return WrongCall{function,
+                         argument,
+                         "amax",
+                         MOEQ_ERROR_BACKEND,
+                         {"CUDA device 0", "host memory"},
+                         [run](Bench& b, moeq_error* err) {
+                             HostTensor amax(MOEQ_DTYPE_FP32, {2});
+                             put_on_cuda(amax);
+                             b.spec = parse("int8:expert");
+                             b.options.amax = amax;
+                             return run(b, err);
+                         }};
+    };
+    return {
+        with_amax("moeq_qtensor_quantize", 4, quantize),
+        with_amax("moeq_quantize_into", 4,
+                  [](Bench& b, moeq_error* err) {
+                      HostTensor scale(MOEQ_DTYPE_FP32, {2});
+                      b.components[1].tensor = scale;
+                      return moeq_quantize_into(b.context, b.source, &b.spec, &b.options, nullptr, b.components, 2,
+                                                err);
+                  }),
+        with_amax("moeq_qtensor_requantize", 3,
+                  [](Bench& b, moeq_error* err) {
+                      moeq_qtensor* q = nullptr;
+                      moeq_qtensor_quantize(b.context, b.source, &b.spec, nullptr, nullptr, &q, nullptr);
+                      const moeq_status status = moeq_qtensor_requantize(q, b.source, &b.options, nullptr, err);
+                      moeq_qtensor_release(q);
+                      return status;
+                  }),
+        with_amax("moeq_builder_create", 5,
+                  [](Bench& b, moeq_error* err) {
+                      return moeq_builder_create(b.context, &b.spec, 3, b.shape.data(), &b.options, nullptr,
+                                                 b.builder_out(), err);
+                  }),
+        {"moeq_qtensor_adopt",
+         5,
+         "components",
+         MOEQ_ERROR_BACKEND,
+         {"CUDA device 0", "host memory"},
+         [](Bench& b, moeq_error* err) {
+             HostTensor codes(MOEQ_DTYPE_UINT8, {2, 128});
+             HostTensor map(MOEQ_DTYPE_FP32, {16});
+             put_on_cuda(map);
+             const moeq_spec nf4 = parse("nf4");
+             const moeq_component components[] = {{MOEQ_COMPONENT_CODES, 0, codes},
+                                                  {MOEQ_COMPONENT_SCALE, 0, b.scale},
+                                                  {MOEQ_COMPONENT_CODE_MAP, 0, map}};
+             return moeq_qtensor_adopt(b.context, &nf4, 3, b.shape.data(), components, 3, nullptr, b.qtensor_out(),
+                                       err);
+         }},
+    };
+}
+
 std::vector<WrongCall> wrong_values()
 {
     constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
@@ -434,7 +498,8 @@ std::vector<WrongCall> wrong_quantize_calls()
              return moeq_qtensor_quantize(b.context, b.source, &b.spec, nullptr, nullptr, nullptr, err);
          }},
     };
-    for (auto part : {wrong_options, wrong_storage, wrong_into, wrong_adopt, wrong_values, wrong_requantize}) {
+    for (auto part :
+         {wrong_options, wrong_storage, wrong_into, wrong_adopt, wrong_places, wrong_values, wrong_requantize}) {
         const std::vector<WrongCall> more = part();
         all.insert(all.end(), more.begin(), more.end());
     }

@@ -276,6 +276,18 @@ std::vector<WrongCall> wrong_loads()
             },
             true),
         load(3, "amax", MOEQ_ERROR_ARGUMENT, {"no scale per expert"}, [](Bench& b, auto& o) { o.amax = b.number; }),
+        load(3, "options.amax", MOEQ_ERROR_BACKEND, {"CUDA device 0", "host memory"},
+             [](Bench& b, auto& o) {
+                 b.numbers[0] = 2; // experts
+                 DLTensor& amax = b.number.plain();
+                 amax.device = {kDLCUDA, 0};
+                 amax.data = reinterpret_cast<void*>(uintptr_t{4096}); // a host look at it would be the end
+                 amax.ndim = 1;
+                 amax.shape = b.numbers;
+                 amax.strides = nullptr;
+                 b.spec.granularity = MOEQ_GRANULARITY_EXPERT;
+                 o.amax = b.number;
+             }),
         load(0, "", MOEQ_ERROR_SHAPE, {"tp_size 5", "6 columns"}, [](Bench&, auto& o) { o.tp_size = 5; }),
         load(
             0, "", MOEQ_ERROR_UNSUPPORTED, {"tp_size 2", "\"q\"", "pattern"},

@@ -149,6 +149,22 @@ TEST_F(Refusals, OfHotCallsThatWouldHaveToCopy)
            "source: got a tensor in host memory; want CUDA device 0");
 }
 
+TEST_F(Refusals, OfAnAmaxOfAnotherDevice)
+{
+    HostTensor amax(MOEQ_DTYPE_FP32, {E});
+    auto options = sized<moeq_quantize_options>();
+    options.amax = amax;
+    const moeq_spec spec = parse("int8:expert");
+    moeq_qtensor* q = nullptr;
+    amax.plain().device.device_id = 1;
+    expect(moeq_qtensor_quantize(context.get(), source, &spec, &options, nullptr, &q, &error), MOEQ_ERROR_DEVICE,
+           "amax: got a tensor in CUDA device 1; want CUDA device 0");
+    amax.plain().device.device_id = 0;
+    const OnHost host(source);
+    expect(moeq_qtensor_quantize(context.get(), source, &spec, &options, nullptr, &q, &error), MOEQ_ERROR_DEVICE,
+           "amax: got a tensor in CUDA device 0; want host memory");
+}
+
 TEST_F(Refusals, OfDevicesThatAreNotThere)
 {
     source.plain().device.device_id = 5;
