@@ -65,9 +65,9 @@ struct Reference4Bit {
         return codec::stored_absmax_bnb_cpu(amax, partial);
     }
 
-    static constexpr cpu::FormatKernels kernels()
+    static constexpr cpu::RunKernels kernels()
     {
-        cpu::FormatKernels table{};
+        cpu::RunKernels table{};
         for (int32_t stores = 0; stores < cpu::kStoreKinds; ++stores) {
             fill<kFp32>(table, stores);
             fill<kFp16>(table, stores);
@@ -78,7 +78,7 @@ struct Reference4Bit {
 
 private:
     template <FloatType type>
-    static constexpr void fill(cpu::FormatKernels& table, int32_t stores)
+    static constexpr void fill(cpu::RunKernels& table, int32_t stores)
     {
         table.encode_blocks[stores][type] = encode_blocks<type>;
         table.decode_blocks[stores][type] = decode_blocks<type>;
@@ -110,12 +110,14 @@ constexpr Format make_4bit_format(int32_t id, const char* name)
         .code_dtype = MOEQ_DTYPE_UINT8,
         .code_bits = 4,
         .units = Units::kRuns,
+        .statistic_dtype = MOEQ_DTYPE_FP32,
         .signed_statistics = true,
         .nests = true,
         .default_granularity = MOEQ_GRANULARITY_BLOCK,
         .default_scale_kind = MOEQ_SCALE_ABSMAX,
         .default_block_rows = 1,
         .default_block_columns = 64,
+        .blocks = {.least = 32, .most = 4096, .rows_only = false}, // as bitsandbytes
         .has_bnb_profile = true,
         .largest = 1.0f,
         .multiplier = nullptr,

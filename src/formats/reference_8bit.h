@@ -45,9 +45,9 @@ struct Reference8Bit {
             elements[i] = Element<type>::store(Code::template decode<kind>(codes[i], scales[i]));
     }
 
-    static constexpr cpu::FormatKernels kernels()
+    static constexpr cpu::TileKernels kernels()
     {
-        cpu::FormatKernels table{};
+        cpu::TileKernels table{};
         for (int32_t stores = 0; stores < cpu::kStoreKinds; ++stores) {
             fill<kFp32>(table, stores);
             fill<kFp16>(table, stores);
@@ -58,7 +58,7 @@ struct Reference8Bit {
 
 private:
     template <FloatType type>
-    static constexpr void fill(cpu::FormatKernels& table, int32_t stores)
+    static constexpr void fill(cpu::TileKernels& table, int32_t stores)
     {
         table.encode[stores][type] = encode<type>;
         table.encode_columns[stores][type] = cpu::encode_columns_by_rows<encode_columns<type>>;
@@ -68,7 +68,7 @@ private:
     }
 
     template <ScaleKind kind, FloatType type>
-    static constexpr void fill_decode(cpu::FormatKernels& table, int32_t stores)
+    static constexpr void fill_decode(cpu::TileKernels& table, int32_t stores)
     {
         table.decode_rows[stores][kind][type] = cpu::decode_rows_by_runs<decode<kind, type>>;
         table.decode_columns[stores][kind][type] = cpu::decode_columns_by_rows<decode_columns<kind, type>>;
@@ -86,12 +86,14 @@ constexpr Format make_8bit_format(int32_t id, const char* name, int32_t code_dty
         .code_dtype = code_dtype,
         .code_bits = 8,
         .units = Units::kTiles,
+        .statistic_dtype = MOEQ_DTYPE_FP32,
         .signed_statistics = false,
         .nests = false,
         .default_granularity = MOEQ_GRANULARITY_ROW,
         .default_scale_kind = scale_kind,
         .default_block_rows = 128,
         .default_block_columns = 128,
+        .blocks = {},
         .has_bnb_profile = Code::kHasBnbProfile,
         .largest = largest,
         .multiplier = Code::multiplier,

@@ -288,7 +288,7 @@ void encode_columns(const void* source, int64_t count, const codec::Multiplier* 
 }
 
 template <class Code, ScaleKind kind, FloatType type, Stores stores>
-void overlay_decode(FormatKernels* kernels)
+void overlay_decode(TileKernels* kernels)
 {
     kernels->decode_rows[stores][kind][type] = decode_rows_by_runs<decode<Code, kind, type, stores>>;
     kernels->decode_columns[stores][kind][type] = decode_columns_by_rows<decode_columns<Code, kind, type, stores>>;
@@ -296,7 +296,7 @@ void overlay_decode(FormatKernels* kernels)
 }
 
 template <class Code, FloatType type, Stores stores>
-void overlay_stores(FormatKernels* kernels)
+void overlay_stores(TileKernels* kernels)
 {
     kernels->encode[stores][type] = encode<Code, type, stores>;
     kernels->encode_columns[stores][type] = encode_columns_by_rows<encode_columns<Code, type, stores>>;
@@ -306,14 +306,14 @@ void overlay_stores(FormatKernels* kernels)
 }
 
 template <class Code, FloatType type>
-void overlay_type(FormatKernels* kernels)
+void overlay_type(TileKernels* kernels)
 {
     overlay_stores<Code, type, kCached>(kernels);
     overlay_stores<Code, type, kStreamed>(kernels);
 }
 
 template <class Code>
-void overlay_format(FormatKernels* kernels)
+void overlay_format(TileKernels* kernels)
 {
     overlay_type<Code, kFp32>(kernels);
     overlay_type<Code, kFp16>(kernels);

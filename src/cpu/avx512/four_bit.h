@@ -197,7 +197,7 @@ uint32_t encode_blocks(const void* source, int64_t count, int64_t block, float* 
 }
 
 template <class Code, FloatType type>
-void overlay_type(FormatKernels* kernels)
+void overlay_type(RunKernels* kernels)
 {
     kernels->encode_blocks[kCached][type] = encode_blocks<Code, type, kCached>;
     kernels->encode_blocks[kStreamed][type] = encode_blocks<Code, type, kStreamed>;
@@ -206,7 +206,7 @@ void overlay_type(FormatKernels* kernels)
 }
 
 template <class Code>
-void overlay_format(FormatKernels* kernels)
+void overlay_format(RunKernels* kernels)
 {
     overlay_type<Code, kFp32>(kernels);
     overlay_type<Code, kFp16>(kernels);

@@ -184,7 +184,7 @@ void encode_columns(const void* source, int64_t count, const codec::Multiplier* 
 }
 
 template <class Code, ScaleKind kind, FloatType type>
-void overlay_decode(FormatKernels* kernels, int32_t stores)
+void overlay_decode(TileKernels* kernels, int32_t stores)
 {
     kernels->decode_rows[stores][kind][type] = decode_rows_by_runs<decode<Code, kind, type>>;
     kernels->decode_columns[stores][kind][type] = decode_columns_by_rows<decode_columns<Code, kind, type>>;
@@ -194,7 +194,7 @@ void overlay_decode(FormatKernels* kernels, int32_t stores)
 // Streamed results leave like the others: a core detects long runs of stores by itself, and the instruction that would
 // ask for it (STNP) is a hint that most cores ignore.
 template <class Code, FloatType type>
-void overlay_type(FormatKernels* kernels)
+void overlay_type(TileKernels* kernels)
 {
     for (int32_t stores = 0; stores < kStoreKinds; ++stores) {
         kernels->encode[stores][type] = encode<Code, type>;
@@ -206,7 +206,7 @@ void overlay_type(FormatKernels* kernels)
 }
 
 template <class Code>
-void overlay_format(FormatKernels* kernels)
+void overlay_format(TileKernels* kernels)
 {
     overlay_type<Code, kFp32>(kernels);
     overlay_type<Code, kFp16>(kernels);

@@ -218,7 +218,7 @@ uint32_t encode_blocks(const void* source, int64_t count, int64_t block, float* 
 
 // Streamed results leave like the others, as in eight_bit.h.
 template <class Code, FloatType type>
-void overlay_type(FormatKernels* kernels)
+void overlay_type(RunKernels* kernels)
 {
     for (int32_t stores = 0; stores < kStoreKinds; ++stores) {
         kernels->encode_blocks[stores][type] = encode_blocks<Code, type>;
@@ -227,7 +227,7 @@ void overlay_type(FormatKernels* kernels)
 }
 
 template <class Code>
-void overlay_format(FormatKernels* kernels)
+void overlay_format(RunKernels* kernels)
 {
     overlay_type<Code, kFp32>(kernels);
     overlay_type<Code, kFp16>(kernels);

@@ -60,6 +60,6 @@ struct Code {
 
 } // namespace
 
-void overlay_fp4(FormatKernels* kernels) { overlay_format<Code>(kernels); }
+void overlay_fp4(RunKernels* kernels) { overlay_format<Code>(kernels); }
 
 } // namespace moeq::cpu::neon
