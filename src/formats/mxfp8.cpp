@@ -1,6 +1,6 @@
 // MXFP8: E4M3 codes in blocks of 32 of a row, each with a power of two that they are multiplied by.
 #include "codec/mxfp8.h"
-#include "cpu/kernels.h"
+#include "cpu/fill.h"
 #include "formats/elements.h"
 #include "formats/rows.h"
 
@@ -38,17 +38,17 @@ void decode_blocks(const uint8_t* codes, int64_t begin, int64_t end, const float
         elements[i - begin] = Element<type>::store(codec::e4m3_decode(codes[i], factors[i / block]));
 }
 
-constexpr cpu::EncodeBlocks kEncode[kFloatTypes] = {encode_blocks<kFp32>, encode_blocks<kFp16>, encode_blocks<kBf16>};
-constexpr cpu::DecodeBlocks kDecode[kFloatTypes] = {decode_blocks<kFp32>, decode_blocks<kFp16>, decode_blocks<kBf16>};
+struct Kernel {
+    template <FloatType type, cpu::Stores>
+    static constexpr cpu::EncodeBlocks encode_blocks = moeq::encode_blocks<type>;
+    template <FloatType type, cpu::Stores>
+    static constexpr cpu::DecodeBlocks decode_blocks = moeq::decode_blocks<type>;
+};
 
 constexpr cpu::RunKernels reference()
 {
     cpu::RunKernels table{};
-    for (int32_t stores = 0; stores < cpu::kStoreKinds; ++stores)
-        for (int32_t type = 0; type < kFloatTypes; ++type) {
-            table.encode_blocks[stores][type] = kEncode[type];
-            table.decode_blocks[stores][type] = kDecode[type];
-        }
+    cpu::fill_kernels<Kernel>(&table);
     return table;
 }
 

@@ -2,7 +2,7 @@
 // over a format's rules: Code::encode(t), Code::encode_bnb_cpu(t), Code::value(code) and the bits of its 16 values.
 #pragma once
 
-#include "cpu/kernels.h"
+#include "cpu/fill.h"
 #include "formats/elements.h"
 #include "formats/format.h"
 
@@ -68,21 +68,17 @@ struct Reference4Bit {
     static constexpr cpu::RunKernels kernels()
     {
         cpu::RunKernels table{};
-        for (int32_t stores = 0; stores < cpu::kStoreKinds; ++stores) {
-            fill<kFp32>(table, stores);
-            fill<kFp16>(table, stores);
-            fill<kBf16>(table, stores);
-        }
+        cpu::fill_kernels<Kernel>(&table);
         return table;
     }
 
 private:
-    template <FloatType type>
-    static constexpr void fill(cpu::RunKernels& table, int32_t stores)
-    {
-        table.encode_blocks[stores][type] = encode_blocks<type>;
-        table.decode_blocks[stores][type] = decode_blocks<type>;
-    }
+    struct Kernel {
+        template <FloatType type, cpu::Stores>
+        static constexpr cpu::EncodeBlocks encode_blocks = Reference4Bit::encode_blocks<type>;
+        template <FloatType type, cpu::Stores>
+        static constexpr cpu::DecodeBlocks decode_blocks = Reference4Bit::decode_blocks<type>;
+    };
 };
 
 // The 16 decoded values for an absmax of 1: MOEQ_COMPONENT_CODE_MAP.
