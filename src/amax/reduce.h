@@ -17,14 +17,14 @@ namespace moeq::amax {
 // The two operations.
 [[nodiscard]] moeq_status reduce_amax(const Plan& plan, const cpu::Kernels& kernels, const Executor& executor,
                                       std::atomic<uint32_t>& seen, Report& report);
-[[nodiscard]] moeq_status reduce_sum(const Plan& plan, const Executor& executor, std::atomic<uint32_t>& seen,
-                                     Report& report);
+[[nodiscard]] moeq_status reduce_sum(const Plan& plan, const cpu::Kernels& kernels, const Executor& executor,
+                                     std::atomic<uint32_t>& seen, Report& report);
 
 inline moeq_status reduce(const Plan& plan, const cpu::Kernels& kernels, const Executor& executor,
                           std::atomic<uint32_t>& seen, Report& report)
 {
     return plan.operation == MOEQ_REDUCE_AMAX ? reduce_amax(plan, kernels, executor, seen, report)
-                                              : reduce_sum(plan, executor, seen, report);
+                                              : reduce_sum(plan, kernels, executor, seen, report);
 }
 
 } // namespace moeq::amax

@@ -1,7 +1,6 @@
-// The sum. Floats: in fp64, in the one order of codec/sum.h over the elements of each output in logical order. Integers: in
+// The sum. Floats: in fp64, in the one order of codec/lane_sum.h over the elements of each output in logical order. Integers: in
 // int64, where the order does not matter, wrapping.
-#include <cstddef>
-#include <utility>
+#include "codec/lane_sum.h"
 
 #include "amax/driver.h"
 #include "amax/reduce.h"
@@ -11,8 +10,7 @@ namespace moeq::amax {
 
 namespace {
 
-constexpr int64_t kSumColumns = 32;
-constexpr int64_t kSideBySide = 8; // leaves at a time: one alone would wait for each addition
+constexpr int64_t kSumColumns = cpu::kSumColumns;
 
 // One output: elements come in order, in runs of any length.
 template <class Source>
@@ -20,19 +18,20 @@ class OrderedSum {
 public:
     using Stored = typename Source::Stored;
 
+    explicit OrderedSum(const cpu::Kernels& kernels) : kernels_(kernels) {}
+
     void add_run(const Stored* first, int64_t count, int64_t stride)
     {
         int64_t i = 0;
         while (i < count) {
-            if (filled_ == 0 && count - i >= kSideBySide * codec::kLeafElements) {
-                add_whole_leaves(first + i * stride, stride, std::make_index_sequence<kSideBySide>());
-                i += kSideBySide * codec::kLeafElements;
+            if (filled_ == 0 && stride == 1 && has_kernels() && count - i >= codec::kLeafElements) {
+                i += add_whole_leaves(first + i, (count - i) / codec::kLeafElements);
                 continue;
             }
-            const int64_t end = i + minimum(codec::kLeafElements - filled_, count - i);
-            filled_ += end - i;
-            for (; i < end; ++i)
-                leaf_ = codec::add(leaf_, Source::value(first[i * stride]));
+            const int64_t some = minimum(codec::kLeafElements - filled_, count - i);
+            add_to_leaf(first + i * stride, some, stride);
+            i += some;
+            filled_ += some;
             if (filled_ == codec::kLeafElements)
                 close_leaf();
         }
@@ -46,47 +45,68 @@ public:
     }
 
 private:
-    // Written out leaf by leaf, so that each sum has a register.
-    template <size_t... leaf>
-    void add_whole_leaves(const Stored* first, int64_t stride, std::index_sequence<leaf...>)
+    static constexpr bool has_kernels() { return Source::kKernel != kNoKernel; }
+
+    void add_to_leaf(const Stored* first, int64_t count, int64_t stride)
     {
-        const int64_t step = codec::kLeafElements * stride;
-        double sums[kSideBySide] = {};
-        for (int64_t i = 0; i < codec::kLeafElements; ++i, first += stride)
-            ((sums[leaf] = codec::add(sums[leaf], Source::value(first[static_cast<int64_t>(leaf) * step]))), ...);
-        (tree_.add_leaf(sums[leaf]), ...);
+        int64_t i = 0;
+        if constexpr (has_kernels())
+            if (stride == 1 && filled_ % codec::kSumLanes == 0) {
+                kernels_.sum_lanes[Source::kKernel](first, count / codec::kSumLanes, lanes_);
+                i = round_down(count, codec::kSumLanes);
+            }
+        for (; i < count; ++i) {
+            double& lane = lanes_[(filled_ + i) % codec::kSumLanes];
+            lane = codec::add(lane, Source::value(first[i * stride]));
+        }
+    }
+
+    // Some of so many; how many elements they have.
+    int64_t add_whole_leaves(const Stored* first, int64_t leaves)
+    {
+        constexpr int64_t kSome = 64;
+        double sums[kSome];
+        const int64_t some = minimum(kSome, leaves);
+        if constexpr (has_kernels())
+            kernels_.sum_leaves[Source::kKernel](first, some, sums);
+        for (int64_t i = 0; i < some; ++i)
+            tree_.add_leaf(sums[i]);
+        return some * codec::kLeafElements;
     }
 
     void close_leaf()
     {
-        tree_.add_leaf(leaf_);
-        leaf_ = 0.0;
+        tree_.add_leaf(codec::join_lanes(lanes_));
+        for (double& lane : lanes_)
+            lane = 0.0;
         filled_ = 0;
     }
 
+    const cpu::Kernels& kernels_;
     codec::PairwiseSum tree_;
-    double leaf_ = 0.0;
+    double lanes_[codec::kSumLanes] = {};
     int64_t filled_ = 0;
 };
 
-// Several outputs side by side, each one as codec::PairwiseSum does it: their counts of leaves are the same at any time.
+// Several outputs side by side, each one as OrderedSum does it: their counts of leaves are the same at any time.
 template <class Source>
 class OrderedSums {
 public:
     using Stored = typename Source::Stored;
 
-    explicit OrderedSums(int64_t width) : width_(width) {}
+    OrderedSums(const cpu::Kernels& kernels, int64_t width) : kernels_(kernels), width_(width) {}
 
-    void add_row(const Stored* first, int64_t stride)
+    // Rows so many elements apart, of elements `stride` apart.
+    void add_rows(const Stored* first, int64_t rows, int64_t pitch, int64_t stride)
     {
-        if (width_ == kSumColumns && stride == 1)
-            for (int64_t i = 0; i < kSumColumns; ++i)
-                leaf_[i] = codec::add(leaf_[i], Source::value(first[i]));
-        else
-            for (int64_t i = 0; i < width_; ++i)
-                leaf_[i] = codec::add(leaf_[i], Source::value(first[i * stride]));
-        if (++filled_ == codec::kLeafElements)
-            close_leaf();
+        for (int64_t r = 0; r < rows;) {
+            const int64_t some = minimum(codec::kLeafElements - filled_, rows - r);
+            add_to_leaf(first + r * pitch, some, pitch, stride);
+            r += some;
+            filled_ += some;
+            if (filled_ == codec::kLeafElements)
+                close_leaf();
+        }
     }
 
     void result(double* out)
@@ -106,24 +126,48 @@ public:
     }
 
 private:
-    static constexpr int32_t kLevels = 56; // as many as codec::PairwiseSum has
+    static constexpr int32_t kLevels = 40; // 2^48 rows
+
+    void add_to_leaf(const Stored* first, int64_t rows, int64_t pitch, int64_t stride)
+    {
+        if constexpr (Source::kKernel != kNoKernel) {
+            if (stride == 1) {
+                constexpr int64_t kBytes = sizeof(Stored);
+                kernels_.sum_columns[Source::kKernel](first, {rows, width_, pitch * kBytes, 0}, filled_, lanes_[0]);
+                return;
+            }
+        }
+        for (int64_t r = 0; r < rows; ++r) {
+            double* lane = lanes_[(filled_ + r) % codec::kSumLanes];
+            for (int64_t i = 0; i < width_; ++i)
+                lane[i] = codec::add(lane[i], Source::value(first[r * pitch + i * stride]));
+        }
+    }
 
     void close_leaf()
     {
+        double leaf[kSumColumns];
+        for (int64_t i = 0; i < width_; ++i) {
+            double lanes[codec::kSumLanes];
+            for (int64_t lane = 0; lane < codec::kSumLanes; ++lane) {
+                lanes[lane] = lanes_[lane][i];
+                lanes_[lane][i] = 0.0;
+            }
+            leaf[i] = codec::join_lanes(lanes);
+        }
         int32_t level = 0;
         for (; (leaves_ >> level & 1) != 0; ++level)
             for (int64_t i = 0; i < width_; ++i)
-                leaf_[i] = codec::add(waiting_[level][i], leaf_[i]);
-        for (int64_t i = 0; i < width_; ++i) {
-            waiting_[level][i] = leaf_[i];
-            leaf_[i] = 0.0;
-        }
+                leaf[i] = codec::add(waiting_[level][i], leaf[i]);
+        for (int64_t i = 0; i < width_; ++i)
+            waiting_[level][i] = leaf[i];
         ++leaves_;
         filled_ = 0;
     }
 
+    const cpu::Kernels& kernels_;
     int64_t width_;
-    double leaf_[kSumColumns] = {};
+    double lanes_[codec::kSumLanes][kSumColumns] = {};
     int64_t filled_ = 0;
     uint64_t leaves_ = 0;
     double waiting_[kLevels][kSumColumns]; // a level is written before it is read
@@ -134,26 +178,38 @@ class FloatSum {
 public:
     using Value = double;
     static constexpr int64_t kColumns = kSumColumns;
-    static constexpr bool kNeighbours = false;
+    static constexpr bool kNeighbours = true;
 
-    explicit FloatSum(const Plan& plan) : source_(reinterpret_cast<const Stored*>(plan.source)) {}
+    FloatSum(const Plan& plan, const cpu::Kernels& kernels)
+        : source_(reinterpret_cast<const Stored*>(plan.source)), kernels_(kernels)
+    {
+    }
 
     void reduce(const Tile& tile, int64_t begin, int64_t end, double* out) const
     {
         RunCursor cursor(tile, begin, end);
         Run run;
         if (tile.width == 1) {
-            OrderedSum<Source> sum;
+            OrderedSum<Source> sum(kernels_);
             while (cursor.next(&run))
                 sum.add_run(source_ + run.offset, run.count, run.stride);
             out[0] = sum.result();
             return;
         }
-        OrderedSums<Source> sums(tile.width);
+        OrderedSums<Source> sums(kernels_, tile.width);
         while (cursor.next(&run))
-            for (int64_t i = 0; i < run.count; ++i)
-                sums.add_row(source_ + run.offset + i * run.stride, tile.source_stride);
+            sums.add_rows(source_ + run.offset, run.count, run.stride, tile.source_stride);
         sums.result(out);
+    }
+
+    void reduce_neighbours(const Plan& plan, int64_t first, int64_t count, double* out) const
+    {
+        for (int64_t i = 0; i < count; ++i) {
+            const bool shorter = plan.kept[0].last_block != 0 && first + i + 1 == plan.outputs;
+            OrderedSum<Source> sum(kernels_);
+            sum.add_run(source_ + (first + i) * plan.elements, shorter ? plan.kept[0].last_block : plan.elements, 1);
+            out[i] = sum.result();
+        }
     }
 
     // Chunks are whole subtrees, which join among themselves as leaves do; a last one that is shorter joins by the same
@@ -171,6 +227,7 @@ public:
 private:
     using Stored = typename Source::Stored;
     const Stored* source_;
+    const cpu::Kernels& kernels_;
 };
 
 template <class T>
@@ -212,10 +269,11 @@ private:
 
 } // namespace
 
-moeq_status reduce_sum(const Plan& plan, const Executor& executor, std::atomic<uint32_t>& seen, Report& report)
+moeq_status reduce_sum(const Plan& plan, const cpu::Kernels& kernels, const Executor& executor,
+                       std::atomic<uint32_t>& seen, Report& report)
 {
     const auto floats = [&](auto source) {
-        return reduce_with(plan, FloatSum<decltype(source)>(plan), executor, seen, report);
+        return reduce_with(plan, FloatSum<decltype(source)>(plan, kernels), executor, seen, report);
     };
     const auto integers = [&](auto source) {
         return reduce_with(plan, IntegerSum<typename decltype(source)::Stored>(plan), executor, seen, report);

@@ -1,4 +1,4 @@
-// The one order in which moeq adds: leaves of 256 elements summed front to back in fp64, leaves joined by a binary tree
+// The order in which statistics are added, for their mean: leaves of 256 elements summed front to back in fp64, leaves joined by a binary tree
 // that depends on their number alone, so the result is the same for any thread count and any chunking.
 #pragma once
 

@@ -29,6 +29,15 @@ using AmaxRectangle = uint32_t (*)(const void* source, const Rectangle& area);
 // bits[i] = max(bits[i], magnitude bits of the elements of column i).
 using AmaxColumns = void (*)(const void* source, const Rectangle& area, uint32_t* bits);
 
+// Sums of leaves (codec/lane_sum.h) that follow each other, whole ones.
+using SumLeaves = void (*)(const void* source, int64_t leaves, double* sums);
+// Adds so many times 16 elements that follow each other to the 16 lanes.
+using SumLanes = void (*)(const void* source, int64_t groups, double* lanes);
+// Adds rows of at most kSumColumns columns, rows `first`, first + 1, ... of a leaf, to the lanes of their leaves:
+// lanes[(first + r) % 16][c], kSumColumns apart, of which those up to the next multiple of 16 columns are there.
+constexpr int64_t kSumColumns = 128;
+using SumColumns = void (*)(const void* source, const Rectangle& area, int64_t first, double* lanes);
+
 // Units that are tiles, codes of 8 bits. One scale for `count` elements, or for each row of a rectangle.
 // next: NULL, or the `count` elements that will be encoded after these. They are fetched meanwhile, and their largest
 // magnitude is returned as AmaxRun does: then every element comes from memory once.
@@ -108,6 +117,9 @@ struct Kernels {
     AmaxBlocks amax_blocks[kFloatTypes];
     AmaxRectangle amax_rectangle[kFloatTypes];
     AmaxColumns amax_columns[kFloatTypes];
+    SumLeaves sum_leaves[kFloatTypes];
+    SumLanes sum_lanes[kFloatTypes];
+    SumColumns sum_columns[kFloatTypes];
     EncodeNested encode_nested;
     DecodeNested decode_nested;
     DigestRun digest;

@@ -1,6 +1,7 @@
 // The scalar references of everything that has kernels: the specification, and what runs where a tier has nothing faster.
 #include "host/references.h"
 
+#include "codec/lane_sum.h"
 #include "cpu/digest.h"
 #include "cpu/rectangles.h"
 #include "formats/elements.h"
@@ -32,6 +33,39 @@ void amax_columns(const void* source, int64_t count, uint32_t* bits)
         bits[i] = bits[i] > Element<type>::magnitude(elements[i]) ? bits[i] : Element<type>::magnitude(elements[i]);
 }
 
+template <FloatType type>
+void sum_lanes(const void* source, int64_t groups, double* lanes)
+{
+    const auto* elements = static_cast<const typename Element<type>::Stored*>(source);
+    for (int64_t i = 0; i < groups * codec::kSumLanes; ++i)
+        lanes[i % codec::kSumLanes] =
+            codec::add(lanes[i % codec::kSumLanes], static_cast<double>(Element<type>::load(elements[i])));
+}
+
+template <FloatType type>
+void sum_leaves(const void* source, int64_t leaves, double* sums)
+{
+    constexpr int64_t kGroups = codec::kLeafElements / codec::kSumLanes;
+    for (int64_t leaf = 0; leaf < leaves; ++leaf) {
+        double lanes[codec::kSumLanes] = {};
+        const auto* elements = static_cast<const typename Element<type>::Stored*>(source);
+        sum_lanes<type>(elements + leaf * codec::kLeafElements, kGroups, lanes);
+        sums[leaf] = codec::join_lanes(lanes);
+    }
+}
+
+template <FloatType type>
+void sum_columns(const void* source, const cpu::Rectangle& area, int64_t first, double* lanes)
+{
+    for (int64_t r = 0; r < area.rows; ++r) {
+        const void* row = static_cast<const char*>(source) + r * area.element_pitch;
+        const auto* elements = static_cast<const typename Element<type>::Stored*>(row);
+        double* lane = lanes + (first + r) % codec::kSumLanes * cpu::kSumColumns;
+        for (int64_t c = 0; c < area.columns; ++c)
+            lane[c] = codec::add(lane[c], static_cast<double>(Element<type>::load(elements[c])));
+    }
+}
+
 template <class Word>
 void transpose(const void* source, const cpu::Transposition& area, void* destination)
 {
@@ -54,6 +88,9 @@ void fill_reference_kernels(cpu::Kernels* kernels)
                            cpu::amax_by_rows<largest_magnitude<kBf16>>},
         .amax_columns = {cpu::amax_columns_by_rows<amax_columns<kFp32>>, cpu::amax_columns_by_rows<amax_columns<kFp16>>,
                          cpu::amax_columns_by_rows<amax_columns<kBf16>>},
+        .sum_leaves = {sum_leaves<kFp32>, sum_leaves<kFp16>, sum_leaves<kBf16>},
+        .sum_lanes = {sum_lanes<kFp32>, sum_lanes<kFp16>, sum_lanes<kBf16>},
+        .sum_columns = {sum_columns<kFp32>, sum_columns<kFp16>, sum_columns<kBf16>},
         .encode_nested = encode_nested_block,
         .decode_nested = decode_nested_block,
         .digest = cpu::digest_plain,

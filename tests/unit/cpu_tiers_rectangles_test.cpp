@@ -133,6 +133,58 @@ TEST_P(CpuTierRectangles, Amax)
     }
 }
 
+// Of all values, also Inf and NaN, whose bits a NaN keeps are no part of it.
+void expect_same_doubles(const Fenced& expected, const Fenced& got, int64_t count, const char* what)
+{
+    for (int64_t i = 0; i < count; ++i) {
+        const double want = expected.as<double>()[i];
+        if (std::isnan(want))
+            ASSERT_TRUE(std::isnan(got.as<double>()[i])) << what << i;
+        else
+            ASSERT_EQ(std::bit_cast<uint64_t>(got.as<double>()[i]), std::bit_cast<uint64_t>(want)) << what << i;
+    }
+}
+
+TEST_P(CpuTierRectangles, SumsOfLeavesAndLanes)
+{
+    for (const int32_t type : kTypes)
+        for (int64_t leaves = 1; leaves <= 5; ++leaves) {
+            const Fenced source(leaves * 256 * float_type_bytes(type));
+            fill(source, type, some_values());
+            const Fenced expected(8 * leaves), got(8 * leaves);
+            reference_.sum_leaves[type](source.data(), leaves, expected.as<double>());
+            tier_.sum_leaves[type](source.data(), leaves, got.as<double>());
+            expect_same_doubles(expected, got, leaves, kTypeNames[type]);
+
+            const Fenced lanes(8 * 16), got_lanes(8 * 16);
+            for (int64_t i = 0; i < 16; ++i)
+                lanes.as<double>()[i] = got_lanes.as<double>()[i] = 0.1 * static_cast<double>(i);
+            reference_.sum_lanes[type](source.data(), 3 * leaves, lanes.as<double>());
+            tier_.sum_lanes[type](source.data(), 3 * leaves, got_lanes.as<double>());
+            expect_same_doubles(lanes, got_lanes, 16, kTypeNames[type]);
+        }
+}
+
+TEST_P(CpuTierRectangles, SumsOfColumns)
+{
+    for (const int32_t type : kTypes)
+        for (const int64_t columns : {1, 15, 16, 17, 100, 128})
+            for (const int64_t rows : {1, 15, 63, 64, 65, 200}) {
+                const int64_t pitch = (columns + 3) * float_type_bytes(type);
+                const Fenced source(rows * pitch);
+                fill(source, type, some_values());
+                const int64_t count = 16 * cpu::kSumColumns;
+                const Fenced expected(8 * count), got(8 * count);
+                for (int64_t i = 0; i < count; ++i)
+                    expected.as<double>()[i] = got.as<double>()[i] = 0.0;
+                const cpu::Rectangle area{rows, columns, pitch, 0};
+                const int64_t first = random_below(3) == 0 ? 48 : random_below(56);
+                reference_.sum_columns[type](source.data(), area, first, expected.as<double>());
+                tier_.sum_columns[type](source.data(), area, first, got.as<double>());
+                expect_same_doubles(expected, got, count, kTypeNames[type]);
+            }
+}
+
 TEST_P(CpuTierRectangles, Encode)
 {
     for (const int32_t index : kEightBit) {

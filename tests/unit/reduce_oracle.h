@@ -295,15 +295,33 @@ inline __int128 wrapped(__int128 value, int32_t dtype)
     return limits.low + offset;
 }
 
+// Elements [begin, end), `begin` on a leaf's border: of more than a leaf, the sum of the largest power of two of leaves that is not
+// all, and of the rest; of a leaf, 16 lanes, joined by pairs of neighbours and then by halves.
+inline double ordered_sum(const std::vector<Number>& list, size_t begin, size_t end)
+{
+    if (end - begin > 256) {
+        size_t left = 256;
+        while (2 * left < end - begin)
+            left *= 2;
+        return ordered_sum(list, begin, begin + left) + ordered_sum(list, begin + left, end);
+    }
+    std::vector<double> sums(16);
+    for (size_t i = begin; i < end; ++i)
+        sums[(i - begin) % 16] += list[i].real;
+    for (size_t i = 0; i < 8; ++i)
+        sums[i] = sums[2 * i] + sums[2 * i + 1];
+    for (const size_t half : {4, 2, 1})
+        for (size_t i = 0; i < half; ++i)
+            sums[i] += sums[i + half];
+    return sums[0];
+}
+
 inline Number expected_number(const Axes& axes, int32_t source_dtype, const std::vector<Number>& list)
 {
     const bool wrap = (axes.flags & MOEQ_REDUCE_WRAP_INTEGERS) != 0;
     if (axes.operation == MOEQ_REDUCE_SUM) {
         if (!is_integer(source_dtype))
-            return {false,
-                    moeq::codec::pairwise_sum(static_cast<int64_t>(list.size()),
-                                              [&](int64_t i) { return list[static_cast<size_t>(i)].real; }),
-                    0};
+            return {false, ordered_sum(list, 0, list.size()), 0};
         __int128 sum = 0;
         for (const Number& number : list)
             sum += number.whole;

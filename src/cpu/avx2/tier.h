@@ -10,6 +10,7 @@ void overlay(Kernels* kernels);
 
 // The parts of it, one for each file.
 void overlay_amax(Kernels* kernels);
+void overlay_sum(Kernels* kernels);
 void overlay_nested(Kernels* kernels);
 void overlay_digest(Kernels* kernels);
 void overlay_transpose(Kernels* kernels);

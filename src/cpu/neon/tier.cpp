@@ -6,6 +6,7 @@ namespace moeq::cpu::neon {
 void overlay(Kernels* kernels)
 {
     overlay_amax(kernels);
+    overlay_sum(kernels);
     overlay_nested(kernels);
     overlay_digest(kernels);
     overlay_transpose(kernels);

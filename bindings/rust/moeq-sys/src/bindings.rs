@@ -1510,10 +1510,10 @@ extern "C" {
     ) -> moeq_status;
     pub fn moeq_builder_destroy(builder: *mut moeq_builder);
     /** HOT. source: also fp64, uint8, int8..int64, FP8. destination: fp32, fp64, the source's type, or int64 for integers;
- its shape as moeq_reduce_shape says. amax is exact; sums of floats are fp64 in one fixed order, whatever the
- threads, and rounded once; sums of integers are exact in 64 bits and wrap beyond. A narrow integer destination
- saturates. An empty reduction has the sum 0 and no amax: SHAPE, but with ACCUMULATE the destination stays. A NaN
- result is the positive quiet one.*/
+ its shape as moeq_reduce_shape says. amax is exact; sums of floats are fp64 in one fixed order, whatever the threads
+ and strides (leaves of 256 elements in 16 lanes, a binary tree of leaves), and rounded once; sums of integers are
+ exact in 64 bits and wrap beyond. A narrow integer destination saturates. An empty reduction has the sum 0 and no
+ amax: SHAPE, but with ACCUMULATE the destination stays. A NaN result is the positive quiet one.*/
     pub fn moeq_reduce(
         context: *const moeq_context,
         source: *const DLManagedTensorVersioned,
