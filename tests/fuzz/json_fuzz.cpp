@@ -5,14 +5,14 @@
 #include <string>
 #include <vector>
 
-#include "store/container/json.h"
 #include "support/store.h"
+#include "text/json.h"
 
 namespace {
 
-using moeq::store::JsonDocument;
-using moeq::store::JsonMember;
-using moeq::store::JsonValue;
+using moeq::text::JsonDocument;
+using moeq::text::JsonMember;
+using moeq::text::JsonValue;
 
 [[noreturn]] void fail(const char* what, const std::string& text)
 {
@@ -23,7 +23,7 @@ using moeq::store::JsonValue;
 std::string written(const JsonValue& value, moeq::Allocator& allocator)
 {
     moeq::Array<char> out(allocator);
-    moeq::store::JsonWriter writer(out);
+    moeq::text::JsonWriter writer(out);
     writer.copy(value);
     return writer.ok() ? std::string(out.data(), static_cast<size_t>(out.size())) : "";
 }
@@ -34,7 +34,7 @@ void check_values(const JsonValue& value, moeq::Allocator& allocator, int64_t* b
     if (--*budget < 0)
         return;
     double number = 0;
-    if (value.is(moeq::store::JsonKind::kInteger) || value.is(moeq::store::JsonKind::kNumber)) {
+    if (value.is(moeq::text::JsonKind::kInteger) || value.is(moeq::text::JsonKind::kNumber)) {
         const std::string spelling = written(value, allocator);
         const bool fits = value.get_number(&number);
         const double wanted = std::strtod(spelling.c_str(), nullptr);
@@ -46,7 +46,7 @@ void check_values(const JsonValue& value, moeq::Allocator& allocator, int64_t* b
         check_values(member.value(), allocator, budget);
 }
 
-moeq_status parse(std::vector<char>& text, const moeq::store::JsonRules& rules, JsonDocument& document)
+moeq_status parse(std::vector<char>& text, const moeq::text::JsonRules& rules, JsonDocument& document)
 {
     moeq_test::Outcome outcome;
     const moeq_status status = document.parse(text.data(), static_cast<int64_t>(text.size()), rules, outcome.report);
@@ -62,10 +62,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size)
 {
     if (size == 0)
         return 0;
-    const moeq::store::JsonRules rules = {.depth = 1 + (data[0] >> 2),
-                                          .integers_only = (data[0] & 1) != 0,
-                                          .python_words = (data[0] & 2) != 0,
-                                          .what = "fuzz"};
+    const moeq::text::JsonRules rules = {.depth = 1 + (data[0] >> 2),
+                                         .integers_only = (data[0] & 1) != 0,
+                                         .python_words = (data[0] & 2) != 0,
+                                         .what = "fuzz"};
     moeq_test::CountedMemory memory;
     {
         std::vector<char> text(data + 1, data + size);

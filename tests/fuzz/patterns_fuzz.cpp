@@ -69,11 +69,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size)
     moeq_test::CountedMemory memory;
     {
         std::string text = parts[0];
-        moeq::store::JsonDocument config(memory.allocator);
+        moeq::text::JsonDocument config(memory.allocator);
         moeq_test::Outcome outcome;
         if (config.parse(text.data(), static_cast<int64_t>(text.size()), {}, outcome.report) != MOEQ_OK)
             text.clear();
-        const moeq::store::JsonValue root = text.empty() ? moeq::store::JsonValue() : config.root();
+        const moeq::text::JsonValue root = text.empty() ? moeq::text::JsonValue() : config.root();
         moeq::store::ExpertCounts counts(memory.allocator);
         if (!counts.read(root))
             fail("out of memory", "");

@@ -20,7 +20,7 @@ struct Judged {
 inline std::string write_header(const moeq::store::FileHeader& header, moeq::Allocator& allocator)
 {
     moeq::Array<char> out(allocator);
-    moeq::store::JsonWriter writer(out);
+    moeq::text::JsonWriter writer(out);
     writer.begin_object();
     if (!header.metadata().missing())
         writer.key("__metadata__").copy(header.metadata());
@@ -83,7 +83,7 @@ inline std::string judge_accepted(const moeq::store::FileHeader& header, int64_t
     Outcome outcome;
     const int64_t size = static_cast<int64_t>(bytes.size());
     // Written anew it may be longer, as names were spelled with fewer separators: no limit here.
-    if (moeq::store::parse_header(bytes.data(), size, size + file_size - header.data_offset, moeq::store::kJsonBytes,
+    if (moeq::store::parse_header(bytes.data(), size, size + file_size - header.data_offset, moeq::text::kJsonBytes,
                                   &again, outcome.report) != MOEQ_OK)
         return "what was accepted is refused when written again: " + outcome.message();
     if (describe(again) != describe(header))

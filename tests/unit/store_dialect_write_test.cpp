@@ -283,7 +283,7 @@ std::string metadata_of(const char* dialect, const char* spec, const Shape& shap
     Listed listed;
     EXPECT_EQ(listed.make(dialect, spec, shape, name), MOEQ_OK) << listed.error.message;
     moeq::Array<char> text(listed.allocator);
-    moeq::store::JsonWriter json(text);
+    moeq::text::JsonWriter json(text);
     const moeq::store::WrittenWeight weight{name, listed.geometry};
     json.begin_object();
     listed.dialect->write_metadata(nullptr, json);
@@ -317,7 +317,7 @@ std::string config_of(const char* dialect, const std::vector<std::pair<const cha
     }
     const char* dense[] = {"m.q_proj.weight", "lm_head.weight"};
     moeq::Array<char> text(allocator);
-    moeq::store::JsonWriter json(text);
+    moeq::text::JsonWriter json(text);
     moeq_error error{};
     Report report("config", &error);
     const moeq::store::WrittenModel model{allocator, weights.data(), static_cast<int64_t>(weights.size()), dense, 2};
@@ -386,7 +386,7 @@ std::string modules_of(const char* dialect, const char* spec, const std::vector<
     EXPECT_EQ(listed.make(dialect, spec, {4, 64}, name), MOEQ_OK) << listed.error.message;
     const moeq::store::WrittenWeight weight{name, listed.geometry};
     moeq::Array<char> text(listed.allocator);
-    moeq::store::JsonWriter json(text);
+    moeq::text::JsonWriter json(text);
     Report report("config", &listed.error);
     const moeq::store::WrittenModel model{listed.allocator, &weight, 1, dense.data(),
                                           static_cast<int64_t>(dense.size())};
@@ -423,7 +423,7 @@ TEST(DialectConfig, of_native_that_no_loader_has_a_place_for)
 {
     moeq::Allocator allocator(nullptr, nullptr, nullptr);
     moeq::Array<char> text(allocator);
-    moeq::store::JsonWriter json(text);
+    moeq::text::JsonWriter json(text);
     moeq_error error{};
     Report report("config", &error);
     moeq::store::WrittenModel model{allocator, nullptr, 0, nullptr, 0};

@@ -38,7 +38,7 @@ Names ignored(const std::vector<WrittenWeight>& weights, const std::vector<const
                                     static_cast<int64_t>(dense.size())};
     model.foreign = foreign;
     moeq::Array<char> text(allocator);
-    moeq::store::JsonWriter json(text);
+    moeq::text::JsonWriter json(text);
     moeq_error error{};
     moeq::Report report("names", &error);
     EXPECT_EQ(moeq::store::write_ignored_modules(model, json, report), MOEQ_OK);
@@ -128,7 +128,7 @@ TEST(TargetedModules, are_names_and_for_linears_outside_of_experts_patterns)
     const int32_t groups[] = {1, 1, 0};
     const moeq::store::WrittenModel model{allocator, weights.data(), 3, nullptr, 0};
     moeq::Array<char> text(allocator);
-    moeq::store::JsonWriter json(text);
+    moeq::text::JsonWriter json(text);
     moeq_error error{};
     moeq::Report report("names", &error);
     ASSERT_EQ(moeq::store::write_targeted_modules(model, groups, 1, json, report), MOEQ_OK);

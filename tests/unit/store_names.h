@@ -3,9 +3,9 @@
 
 #include <gtest/gtest.h>
 
-#include "store/container/json.h"
 #include "store/model/pattern.h"
 #include "support/store.h"
+#include "text/json.h"
 
 namespace moeq_test {
 
@@ -21,13 +21,13 @@ public:
                 << outcome_.message();
         }
     }
-    moeq::store::JsonValue root() const { return document_.root(); }
+    moeq::text::JsonValue root() const { return document_.root(); }
 
 private:
     CountedMemory memory_;
     Outcome outcome_;
     std::string text_;
-    moeq::store::JsonDocument document_;
+    moeq::text::JsonDocument document_;
 };
 
 inline std::string filled(const char* text, const moeq::store::PatternMatch& match)

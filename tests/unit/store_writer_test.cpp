@@ -273,7 +273,7 @@ TEST(Writer, metadata)
     Making making(MOEQ_DIALECT_HF_FP8, "{\"format\": \"np\", \"text\": \"\\u20ac \\\"\\n\\u0001\"}");
     const std::string file = making.commit();
     const Parsed parsed(file);
-    const moeq::store::JsonValue metadata = parsed.header.metadata();
+    const moeq::text::JsonValue metadata = parsed.header.metadata();
     EXPECT_EQ(metadata.size(), 2);
     EXPECT_TRUE(metadata.find("format").equals("np")) << "the caller's word counts";
     EXPECT_TRUE(metadata.find("text").equals("\xE2\x82\xAC \"\n\x01"));

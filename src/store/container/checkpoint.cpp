@@ -92,14 +92,14 @@ moeq_status Checkpoint::open_files(const char* path, Report& report)
     return directory_.has(kIndexFile) ? open_index(path, report) : open_only_file(path, report);
 }
 
-moeq_status Checkpoint::read_json(const char* name, const JsonRules& rules, Json* out, Report& report) const
+moeq_status Checkpoint::read_json(const char* name, const text::JsonRules& rules, Json* out, Report& report) const
 {
     File file(allocator_);
     MOEQ_TRY(file.open(directory_.descriptor(), name, report));
     return parse_json(file, rules, out, report);
 }
 
-moeq_status Checkpoint::parse_json(const File& file, const JsonRules& rules, Json* out, Report& report) const
+moeq_status Checkpoint::parse_json(const File& file, const text::JsonRules& rules, Json* out, Report& report) const
 {
     MOEQ_TRY(read_text(file, header_limit_, &out->text, report));
     MOEQ_TRY(out->document.parse(out->text.data(), out->text.size() - 1, rules, report));
@@ -136,15 +136,15 @@ moeq_status Checkpoint::open_index(const char* path, Report& report)
 {
     Json index(allocator_);
     MOEQ_TRY(read_json(kIndexFile, {.what = kIndexFile}, &index, report));
-    const JsonValue weight_map = index.document.root().find("weight_map");
+    const text::JsonValue weight_map = index.document.root().find("weight_map");
     if (!weight_map.is_object())
         return refuse(MOEQ_ERROR_FORMAT, "F28", report)
                << kIndexFile << ": got " << weight_map.kind_name() << " as weight_map; want an object";
     Array<const char*> names(allocator_);
     if (!names.reserve(weight_map.size()))
         return report.out_of_memory(static_cast<uint64_t>(weight_map.size()) * sizeof(char*));
-    for (JsonMember member = weight_map.first(); !member.done(); member = member.next()) {
-        const JsonValue file = member.value();
+    for (text::JsonMember member = weight_map.first(); !member.done(); member = member.next()) {
+        const text::JsonValue file = member.value();
         if (!file.is_string() || !is_plain_name(file.text(), file.length()))
             return ((refuse(MOEQ_ERROR_FORMAT, "F17", report) << kIndexFile << ": tensor ").quoted(member.name().text())
                     << ": got the file ")
@@ -198,13 +198,13 @@ moeq_status Checkpoint::add_shard(const char* folder, const char* name, Report& 
     return failure << "; want all files that " << kIndexFile << " names; download it";
 }
 
-moeq_status Checkpoint::check_index(const JsonValue& weight_map, Report& report)
+moeq_status Checkpoint::check_index(const text::JsonValue& weight_map, Report& report)
 {
     Array<bool> named(allocator_);
     if (!named.resize(tensor_count(), false))
         return report.out_of_memory(static_cast<uint64_t>(tensor_count()));
-    for (JsonMember member = weight_map.first(); !member.done(); member = member.next()) {
-        const JsonValue name = member.name();
+    for (text::JsonMember member = weight_map.first(); !member.done(); member = member.next()) {
+        const text::JsonValue name = member.name();
         const int64_t tensor = find(name.text(), name.length());
         const char* const wanted = member.value().text();
         const char* const found = tensor < 0 ? nullptr : files_[tensors_[tensor].file]->file.name();

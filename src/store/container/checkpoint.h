@@ -1,8 +1,8 @@
 // A checkpoint as its files tell it: one file, or a directory with an index; tensors in file order, found by name.
 #pragma once
 
-#include "store/container/name_order.h"
 #include "store/container/safetensors.h"
+#include "text/name_order.h"
 
 namespace moeq::store {
 
@@ -77,7 +77,7 @@ public:
     int64_t find(const char* name, int64_t length) const;
     // config.json beside the files, that of a single file too; missing where there is none. Strictly parsed, but for NaN
     // and Infinity.
-    JsonValue config() const { return config_.root_or_missing(); }
+    text::JsonValue config() const { return config_.root_or_missing(); }
     bool is_directory() const { return directory_.descriptor() >= 0 || assumed_.read != nullptr; }
     const Directory& directory() const { return directory_; }
     int64_t bytes() const { return bytes_; } // of all tensors
@@ -99,9 +99,9 @@ private:
     // A text with its document: what a JSON file beside the tensors becomes.
     struct Json {
         explicit Json(Allocator& allocator) : text(allocator), document(allocator) {}
-        JsonValue root_or_missing() const { return read ? document.root() : JsonValue(); }
+        text::JsonValue root_or_missing() const { return read ? document.root() : text::JsonValue(); }
         Array<char> text;
-        JsonDocument document;
+        text::JsonDocument document;
         bool read = false;
     };
 
@@ -111,16 +111,18 @@ private:
     [[nodiscard]] moeq_status read_config_beside(const char* path, Report& report);
     [[nodiscard]] moeq_status open_only_file(const char* path, Report& report);
     [[nodiscard]] moeq_status open_index(const char* path, Report& report);
-    [[nodiscard]] moeq_status check_index(const JsonValue& weight_map, Report& report);
+    [[nodiscard]] moeq_status check_index(const text::JsonValue& weight_map, Report& report);
     [[nodiscard]] moeq_status add_strays(const char* path, const Array<const char*>& named, Report& report);
-    [[nodiscard]] moeq_status read_json(const char* name, const JsonRules& rules, Json* out, Report& report) const;
-    [[nodiscard]] moeq_status parse_json(const File& file, const JsonRules& rules, Json* out, Report& report) const;
+    [[nodiscard]] moeq_status read_json(const char* name, const text::JsonRules& rules, Json* out,
+                                        Report& report) const;
+    [[nodiscard]] moeq_status parse_json(const File& file, const text::JsonRules& rules, Json* out,
+                                         Report& report) const;
     // folder: what the directory is called; NULL: path says it all.
     [[nodiscard]] moeq_status add_file(int directory, const char* folder, const char* path, Report& report);
     // A file that the index names.
     [[nodiscard]] moeq_status add_shard(const char* folder, const char* name, Report& report);
     [[nodiscard]] moeq_status order_names(Report& report);
-    NameView name_at(int64_t i) const { return {tensors_[i].entry.name, tensors_[i].entry.name_length}; }
+    text::NameView name_at(int64_t i) const { return {tensors_[i].entry.name, tensors_[i].entry.name_length}; }
 
     Allocator& allocator_;
     int64_t header_limit_ = kHeaderLimit;
@@ -129,7 +131,7 @@ private:
     Directory directory_;
     Array<CheckpointFile*> files_;
     Array<CheckpointTensor> tensors_;
-    NameOrder order_; // of tensors_
+    text::NameOrder order_; // of tensors_
     Json config_;
     int64_t bytes_ = 0;
     int64_t unlisted_ = 0;

@@ -11,7 +11,7 @@ moeq_status Checkpoint::assume(const AssumedFile* files, int64_t count, Array<ch
         MOEQ_TRY(assume_file(files[i], report));
     if (!config->empty()) {
         config_.text.swap(*config);
-        const JsonRules rules{.python_words = true, .what = kConfigFile};
+        const text::JsonRules rules{.python_words = true, .what = kConfigFile};
         MOEQ_TRY(config_.document.parse(config_.text.data(), config_.text.size(), rules, report));
         config_.read = true;
     }
@@ -31,7 +31,7 @@ moeq_status Checkpoint::assume_file(const AssumedFile& file, Report& report)
     if (!header.text.reserve(file.metadata_length))
         return report.out_of_memory(static_cast<uint64_t>(file.metadata_length));
     header.text.append_reserved(file.metadata, file.metadata_length);
-    MOEQ_TRY(header.metadata_document.parse(header.text.data(), header.text.size(), JsonRules(), report));
+    MOEQ_TRY(header.metadata_document.parse(header.text.data(), header.text.size(), text::JsonRules(), report));
     header.has_metadata = true;
     added->first_tensor = tensors_.size();
     added->tensor_count = file.entry_count;

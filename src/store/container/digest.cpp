@@ -1,7 +1,7 @@
 #include "store/container/digest.h"
 
 #include "core/text.h"
-#include "store/container/json.h"
+#include "text/json.h"
 
 namespace moeq::store {
 
@@ -84,13 +84,13 @@ bool parse_digest(const char* text, int64_t length, Digest* out)
     return true;
 }
 
-void write_digest(const Digest& digest, JsonWriter& out)
+void write_digest(const Digest& digest, text::JsonWriter& out)
 {
     char text[kDigestText];
     print_digest(digest, text);
     out.string(text);
 }
 
-bool read_digest(const JsonValue& value, Digest* out) { return parse_digest(value.text(), value.length(), out); }
+bool read_digest(const text::JsonValue& value, Digest* out) { return parse_digest(value.text(), value.length(), out); }
 
 } // namespace moeq::store

@@ -7,10 +7,12 @@
 #include "cpu/digest.h"
 #include "cpu/kernels.h"
 
-namespace moeq::store {
-
+namespace moeq::text {
 class JsonValue;
 class JsonWriter;
+} // namespace moeq::text
+
+namespace moeq::store {
 
 struct Digest {
     uint64_t low = 0;
@@ -27,7 +29,7 @@ Digest digest_of_all(const Digest* digests, int64_t count);
 void print_digest(const Digest& digest, char* out_text);
 bool parse_digest(const char* text, int64_t length, Digest* out);
 // As a string of JSON. False: the value is no digest.
-void write_digest(const Digest& digest, JsonWriter& out);
-bool read_digest(const JsonValue& value, Digest* out);
+void write_digest(const Digest& digest, text::JsonWriter& out);
+bool read_digest(const text::JsonValue& value, Digest* out);
 
 } // namespace moeq::store

@@ -5,7 +5,7 @@
 
 #include "core/checked.h"
 #include "core/dtype.h"
-#include "store/container/name_order.h"
+#include "text/name_order.h"
 
 namespace moeq::store {
 
@@ -13,7 +13,7 @@ namespace {
 
 constexpr char kMetadata[] = "__metadata__";
 
-bool equals(const JsonText& text, const char* word)
+bool equals(const text::JsonText& text, const char* word)
 {
     return text.length == static_cast<int64_t>(std::strlen(word)) &&
            std::memcmp(text.text, word, static_cast<uint64_t>(text.length)) == 0;
@@ -32,17 +32,17 @@ public:
 
     moeq_status run()
     {
-        MOEQ_TRY(walk(JsonCursor::kCheck));
+        MOEQ_TRY(walk(text::JsonCursor::kCheck));
         if (!out_.entries.reserve(tensors_))
             return report_.out_of_memory(static_cast<uint64_t>(tensors_) * sizeof(FileEntry));
-        MOEQ_TRY(walk(JsonCursor::kUnescape));
+        MOEQ_TRY(walk(text::JsonCursor::kUnescape));
         MOEQ_TRY(check_names());
         return check_order();
     }
 
 private:
     // A failure about a tensor: "file "x": tensor "y": ".
-    Failure refuse(moeq_status status, const char* class_id, const JsonText& name) const
+    Failure refuse(moeq_status status, const char* class_id, const text::JsonText& name) const
     {
         char text[112]; // what a message shows of a name, and a byte more
         const int64_t shown = minimum(name.length, static_cast<int64_t>(sizeof text) - 1);
@@ -56,32 +56,32 @@ private:
     }
     Failure refuse(moeq_status status, const char* class_id, const FileEntry& entry) const
     {
-        return refuse(status, class_id, JsonText{entry.name, entry.name_length});
+        return refuse(status, class_id, text::JsonText{entry.name, entry.name_length});
     }
 
-    moeq_status walk(JsonCursor::Mode mode)
+    moeq_status walk(text::JsonCursor::Mode mode)
     {
-        const JsonRules rules = {.depth = 4, .integers_only = true, .what = what_};
-        JsonCursor cursor(out_.text.data(), header_bytes_, rules, mode, report_);
+        const text::JsonRules rules = {.depth = 4, .integers_only = true, .what = what_};
+        text::JsonCursor cursor(out_.text.data(), header_bytes_, rules, mode, report_);
         if (header_bytes_ == 0 || cursor.text()[0] != '{')
             return cursor.fail("F12", 0) << "got another first byte; want \"{\"";
         bool more = false;
-        MOEQ_TRY(cursor.enter(JsonKind::kObject, &more));
+        MOEQ_TRY(cursor.enter(text::JsonKind::kObject, &more));
         for (more = !more; more;) {
             MOEQ_TRY(walk_member(cursor));
-            MOEQ_TRY(cursor.next(JsonKind::kObject, &more));
+            MOEQ_TRY(cursor.next(text::JsonKind::kObject, &more));
         }
         return cursor.finish();
     }
 
-    moeq_status walk_member(JsonCursor& cursor)
+    moeq_status walk_member(text::JsonCursor& cursor)
     {
         const int64_t at = cursor.at();
-        JsonText name;
+        text::JsonText name;
         MOEQ_TRY(cursor.name(&name));
         if (equals(name, kMetadata))
             return walk_metadata(cursor, at);
-        if (cursor.mode() == JsonCursor::kCheck) {
+        if (cursor.mode() == text::JsonCursor::kCheck) {
             ++tensors_;
             FileEntry entry = {};
             return walk_tensor(cursor, copy_name(name), &entry);
@@ -100,16 +100,16 @@ private:
     }
 
     // What the cursor's next call would overwrite: enough of it for a message.
-    JsonText copy_name(const JsonText& name)
+    text::JsonText copy_name(const text::JsonText& name)
     {
         const int64_t kept = minimum(name.length, static_cast<int64_t>(sizeof name_));
         std::memcpy(name_, name.text, static_cast<uint64_t>(kept));
         return {name_, kept};
     }
 
-    moeq_status walk_metadata(JsonCursor& cursor, int64_t at)
+    moeq_status walk_metadata(text::JsonCursor& cursor, int64_t at)
     {
-        if (cursor.mode() == JsonCursor::kUnescape) {
+        if (cursor.mode() == text::JsonCursor::kUnescape) {
             if (out_.has_metadata)
                 return cursor.fail("F11", at) << "got \"__metadata__\" twice; want it once";
             out_.has_metadata = true;
@@ -121,28 +121,28 @@ private:
         if (second)
             return cursor.fail("F11", at) << "got \"__metadata__\" twice; want it once";
         bool more = false;
-        MOEQ_TRY(cursor.enter(JsonKind::kObject, &more));
+        MOEQ_TRY(cursor.enter(text::JsonKind::kObject, &more));
         for (more = !more; more;) {
-            JsonText text;
+            text::JsonText text;
             MOEQ_TRY(cursor.name(&text));
             MOEQ_TRY(cursor.string(&text));
             ++metadata_members_;
-            MOEQ_TRY(cursor.next(JsonKind::kObject, &more));
+            MOEQ_TRY(cursor.next(text::JsonKind::kObject, &more));
         }
         return MOEQ_OK;
     }
 
     // The object of one tensor.
-    moeq_status walk_tensor(JsonCursor& cursor, const JsonText& name, FileEntry* out)
+    moeq_status walk_tensor(text::JsonCursor& cursor, const text::JsonText& name, FileEntry* out)
     {
         const char* const kFields[3] = {"dtype", "shape", "data_offsets"};
         bool seen[3] = {};
         int64_t offsets[2] = {};
         bool more = false;
-        MOEQ_TRY(cursor.enter(JsonKind::kObject, &more));
+        MOEQ_TRY(cursor.enter(text::JsonKind::kObject, &more));
         for (more = !more; more;) {
             const int64_t at = cursor.at();
-            JsonText field;
+            text::JsonText field;
             MOEQ_TRY(cursor.name(&field));
             int32_t which = 0;
             while (which < 3 && !equals(field, kFields[which]))
@@ -155,7 +155,7 @@ private:
             MOEQ_TRY(which == 0   ? walk_dtype(cursor, name, &out->dtype)
                      : which == 1 ? walk_shape(cursor, name, out)
                                   : walk_offsets(cursor, name, offsets));
-            MOEQ_TRY(cursor.next(JsonKind::kObject, &more));
+            MOEQ_TRY(cursor.next(text::JsonKind::kObject, &more));
         }
         for (int32_t which = 0; which < 3; ++which)
             if (!seen[which])
@@ -163,9 +163,9 @@ private:
         return check_tensor(name, offsets, out);
     }
 
-    moeq_status walk_dtype(JsonCursor& cursor, const JsonText& name, int32_t* out)
+    moeq_status walk_dtype(text::JsonCursor& cursor, const text::JsonText& name, int32_t* out)
     {
-        JsonText word;
+        text::JsonText word;
         MOEQ_TRY(cursor.string(&word));
         *out = container_dtype(word.text, word.length);
         if (*out != 0)
@@ -179,39 +179,39 @@ private:
     }
 
     // A negative number has a class of its own: it is what becomes huge where nobody looks.
-    moeq_status count(JsonCursor& cursor, const JsonText& name, const char* class_id, int64_t* out)
+    moeq_status count(text::JsonCursor& cursor, const text::JsonText& name, const char* class_id, int64_t* out)
     {
-        JsonKind kind;
+        text::JsonKind kind;
         MOEQ_TRY(cursor.peek(&kind));
         if (cursor.text()[cursor.at()] == '-')
             return refuse(MOEQ_ERROR_FORMAT, class_id, name) << "got a negative number; want integers from 0";
         return cursor.count(out);
     }
 
-    moeq_status walk_shape(JsonCursor& cursor, const JsonText& name, FileEntry* out)
+    moeq_status walk_shape(text::JsonCursor& cursor, const text::JsonText& name, FileEntry* out)
     {
         out->ndim = 0;
         bool more = false;
-        MOEQ_TRY(cursor.enter(JsonKind::kArray, &more));
+        MOEQ_TRY(cursor.enter(text::JsonKind::kArray, &more));
         for (more = !more; more;) {
             if (out->ndim == kFileDims)
                 return refuse(MOEQ_ERROR_LIMIT, "F14", name) << "got more than " << kFileDims << " dimensions";
             MOEQ_TRY(count(cursor, name, "F25", &out->shape[out->ndim]));
             ++out->ndim;
-            MOEQ_TRY(cursor.next(JsonKind::kArray, &more));
+            MOEQ_TRY(cursor.next(text::JsonKind::kArray, &more));
         }
         return MOEQ_OK;
     }
 
-    moeq_status walk_offsets(JsonCursor& cursor, const JsonText& name, int64_t* out)
+    moeq_status walk_offsets(text::JsonCursor& cursor, const text::JsonText& name, int64_t* out)
     {
         int32_t known = 0;
         bool more = false;
-        MOEQ_TRY(cursor.enter(JsonKind::kArray, &more));
+        MOEQ_TRY(cursor.enter(text::JsonKind::kArray, &more));
         for (more = !more; more; ++known) {
             int64_t unused = 0;
             MOEQ_TRY(count(cursor, name, "F06", known < 2 ? &out[known] : &unused));
-            MOEQ_TRY(cursor.next(JsonKind::kArray, &more));
+            MOEQ_TRY(cursor.next(text::JsonKind::kArray, &more));
         }
         if (known != 2)
             return refuse(MOEQ_ERROR_FORMAT, "F12", name) << "got " << known << " data_offsets; want 2, begin and end";
@@ -219,7 +219,7 @@ private:
     }
 
     // Range, shape and type of one tensor against each other and against the file.
-    moeq_status check_tensor(const JsonText& name, const int64_t* offsets, FileEntry* out)
+    moeq_status check_tensor(const text::JsonText& name, const int64_t* offsets, FileEntry* out)
     {
         const int64_t begin = offsets[0], end = offsets[1];
         if (end < begin)
@@ -251,8 +251,10 @@ private:
 
     moeq_status check_names()
     {
-        NameOrder order(out_.allocator);
-        const auto name_at = [&](int64_t i) { return NameView{out_.entries[i].name, out_.entries[i].name_length}; };
+        text::NameOrder order(out_.allocator);
+        const auto name_at = [&](int64_t i) {
+            return text::NameView{out_.entries[i].name, out_.entries[i].name_length};
+        };
         if (!order.reserve(tensors_))
             return report_.out_of_memory(static_cast<uint64_t>(tensors_) * sizeof(uint64_t));
         for (int64_t i = 0; i < tensors_; ++i)
@@ -314,7 +316,7 @@ moeq_status check_length(const char* prefix, int64_t file_size, int64_t limit, c
     uint64_t length = 0;
     for (int i = kHeaderPrefix - 1; i >= 0; --i)
         length = length << 8 | static_cast<unsigned char>(prefix[i]);
-    const int64_t allowed = minimum(limit, kJsonBytes);
+    const int64_t allowed = minimum(limit, text::kJsonBytes);
     const bool present = length <= static_cast<uint64_t>(file_size - kHeaderPrefix);
     const bool small = length <= static_cast<uint64_t>(allowed);
     *out = static_cast<int64_t>(length);

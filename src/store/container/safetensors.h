@@ -4,7 +4,7 @@
 
 #include "store/container/digest.h"
 #include "store/container/file.h"
-#include "store/container/json.h"
+#include "text/json.h"
 
 namespace moeq::store {
 
@@ -28,15 +28,15 @@ struct FileHeader {
     explicit FileHeader(Allocator& from) : allocator(from), text(from), metadata_document(from), entries(from) {}
 
     Allocator& allocator;
-    Array<char> text;               // unescaped in place
-    JsonDocument metadata_document; // its root is the object __metadata__ where the file has one, else missing
+    Array<char> text;                     // unescaped in place
+    text::JsonDocument metadata_document; // its root is the object __metadata__ where the file has one, else missing
     bool has_metadata = false;
     int64_t data_offset = 0;
     Digest digest; // of the length and the header as they are in the file
     // In file order (by offset; empty ones before what begins there, as they stand in the header).
     Array<FileEntry> entries;
 
-    JsonValue metadata() const { return has_metadata ? metadata_document.root() : JsonValue(); }
+    text::JsonValue metadata() const { return has_metadata ? metadata_document.root() : text::JsonValue(); }
 };
 
 // Reads and checks the header of an open file: classes F01 to F14. limit: bytes of JSON. Memory: four times the header

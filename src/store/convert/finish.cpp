@@ -12,7 +12,7 @@ namespace {
 
 constexpr int64_t kNamedUnits = 8; // that a message lists
 
-moeq_status write_weights(const Conversion& c, JsonWriter& json, Report& report)
+moeq_status write_weights(const Conversion& c, text::JsonWriter& json, Report& report)
 {
     json.begin_array();
     for (const PlanItem& item : c.plan.items) {
@@ -43,7 +43,7 @@ moeq_status write_report(const Conversion& c, const Array<UnitFacts>& facts, con
 {
     char name[Plan::kFileNameLimit];
     Array<char> text(c.allocator);
-    JsonWriter json(text);
+    text::JsonWriter json(text);
     json.begin_object();
     json.key("version").integer(kLibraryVersion);
     json.key("plan").string(c.plan.hash_text);
@@ -164,7 +164,8 @@ moeq_status check_unit(const Conversion& c, int64_t unit, UnitFacts* out, int64_
 namespace {
 
 // Whether a file is what the report says, and on the disk.
-moeq_status check_listed(const Conversion& c, const char* name, const JsonValue& digest, bool* out, Report& report)
+moeq_status check_listed(const Conversion& c, const char* name, const text::JsonValue& digest, bool* out,
+                         Report& report)
 {
     Digest found;
     Digest listed;
@@ -183,15 +184,15 @@ moeq_status check_listed(const Conversion& c, const char* name, const JsonValue&
 moeq_status is_sealed(const Conversion& c, bool* out, Report& report)
 {
     Array<char> text(c.allocator);
-    JsonDocument document(c.allocator);
+    text::JsonDocument document(c.allocator);
     MOEQ_TRY(read_own_json(c.allocator, c.folder(), kReportFile, &text, &document, out, report));
-    const JsonValue files = document.root().find("files");
+    const text::JsonValue files = document.root().find("files");
     *out = *out && document.root().find("plan").equals(c.plan.hash_text) && files.is_object();
     char unit[Plan::kFileNameLimit];
     for (int64_t u = 0; *out && u < c.plan.units.size(); ++u)
         *out = files.find(c.plan.file_name(u, unit)).is_string();
-    for (JsonMember member = files.first(); *out && !member.done(); member = member.next()) {
-        const JsonValue name = member.name();
+    for (text::JsonMember member = files.first(); *out && !member.done(); member = member.next()) {
+        const text::JsonValue name = member.name();
         *out = is_plain_name(name.text(), name.length());
         if (*out)
             MOEQ_TRY(check_listed(c, name.text(), member.value(), out, report));

@@ -401,7 +401,7 @@ moeq_status Plan::make(const Checkpoint& checkpoint, Weights& weights, const Con
     // What config.json cannot say, or a reader would not find again, is refused before anything is written.
     Array<char> config(allocator_);
     if (!checkpoint.config().missing()) {
-        JsonWriter json(config);
+        text::JsonWriter json(config);
         MOEQ_TRY(write_target_config(*this, checkpoint, weights, json, report));
         if (!json.ok())
             return report.out_of_memory(static_cast<uint64_t>(config.size()));

@@ -110,10 +110,10 @@ public:
 
     // quantization_config of the target's config.json, as one value. UNSUPPORTED where it cannot name all weights, which make
     // finds.
-    [[nodiscard]] moeq_status write_config(const Checkpoint& checkpoint, const Weights& weights, JsonWriter& json,
+    [[nodiscard]] moeq_status write_config(const Checkpoint& checkpoint, const Weights& weights, text::JsonWriter& json,
                                            Report& report) const;
     // What somebody should know before it is carried out: an array of texts.
-    void write_notes(JsonWriter& json) const;
+    void write_notes(text::JsonWriter& json) const;
 
     const char* file_name(int64_t unit, char* out) const; // kFileNameLimit bytes
     static constexpr int64_t kFileNameLimit = 64;
@@ -180,10 +180,10 @@ bool is_about_source(const char* name);
 
 // config.json of the target.
 [[nodiscard]] moeq_status write_target_config(const Plan& plan, const Checkpoint& source, const Weights& weights,
-                                              JsonWriter& json, Report& report);
+                                              text::JsonWriter& json, Report& report);
 
 // An array of {"name", "reason"} and, where there is one, "detail".
-void write_kept(const Array<PlanKept>& kept, JsonWriter& json);
+void write_kept(const Array<PlanKept>& kept, text::JsonWriter& json);
 // What the weights of an item are in the target: a spec, or "bf16" and its like. MOEQ_SPEC_TEXT bytes.
 [[nodiscard]] moeq_status print_item_spec(const PlanItem& item, char* out, Report& report);
 

@@ -45,7 +45,7 @@ moeq_status Plan::find_whether_dense(const Weights& weights, Report& report)
     return MOEQ_OK;
 }
 
-moeq_status Plan::write_config(const Checkpoint& checkpoint, const Weights& weights, JsonWriter& json,
+moeq_status Plan::write_config(const Checkpoint& checkpoint, const Weights& weights, text::JsonWriter& json,
                                Report& report) const
 {
     Array<WrittenWeight> written(allocator_);

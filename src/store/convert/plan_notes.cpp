@@ -210,7 +210,7 @@ moeq_status Plan::collect_notes(const Checkpoint& checkpoint, const Weights& wei
     return note_loaders(weights, report);
 }
 
-void Plan::write_notes(JsonWriter& json) const
+void Plan::write_notes(text::JsonWriter& json) const
 {
     json.begin_array();
     for (const char* text : notes)

@@ -8,7 +8,7 @@ namespace moeq::store {
 namespace {
 
 // Text of the caller's, or null; JSON of equal meaning may differ in spelling and is then another text.
-void write_text(const char* key, const char* text, JsonWriter& json)
+void write_text(const char* key, const char* text, text::JsonWriter& json)
 {
     json.key(key);
     if (text == nullptr)
@@ -26,11 +26,11 @@ moeq_status Plan::identify(const Checkpoint& checkpoint, const ConvertRequest& r
         MOEQ_TRY(print_spec(request.spec, spec, report));
     Array<char> config(allocator_);
     if (!checkpoint.config().missing()) {
-        JsonWriter text(config);
+        text::JsonWriter text(config);
         if (!text.copy(checkpoint.config()).ok())
             return report.out_of_memory(1);
     }
-    JsonWriter json(identity);
+    text::JsonWriter json(identity);
     json.begin_object();
     json.key("plan_version").integer(kPlanVersion);
     json.key("library").integer(kLibraryVersion);
@@ -199,13 +199,13 @@ private:
     const Checkpoint& checkpoint_;
     const Weights& weights_;
     Array<char>& out_;
-    JsonWriter json_;
+    text::JsonWriter json_;
     Report& report_;
 };
 
 } // namespace
 
-void write_kept(const Array<PlanKept>& kept, JsonWriter& json)
+void write_kept(const Array<PlanKept>& kept, text::JsonWriter& json)
 {
     json.begin_array();
     for (const PlanKept& one : kept) {

@@ -8,7 +8,7 @@ namespace moeq::store {
 
 namespace {
 
-bool same_digest(const JsonValue& value, const Digest& wanted)
+bool same_digest(const text::JsonValue& value, const Digest& wanted)
 {
     Digest digest;
     return read_digest(value, &digest) && digest == wanted;
@@ -28,7 +28,7 @@ moeq_status write_record(Allocator& allocator, int folder, const Plan& plan, con
 {
     char name[Plan::kFileNameLimit];
     Array<char> text(allocator);
-    JsonWriter json(text);
+    text::JsonWriter json(text);
     json.begin_object();
     json.key("plan").string(plan.hash_text);
     json.key("unit").integer(unit);
@@ -55,8 +55,8 @@ moeq_status write_record(Allocator& allocator, int folder, const Plan& plan, con
     return write_file(allocator, folder, record_name(unit, name), text.data(), text.size(), durable, report);
 }
 
-moeq_status read_own_json(Allocator& allocator, int folder, const char* name, Array<char>* text, JsonDocument* document,
-                          bool* found, Report& report)
+moeq_status read_own_json(Allocator& allocator, int folder, const char* name, Array<char>* text,
+                          text::JsonDocument* document, bool* found, Report& report)
 {
     MOEQ_TRY(look_for(folder, name, found, report));
     if (!*found)
@@ -67,7 +67,7 @@ moeq_status read_own_json(Allocator& allocator, int folder, const char* name, Ar
     Report inner(report.function(), &error); // a file that is gone or torn is no failure of the call
     moeq_status status = file.open(folder, name, inner);
     if (status == MOEQ_OK)
-        status = read_text(file, kJsonBytes, text, inner);
+        status = read_text(file, text::kJsonBytes, text, inner);
     if (status == MOEQ_OK)
         status = document->parse(text->data(), text->size() - 1, {.what = name}, inner);
     if (status == MOEQ_ERROR_MEMORY || status == MOEQ_ERROR_IO)
@@ -82,11 +82,11 @@ moeq_status read_record(Allocator& allocator, int folder, const Plan& plan, cons
     char name[kRecordNameLimit];
     char file_name[Plan::kFileNameLimit];
     Array<char> text(allocator);
-    JsonDocument document(allocator);
+    text::JsonDocument document(allocator);
     MOEQ_TRY(read_own_json(allocator, folder, record_name(unit, name), &text, &document, found, report));
     if (!*found)
         return MOEQ_OK;
-    const JsonValue root = document.root();
+    const text::JsonValue root = document.root();
     int64_t number = -1;
     *found = root.find("plan").equals(plan.hash_text) && root.find("unit").get_integer(&number) && number == unit &&
              root.find("file").equals(plan.file_name(unit, file_name)) &&
@@ -97,7 +97,7 @@ moeq_status read_record(Allocator& allocator, int folder, const Plan& plan, cons
     out->stamps.clear();
     if (!out->stamps.reserve(root.find("source").size()))
         return report.out_of_memory(sizeof(SourceStamp));
-    for (JsonMember member = root.find("source").first(); !member.done() && *found; member = member.next()) {
+    for (text::JsonMember member = root.find("source").first(); !member.done() && *found; member = member.next()) {
         SourceStamp stamp{};
         *found = member.value().find("file").get_integer(&stamp.file) && stamp.file >= 0 &&
                  stamp.file < checkpoint.file_count() &&

@@ -33,6 +33,6 @@ const char* record_name(int64_t unit, char* out); // kRecordNameLimit bytes
 
 // A small JSON file of our own. *found false: it is not there, or it is torn.
 [[nodiscard]] moeq_status read_own_json(Allocator& allocator, int folder, const char* name, Array<char>* text,
-                                        JsonDocument* document, bool* found, Report& report);
+                                        text::JsonDocument* document, bool* found, Report& report);
 
 } // namespace moeq::store

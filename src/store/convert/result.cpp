@@ -130,7 +130,7 @@ private:
 
     moeq_status add_metadata(const PlanUnit& unit)
     {
-        JsonWriter json(metadata_);
+        text::JsonWriter json(metadata_);
         json.begin_object();
         plan_.file_dialect().write_metadata(nullptr, json);
         for (int64_t i = unit.first_item; i < unit.first_item + unit.item_count; ++i) {

@@ -60,17 +60,17 @@ bool glob_matches(const char* glob, const char* name)
     }
 }
 
-moeq_status ConvertRules::add(const JsonValue& value, int64_t index, Report& report)
+moeq_status ConvertRules::add(const text::JsonValue& value, int64_t index, Report& report)
 {
-    const JsonValue match = value.find("match");
-    const JsonValue spec = value.find("spec");
+    const text::JsonValue match = value.find("match");
+    const text::JsonValue spec = value.find("spec");
     const bool plain =
         match.is_string() && match.length() > 0 && std::strlen(match.text()) == static_cast<uint64_t>(match.length());
     if (!value.is_object())
         return report.fail(MOEQ_ERROR_ARGUMENT, kOptionsArgument, kName)
                << "got rule " << index << " as " << value.kind_name()
                << "; want {\"match\": a glob, \"spec\": a text or null}";
-    if (value.size() != 2 || !plain || !(spec.is_string() || spec.is(JsonKind::kNull)))
+    if (value.size() != 2 || !plain || !(spec.is_string() || spec.is(text::JsonKind::kNull)))
         return report.fail(MOEQ_ERROR_ARGUMENT, kOptionsArgument, kName)
                << "got rule " << index << " of another form; want {\"match\": a glob, \"spec\": a text or null}";
     ConvertRule rule{match.text(), !spec.is_string(), false, 0, {}};
@@ -104,7 +104,7 @@ moeq_status ConvertRules::read(const char* text, Report& report)
                << "got " << document_.root().kind_name()
                << "; want [{\"match\": a glob, \"spec\": a text or null}, ...]";
     int64_t index = 0;
-    for (JsonMember member = document_.root().first(); !member.done(); member = member.next())
+    for (text::JsonMember member = document_.root().first(); !member.done(); member = member.next())
         MOEQ_TRY(add(member.value(), index++, report));
     return MOEQ_OK;
 }

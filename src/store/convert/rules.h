@@ -2,7 +2,7 @@
 #pragma once
 
 #include "core/report.h"
-#include "store/container/json.h"
+#include "text/json.h"
 
 namespace moeq::store {
 
@@ -33,10 +33,10 @@ public:
     const ConvertRule& operator[](int64_t i) const { return rules_[i]; }
 
 private:
-    [[nodiscard]] moeq_status add(const JsonValue& value, int64_t index, Report& report);
+    [[nodiscard]] moeq_status add(const text::JsonValue& value, int64_t index, Report& report);
 
     Array<char> text_;
-    JsonDocument document_;
+    text::JsonDocument document_;
     Array<ConvertRule> rules_;
 };
 

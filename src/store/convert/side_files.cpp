@@ -43,7 +43,7 @@ moeq_status is_side_file(int folder, const char* name, bool* out, Report& report
 }
 
 // Whether a member tells how the source is quantized, which is not true of the target.
-bool is_about_quantization(const JsonMember& member)
+bool is_about_quantization(const text::JsonMember& member)
 {
     for (const char* name : {"quantization_config", "compression_config", "modelopt_quant_config"})
         if (member.name().equals(name))
@@ -52,9 +52,9 @@ bool is_about_quantization(const JsonMember& member)
 }
 
 // Models in parts say it in one of them, whatever that is called.
-void copy_members(const JsonValue& config, JsonWriter& json)
+void copy_members(const text::JsonValue& config, text::JsonWriter& json)
 {
-    for (JsonMember member = config.first(); !member.done(); member = member.next()) {
+    for (text::JsonMember member = config.first(); !member.done(); member = member.next()) {
         if (is_about_quantization(member))
             continue;
         json.key(member.name().text(), member.name().length());
@@ -77,8 +77,8 @@ moeq_status SideFiles::add(const char* name, const Array<char>& text, int64_t by
     return files_.append(file) ? MOEQ_OK : report_.out_of_memory(sizeof file);
 }
 
-moeq_status write_target_config(const Plan& plan, const Checkpoint& source, const Weights& weights, JsonWriter& json,
-                                Report& report)
+moeq_status write_target_config(const Plan& plan, const Checkpoint& source, const Weights& weights,
+                                text::JsonWriter& json, Report& report)
 {
     if (!plan.has_new_weights) {
         json.copy(source.config());
@@ -104,7 +104,7 @@ moeq_status SideFiles::write_index()
         bytes += entry.bytes;
     Array<char> text(c_.allocator);
     char file[Plan::kFileNameLimit];
-    JsonWriter json(text);
+    text::JsonWriter json(text);
     json.begin_object();
     json.key("metadata").begin_object().key("total_size").integer(bytes).end_object();
     json.key("weight_map").begin_object();
@@ -119,7 +119,7 @@ moeq_status SideFiles::write_index()
 moeq_status SideFiles::write_config()
 {
     Array<char> text(c_.allocator);
-    JsonWriter json(text);
+    text::JsonWriter json(text);
     MOEQ_TRY(write_target_config(c_.plan, c_.checkpoint, c_.weights, json, report_));
     if (!json.ok())
         return report_.out_of_memory(static_cast<uint64_t>(text.size()));

@@ -35,10 +35,11 @@ constexpr Ingredient kIngredients[] = {
 };
 
 // Whether two values are written alike; false too when there is no memory to see it.
-bool same_value(Allocator& allocator, const JsonValue& a, const JsonValue& b)
+bool same_value(Allocator& allocator, const text::JsonValue& a, const text::JsonValue& b)
 {
     Array<char> texts[2] = {Array<char>(allocator), Array<char>(allocator)};
-    if (a.missing() || b.missing() || !JsonWriter(texts[0]).copy(a).ok() || !JsonWriter(texts[1]).copy(b).ok())
+    if (a.missing() || b.missing() || !text::JsonWriter(texts[0]).copy(a).ok() ||
+        !text::JsonWriter(texts[1]).copy(b).ok())
         return false;
     return texts[0].size() == texts[1].size() &&
            std::memcmp(texts[0].data(), texts[1].data(), static_cast<uint64_t>(texts[0].size())) == 0;
@@ -104,7 +105,7 @@ namespace {
 
 // Whether a JSON file of a directory is there and of a plan; *document is it then.
 moeq_status read_of_plan(Allocator& allocator, int folder, const char* name, const Plan& plan, Array<char>* text,
-                         JsonDocument* document, bool* found, bool* same, Report& report)
+                         text::JsonDocument* document, bool* found, bool* same, Report& report)
 {
     MOEQ_TRY(read_own_json(allocator, folder, name, text, document, found, report));
     *same = *found && document->root().find("plan").equals(plan.hash_text);
@@ -129,7 +130,7 @@ moeq_status ConvertTarget::check_strangers(const Plan& plan, bool* own, Report& 
     if (!strangers)
         return MOEQ_OK;
     Array<char> text(allocator_);
-    JsonDocument document(allocator_);
+    text::JsonDocument document(allocator_);
     bool reported = false;
     MOEQ_TRY(read_of_plan(allocator_, folder(), kReportFile, plan, &text, &document, &reported, own, report));
     if (*own)
@@ -143,7 +144,7 @@ moeq_status ConvertTarget::check_strangers(const Plan& plan, bool* own, Report& 
 moeq_status ConvertTarget::find_plan(const Plan& plan, bool* found, Report& report) const
 {
     Array<char> text(allocator_);
-    JsonDocument document(allocator_);
+    text::JsonDocument document(allocator_);
     bool same = false;
     MOEQ_TRY(read_of_plan(allocator_, folder(), kPlanFile, plan, &text, &document, found, &same, report));
     return !*found || same ? MOEQ_OK : refuse_plan(document.root(), plan, report);
@@ -185,7 +186,7 @@ moeq_status ConvertTarget::is_published(const Plan& plan, bool* out, Report& rep
     if (renamed_ || path_.empty() || directory.open(AT_FDCWD, path_.data(), inner) != MOEQ_OK)
         return MOEQ_OK;
     Array<char> text(allocator_);
-    JsonDocument document(allocator_);
+    text::JsonDocument document(allocator_);
     bool found = false;
     return read_of_plan(allocator_, directory.descriptor(), kReportFile, plan, &text, &document, &found, out, report);
 }
@@ -194,7 +195,7 @@ moeq_status ConvertTarget::is_published(const Plan& plan, bool* out, Report& rep
 moeq_status ConvertTarget::claim(const Plan& plan, bool durable, Report& report)
 {
     Array<char> out(allocator_);
-    JsonWriter json(out);
+    text::JsonWriter json(out);
     json.begin_object();
     json.key("plan").string(plan.hash_text);
     json.key("identity").raw(plan.identity.data(), plan.identity.size());
@@ -216,10 +217,10 @@ moeq_status ConvertTarget::claim(const Plan& plan, bool durable, Report& report)
     return check_open(plan, report);
 }
 
-moeq_status ConvertTarget::refuse_plan(const JsonValue& other, const Plan& plan, Report& report) const
+moeq_status ConvertTarget::refuse_plan(const text::JsonValue& other, const Plan& plan, Report& report) const
 {
     Array<char> text(allocator_);
-    JsonDocument document(allocator_);
+    text::JsonDocument document(allocator_);
     if (!text.reserve(plan.identity.size() + 1))
         return report.out_of_memory(static_cast<uint64_t>(plan.identity.size()));
     text.append_reserved(plan.identity.data(), plan.identity.size());

@@ -33,7 +33,7 @@ private:
     [[nodiscard]] moeq_status check_same(Report& report) const;
     [[nodiscard]] moeq_status check_strangers(const Plan& plan, bool* own, Report& report);
     [[nodiscard]] moeq_status claim(const Plan& plan, bool durable, Report& report);
-    [[nodiscard]] moeq_status refuse_plan(const JsonValue& other, const Plan& plan, Report& report) const;
+    [[nodiscard]] moeq_status refuse_plan(const text::JsonValue& other, const Plan& plan, Report& report) const;
     [[nodiscard]] moeq_status refuse_ended(Report& report) const;
 
     Allocator& allocator_;

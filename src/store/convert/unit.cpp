@@ -58,11 +58,11 @@ moeq_status declare_all(const Conversion& c, const PlanUnit& unit, SafetensorsWr
 // {"format": ...} of the source's first file: what made it, which some readers insist on. Empty: it says nothing.
 moeq_status source_metadata(const Conversion& c, Array<char>* out, Report& report)
 {
-    const JsonValue format =
-        c.checkpoint.file_count() == 0 ? JsonValue() : c.checkpoint.file(0).header.metadata().find("format");
+    const text::JsonValue format =
+        c.checkpoint.file_count() == 0 ? text::JsonValue() : c.checkpoint.file(0).header.metadata().find("format");
     if (!format.is_string())
         return MOEQ_OK;
-    JsonWriter json(*out);
+    text::JsonWriter json(*out);
     json.begin_object().key("format").copy(format).end_object();
     const bool whole = json.ok() && out->append('\0');
     return whole ? MOEQ_OK : report.out_of_memory(static_cast<uint64_t>(out->size()) + 1);

@@ -112,7 +112,7 @@ moeq_status fill(const EncodedWeight& weight, const char* name, DialectEntries* 
     return entries->bytes.resize(end) ? MOEQ_OK : report.internal("an array that cannot shrink");
 }
 
-moeq_status write_config(const WrittenModel& model, JsonWriter& out, Report& report)
+moeq_status write_config(const WrittenModel& model, text::JsonWriter& out, Report& report)
 {
     const Geometry* first = model.weight_count == 0 ? nullptr : &model.weights[0].geometry;
     for (int64_t i = 1; i < model.weight_count; ++i) {
@@ -325,9 +325,9 @@ private:
     moeq_status list_parents()
     {
         if (!parents_.reserve(out_->weights.size()))
-            return report_.out_of_memory(static_cast<uint64_t>(out_->weights.size()) * sizeof(NameView));
+            return report_.out_of_memory(static_cast<uint64_t>(out_->weights.size()) * sizeof(text::NameView));
         for (const Weight& weight : out_->weights) {
-            const NameView name{weight.name, weight.name_length};
+            const text::NameView name{weight.name, weight.name_length};
             if (find_format(weight.spec.format)->code_bits == 4)
                 parents_.append_reserved(&name, 1);
         }
@@ -338,11 +338,11 @@ private:
                 parents_[kept++] = parents_[i];
         return parents_.resize(kept) ? MOEQ_OK : report_.internal("an array that cannot shrink");
     }
-    static int32_t char_at(const NameView& name, int64_t i)
+    static int32_t char_at(const text::NameView& name, int64_t i)
     {
         return i < name.length ? static_cast<unsigned char>(name.text[i]) : '.';
     }
-    static bool is_before(const NameView& a, const NameView& b)
+    static bool is_before(const text::NameView& a, const text::NameView& b)
     {
         const int64_t common = minimum(a.length, b.length);
         const int32_t order = std::memcmp(a.text, b.text, static_cast<uint64_t>(common));
@@ -351,7 +351,7 @@ private:
         const int32_t left = char_at(a, common), right = char_at(b, common);
         return left != right ? left < right : a.length < b.length;
     }
-    static bool is_below(const NameView& name, const NameView& parent)
+    static bool is_below(const text::NameView& name, const text::NameView& parent)
     {
         return name.length > parent.length && name.text[parent.length] == '.' &&
                std::memcmp(name.text, parent.text, static_cast<uint64_t>(parent.length)) == 0;
@@ -361,8 +361,8 @@ private:
     moeq_status check_unclaimed(int64_t tensor)
     {
         const FileEntry& entry = checkpoint_.tensor(tensor).entry;
-        const NameView name{entry.name, entry.name_length};
-        const NameView* behind = std::upper_bound(parents_.begin(), parents_.end(), name, is_before);
+        const text::NameView name{entry.name, entry.name_length};
+        const text::NameView* behind = std::upper_bound(parents_.begin(), parents_.end(), name, is_before);
         if (behind != parents_.begin() && is_below(name, behind[-1]))
             return refuse(tensor, "F15")
                    << "got a part that bitsandbytes does not know below a quantized weight; want none";
@@ -378,7 +378,7 @@ private:
     Weights* out_;
     Report& report_;
     int32_t logical_;
-    Array<NameView> parents_;
+    Array<text::NameView> parents_;
 };
 
 // Codes of 4 bits are a column of bytes. Nothing else in such a file is of these types and has two axes.

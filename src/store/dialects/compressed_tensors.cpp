@@ -3,9 +3,9 @@
 // (config_groups). Experts are always 2-D weights of their own: nobody reads fused ones.
 #include <algorithm>
 
-#include "store/container/name_order.h"
 #include "store/dialects/compressed_tensors_config.h"
 #include "store/dialects/parts.h"
+#include "text/name_order.h"
 
 namespace moeq::store {
 
@@ -54,7 +54,7 @@ moeq_status list(const Geometry& g, const char* name, DialectEntries* out, Repor
 
 // ---- reading
 
-bool is_understood(const JsonValue& format)
+bool is_understood(const text::JsonValue& format)
 {
     if (!format.is_string())
         return true; // of a group: the checkpoint's
@@ -65,10 +65,10 @@ bool is_understood(const JsonValue& format)
 }
 
 // False: weights that moeq has no format for.
-bool read_scheme(const JsonValue& group, const JsonValue& checkpoint_format, CompressedScheme* out)
+bool read_scheme(const text::JsonValue& group, const text::JsonValue& checkpoint_format, CompressedScheme* out)
 {
-    const JsonValue weights = group.find("weights");
-    const JsonValue format = group.find("format");
+    const text::JsonValue weights = group.find("weights");
+    const text::JsonValue format = group.find("format");
     int32_t bits = 0;
     bool symmetric = true;
     bool dynamic = false;
@@ -78,7 +78,7 @@ bool read_scheme(const JsonValue& group, const JsonValue& checkpoint_format, Com
         dynamic || !get_integer_in(weights.find("num_bits"), 8, 8, &bits))
         return false;
     out->format = weights.find("type").equals("float") ? MOEQ_FORMAT_FP8_E4M3 : MOEQ_FORMAT_INT8;
-    const JsonValue strategy = weights.find("strategy");
+    const text::JsonValue strategy = weights.find("strategy");
     int64_t group_size = 0;
     const bool grouped = weights.find("group_size").get_integer(&group_size) && group_size > 0;
     if (strategy.equals("channel") || (!strategy.is_string() && group_size == -1))
@@ -89,7 +89,7 @@ bool read_scheme(const JsonValue& group, const JsonValue& checkpoint_format, Com
         out->granularity = MOEQ_GRANULARITY_BLOCK;
     else
         return false;
-    const JsonMember tile = weights.find("block_structure").first();
+    const text::JsonMember tile = weights.find("block_structure").first();
     return !out->is_block() ||
            (weights.find("block_structure").size() == 2 && get_integer_in(tile.value(), 1, 1 << 20, &out->block_rows) &&
             get_integer_in(tile.next().value(), 1, 1 << 20, &out->block_columns));
@@ -97,13 +97,13 @@ bool read_scheme(const JsonValue& group, const JsonValue& checkpoint_format, Com
 
 // A name among the targets of a group.
 struct Target {
-    NameView name;
+    text::NameView name;
     int64_t group;
 };
 
 bool is_before(const Target& a, const Target& b)
 {
-    const int32_t order = compare_names(a.name, b.name);
+    const int32_t order = text::compare_names(a.name, b.name);
     return order != 0 ? order < 0 : a.group < b.group;
 }
 
@@ -130,11 +130,11 @@ public:
 private:
     moeq_status read_groups()
     {
-        const JsonValue groups = config_.find("config_groups");
+        const text::JsonValue groups = config_.find("config_groups");
         const int64_t count = groups.is_object() ? groups.size() : 0;
         if (!groups_.reserve(count) || !schemes_.reserve(kMostSchemes))
             return report_.out_of_memory(static_cast<uint64_t>(count) * sizeof(int64_t));
-        for (JsonMember member = groups.first(); count != 0 && !member.done(); member = member.next()) {
+        for (text::JsonMember member = groups.first(); count != 0 && !member.done(); member = member.next()) {
             CompressedScheme scheme;
             int64_t index = kNoScheme;
             if (read_scheme(member.value(), config_.find("format"), &scheme))
@@ -158,13 +158,13 @@ private:
         return MOEQ_OK;
     }
 
-    moeq_status add_targets(const JsonValue& targets)
+    moeq_status add_targets(const text::JsonValue& targets)
     {
         if (!targets.is_array())
             return MOEQ_OK;
         if (!targets_.reserve(targets_.size() + targets.size()))
             return report_.out_of_memory(static_cast<uint64_t>(targets.size()) * sizeof(Target));
-        for (JsonMember member = targets.first(); !member.done(); member = member.next()) {
+        for (text::JsonMember member = targets.first(); !member.done(); member = member.next()) {
             const Target target{{member.value().text(), member.value().length()}, groups_.size()};
             targets_.append_reserved(&target, 1);
         }
@@ -232,9 +232,9 @@ private:
         if (weight.dtype != MOEQ_DTYPE_INT8 && weight.dtype != MOEQ_DTYPE_FP8_E4M3FN)
             return MOEQ_OK; // not compressed
         Choice choice{.codes = codes, .scale = scale};
-        const NameView module{entry.name, stem - static_cast<int64_t>(std::strlen(".weight"))};
+        const text::NameView module{entry.name, stem - static_cast<int64_t>(std::strlen(".weight"))};
         const Target* target = std::lower_bound(targets_.begin(), targets_.end(), Target{module, 0}, is_before);
-        for (; target != targets_.end() && compare_names(target->name, module) == 0; ++target)
+        for (; target != targets_.end() && text::compare_names(target->name, module) == 0; ++target)
             try_on(groups_[target->group], &choice);
         const bool named = choice.tried != 0;
         for (int64_t i = 0; !named && i < schemes_.size(); ++i)
@@ -276,7 +276,7 @@ private:
     const Checkpoint& checkpoint_;
     Weights* out_;
     Report& report_;
-    JsonValue config_;
+    text::JsonValue config_;
     int32_t logical_;
     Array<CompressedScheme> schemes_; // those that differ
     Array<int64_t> groups_;           // indices of schemes, kNoScheme

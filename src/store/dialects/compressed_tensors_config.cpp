@@ -19,7 +19,7 @@ const char* strategy_of(const CompressedScheme& scheme)
     return scheme.is_block() ? "block" : scheme.granularity == MOEQ_GRANULARITY_ROW ? "channel" : "tensor";
 }
 
-void write_weights(const CompressedScheme& scheme, const char* type, JsonWriter& out)
+void write_weights(const CompressedScheme& scheme, const char* type, text::JsonWriter& out)
 {
     out.key("weights").begin_object();
     out.key("num_bits").integer(8).key("type").string(type);
@@ -32,7 +32,7 @@ void write_weights(const CompressedScheme& scheme, const char* type, JsonWriter&
 }
 
 // The activations' scheme that goes with it in the project's own presets: engines have kernels for these.
-void write_activations(const CompressedScheme& scheme, const char* type, JsonWriter& out)
+void write_activations(const CompressedScheme& scheme, const char* type, text::JsonWriter& out)
 {
     out.begin_object();
     out.key("num_bits").integer(8).key("type").string(type);
@@ -47,7 +47,7 @@ class ConfigWriter {
 public:
     static constexpr int32_t kSchemeLimit = 16;
 
-    ConfigWriter(const WrittenModel& model, JsonWriter& out, Report& report)
+    ConfigWriter(const WrittenModel& model, text::JsonWriter& out, Report& report)
         : model_(model), out_(out), report_(report), groups_(model.allocator)
     {
     }
@@ -113,7 +113,7 @@ private:
         bool one = true;
         for (int32_t i = 1; i < scheme_count_; ++i)
             one = one && std::strcmp(schemes_[i].storage(), first) == 0;
-        const JsonValue before = model_.source.find("format");
+        const text::JsonValue before = model_.source.find("format");
         if (amends() && scheme_count_ == 0)
             return before.is_string() ? before.text() : "mixed-precision";
         return one && (!amends() || before.equals(first)) ? first : "mixed-precision";
@@ -122,7 +122,7 @@ private:
     // "group_0", and so on, as far as the source has not taken it.
     const char* group_name(int32_t index, char* out, uint64_t size) const
     {
-        const JsonValue taken = model_.source.find("config_groups");
+        const text::JsonValue taken = model_.source.find("config_groups");
         for (int64_t number = 0;; ++number) {
             const char* name = Text(out, size).add("group_").add(number).c_str();
             if (taken.find(name).missing() && index-- == 0)
@@ -155,19 +155,19 @@ private:
     // A group without a format of its own has the checkpoint's, which may be another one now.
     void copy_groups()
     {
-        const JsonValue before = model_.source.find("format");
-        const JsonValue groups = model_.source.find("config_groups");
-        for (JsonMember group = groups.first(); groups.is_object() && !group.done(); group = group.next()) {
+        const text::JsonValue before = model_.source.find("format");
+        const text::JsonValue groups = model_.source.find("config_groups");
+        for (text::JsonMember group = groups.first(); groups.is_object() && !group.done(); group = group.next()) {
             out_.key(group.name().text(), group.name().length());
             if (!group.value().is_object()) {
                 out_.copy(group.value());
                 continue;
             }
             out_.begin_object();
-            for (JsonMember member = group.value().first(); !member.done(); member = member.next())
+            for (text::JsonMember member = group.value().first(); !member.done(); member = member.next())
                 if (!member.name().equals("format"))
                     out_.key(member.name().text(), member.name().length()).copy(member.value());
-            const JsonValue own = group.value().find("format");
+            const text::JsonValue own = group.value().find("format");
             if (own.is_string() || before.is_string())
                 out_.key("format").copy(own.is_string() ? own : before);
             out_.end_object();
@@ -177,7 +177,7 @@ private:
     // Caches, transforms, versions: what is not about groups of weights.
     void copy_members()
     {
-        for (JsonMember member = model_.source.first(); !member.done(); member = member.next()) {
+        for (text::JsonMember member = model_.source.first(); !member.done(); member = member.next()) {
             bool written = false;
             for (const char* own : {"quant_method", "format", "quantization_status", "config_groups", "ignore"})
                 written = written || member.name().equals(own);
@@ -189,7 +189,7 @@ private:
     void write_defaults() { out_.key("kv_cache_scheme").null().key("global_compression_ratio").null(); }
 
     const WrittenModel& model_;
-    JsonWriter& out_;
+    text::JsonWriter& out_;
     Report& report_;
     Array<int32_t> groups_; // of each weight
     CompressedScheme schemes_[kSchemeLimit];
@@ -200,7 +200,7 @@ private:
 
 } // namespace
 
-moeq_status write_compressed_tensors_config(const WrittenModel& model, JsonWriter& out, Report& report)
+moeq_status write_compressed_tensors_config(const WrittenModel& model, text::JsonWriter& out, Report& report)
 {
     return ConfigWriter(model, out, report).run();
 }

@@ -23,6 +23,7 @@ struct CompressedScheme {
 };
 
 // Where weights of the source are kept its groups stay as they are, behind those of new weights, which name their modules.
-[[nodiscard]] moeq_status write_compressed_tensors_config(const WrittenModel& model, JsonWriter& out, Report& report);
+[[nodiscard]] moeq_status write_compressed_tensors_config(const WrittenModel& model, text::JsonWriter& out,
+                                                          Report& report);
 
 } // namespace moeq::store

@@ -17,7 +17,7 @@ const char* own_name(const char* path)
 
 moeq_status describe_checkpoint(const Checkpoint& checkpoint, const Weights& weights, Array<char>* out, Report& report)
 {
-    JsonWriter json(*out);
+    text::JsonWriter json(*out);
     json.begin_object().key("model_type").string(weights.model_type).key("dialect");
     const Dialect* dialect = find_dialect(weights.dialect);
     dialect == nullptr ? json.null() : json.string(dialect->name);

@@ -23,16 +23,16 @@ constexpr Method kMethods[] = {
     {"fp8", MOEQ_DIALECT_HF_FP8},
 };
 
-bool is_true(const JsonValue& value)
+bool is_true(const text::JsonValue& value)
 {
     bool flag = false;
     return value.get_bool(&flag) && flag;
 }
 
 // By the object quantization_config; NONE where it names no dialect of the table.
-int32_t dialect_of_config(const JsonValue& config)
+int32_t dialect_of_config(const text::JsonValue& config)
 {
-    const JsonValue method = config.find("quant_method");
+    const text::JsonValue method = config.find("quant_method");
     for (const Method& known : kMethods)
         if (method.equals(known.name))
             return known.dialect;
@@ -93,7 +93,7 @@ const Dialect* find_dialect(const char* name)
 
 int32_t detect_dialect(const Checkpoint& checkpoint)
 {
-    const JsonValue config = quantization_config(checkpoint);
+    const text::JsonValue config = quantization_config(checkpoint);
     const int32_t told = dialect_of_config(config);
     if (told != MOEQ_DIALECT_NONE)
         return told;

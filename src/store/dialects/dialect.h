@@ -42,7 +42,8 @@ struct WrittenModel {
     int64_t weight_count;
     const char* const* dense; // names of weights (2-D ones, and those of experts) that stayed dense
     int64_t dense_count;
-    JsonValue source{};   // quantization_config of the source, where something that it describes is kept; else missing
+    text::JsonValue
+        source{};         // quantization_config of the source, where something that it describes is kept; else missing
     bool foreign = false; // codes that moeq does not read are among what is kept
     bool weights_only = false; // activations are not to be quantized
     bool unplaced = false;     // no loader has a place for the names of stacks
@@ -73,9 +74,9 @@ struct Dialect {
     moeq_status (*fill)(const EncodedWeight& weight, const char* name, DialectEntries* entries, Report& report);
     // Appends members (a key and a string each) to the object __metadata__ of a file: once with weight NULL, then for each
     // weight of the file.
-    void (*write_metadata)(const WrittenWeight* weight, JsonWriter& out);
+    void (*write_metadata)(const WrittenWeight* weight, text::JsonWriter& out);
     // The object quantization_config of config.json, as one value.
-    moeq_status (*write_config)(const WrittenModel& model, JsonWriter& out, Report& report);
+    moeq_status (*write_config)(const WrittenModel& model, text::JsonWriter& out, Report& report);
 
     // ---- reading
     // Groups the checkpoint's tensors into quantized weights of this dialect: Weights::add for each, in the order of their

@@ -99,12 +99,12 @@ const char* scheme_by_names(const Checkpoint& checkpoint, const FileEntry& entry
 }
 
 // How config.json says that weights are quantized, where no dialect understands it: "gptq". NULL: nothing of that kind.
-const char* stated_scheme(const JsonValue& config, int32_t dialect)
+const char* stated_scheme(const text::JsonValue& config, int32_t dialect)
 {
-    const JsonValue method = config.find("quant_method");
+    const text::JsonValue method = config.find("quant_method");
     if (dialect == MOEQ_DIALECT_NONE)
         return method.is_string() ? method.text() : nullptr;
-    const JsonValue format = config.find("format");
+    const text::JsonValue format = config.find("format");
     if (dialect != MOEQ_DIALECT_COMPRESSED_TENSORS || !format.is_string())
         return nullptr;
     for (const char* understood : {"dense", "int-quantized", "float-quantized", "naive-quantized", "mixed-precision"})
@@ -114,10 +114,10 @@ const char* stated_scheme(const JsonValue& config, int32_t dialect)
 }
 
 // What a description says besides its method.
-const char* detail_of(const JsonValue& config)
+const char* detail_of(const text::JsonValue& config)
 {
     for (const char* key : {"quant_algo", "format", "checkpoint_format", "version", "packing_format", "fmt"}) {
-        const JsonValue value = config.find(key);
+        const text::JsonValue value = config.find(key);
         if (value.is_string())
             return value.text();
     }
@@ -156,7 +156,7 @@ bool is_companion_name(const char* name, int64_t length)
 ForeignCodes find_foreign_codes(const Checkpoint& checkpoint, const Weights& weights)
 {
     ForeignCodes found;
-    const JsonValue config = quantization_config(checkpoint);
+    const text::JsonValue config = quantization_config(checkpoint);
     found.scheme = stated_scheme(config, weights.dialect);
     found.stated = found.scheme != nullptr;
     if (found.stated)
@@ -177,7 +177,7 @@ ForeignCodes find_foreign_codes(const Checkpoint& checkpoint, const Weights& wei
     return found;
 }
 
-void write_foreign_codes(const Checkpoint& checkpoint, const ForeignCodes& foreign, JsonWriter& json)
+void write_foreign_codes(const Checkpoint& checkpoint, const ForeignCodes& foreign, text::JsonWriter& json)
 {
     if (foreign.scheme == nullptr) {
         json.null();

@@ -22,7 +22,7 @@ bool is_companion_name(const char* name, int64_t length);
 ForeignCodes find_foreign_codes(const Checkpoint& checkpoint, const Weights& weights);
 
 // {"scheme", "detail", "codes", "first", "lost"}, or null where there is nothing foreign.
-void write_foreign_codes(const Checkpoint& checkpoint, const ForeignCodes& foreign, JsonWriter& json);
+void write_foreign_codes(const Checkpoint& checkpoint, const ForeignCodes& foreign, text::JsonWriter& json);
 // "96 tensors of modelopt NVFP4, which moeq does not read, such as "a.b" (uint8 [128, 64])".
 Failure& append_foreign_codes(const Checkpoint& checkpoint, const ForeignCodes& foreign, Failure& failure);
 

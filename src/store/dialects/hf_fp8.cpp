@@ -67,7 +67,7 @@ moeq_status list(const Geometry& g, const char* name, DialectEntries* out, Repor
     return MOEQ_OK;
 }
 
-moeq_status write_config(const WrittenModel& model, JsonWriter& out, Report& report)
+moeq_status write_config(const WrittenModel& model, text::JsonWriter& out, Report& report)
 {
     for (int64_t i = 1; i < model.weight_count; ++i) {
         const moeq_spec& spec = model.weights[i].geometry.spec;
@@ -76,7 +76,7 @@ moeq_status write_config(const WrittenModel& model, JsonWriter& out, Report& rep
             spec.block_columns != first.block_columns)
             return refuse_mixed(kHfFp8Dialect, "size of tiles", model.weights[0], model.weights[i], report);
     }
-    const JsonValue activations = model.source.find("activation_scheme");
+    const text::JsonValue activations = model.source.find("activation_scheme");
     for (int64_t i = 0; i < model.weight_count && activations.equals("static"); ++i)
         if (!model.weights[i].kept)
             return report.fail(MOEQ_ERROR_UNSUPPORTED).quoted(model.weights[i].name)
@@ -132,14 +132,14 @@ private:
         spec_.format = MOEQ_FORMAT_FP8_E4M3;
         spec_.granularity = MOEQ_GRANULARITY_EXPERT;
         spec_.logical_dtype = model_dtype(checkpoint_);
-        const JsonValue config = quantization_config(checkpoint_);
-        const JsonValue tile = config.find("weight_block_size");
-        if (tile.is(JsonKind::kNull))
+        const text::JsonValue config = quantization_config(checkpoint_);
+        const text::JsonValue tile = config.find("weight_block_size");
+        if (tile.is(text::JsonKind::kNull))
             return MOEQ_OK;
         spec_.granularity = MOEQ_GRANULARITY_BLOCK;
         if (tile.missing()) // the default of transformers
             return MOEQ_OK;
-        const JsonMember rows = tile.first();
+        const text::JsonMember rows = tile.first();
         if (!tile.is_array() || tile.size() != 2 || !get_integer_in(rows.value(), 1, 1 << 20, &spec_.block_rows) ||
             !get_integer_in(rows.next().value(), 1, 1 << 20, &spec_.block_columns)) {
             Failure failure = report_.fail(MOEQ_ERROR_FORMAT);

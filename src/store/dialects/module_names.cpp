@@ -127,7 +127,7 @@ public:
 
     // One pattern for modules that differ in numbers only, if all of them are wanted; else one for each; a plain name where
     // another one ends like it.
-    void write(JsonWriter& out)
+    void write(text::JsonWriter& out)
     {
         sort(order_.begin(), order_.end(), &Module::kind);
         for (int64_t begin = 0; begin < order_.size();) {
@@ -203,7 +203,7 @@ private:
         return std::all_of(order_.begin() + begin, order_.begin() + end, [&](int64_t i) { return modules_[i].wanted; });
     }
 
-    void write_each(int64_t begin, int64_t end, JsonWriter& out)
+    void write_each(int64_t begin, int64_t end, text::JsonWriter& out)
     {
         sort(order_.begin() + begin, order_.begin() + end, &Module::exact);
         for (int64_t i = begin; i < end;) {
@@ -274,7 +274,7 @@ int64_t module_name_length(const char* name)
     return ends_with(name, length, ".weight") ? length - static_cast<int64_t>(std::strlen(".weight")) : length;
 }
 
-void write_dense_modules(const WrittenModel& model, JsonWriter& out, bool patterns)
+void write_dense_modules(const WrittenModel& model, text::JsonWriter& out, bool patterns)
 {
     out.begin_array();
     if (const char* outside = outside_pattern(model); patterns && outside != nullptr)
@@ -285,7 +285,7 @@ void write_dense_modules(const WrittenModel& model, JsonWriter& out, bool patter
     out.end_array();
 }
 
-moeq_status write_ignored_modules(const WrittenModel& model, JsonWriter& out, Report& report)
+moeq_status write_ignored_modules(const WrittenModel& model, text::JsonWriter& out, Report& report)
 {
     const bool outside = only_experts(model);
     PatternList list(model.allocator);
@@ -306,8 +306,8 @@ moeq_status write_ignored_modules(const WrittenModel& model, JsonWriter& out, Re
     return MOEQ_OK;
 }
 
-moeq_status write_targeted_modules(const WrittenModel& model, const int32_t* groups, int32_t group, JsonWriter& out,
-                                   Report& report)
+moeq_status write_targeted_modules(const WrittenModel& model, const int32_t* groups, int32_t group,
+                                   text::JsonWriter& out, Report& report)
 {
     PatternList list(model.allocator);
     bool fits = add_weights(model, groups, group, &list);

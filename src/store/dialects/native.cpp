@@ -63,7 +63,7 @@ moeq_status list(const Geometry& geometry, const char*, DialectEntries* out, Rep
     return MOEQ_OK;
 }
 
-void write_metadata(const WrittenWeight* weight, JsonWriter& out)
+void write_metadata(const WrittenWeight* weight, text::JsonWriter& out)
 {
     if (weight == nullptr) {
         out.key("moeq.version").string(kVersion);
@@ -83,7 +83,7 @@ void write_metadata(const WrittenWeight* weight, JsonWriter& out)
     out.key(key).string(value);
 }
 
-moeq_status write_config(const WrittenModel& model, JsonWriter& out, Report&)
+moeq_status write_config(const WrittenModel& model, text::JsonWriter& out, Report&)
 {
     out.begin_object();
     // Without it every transformers refuses the folder, which could only leave the experts random.
@@ -126,8 +126,8 @@ private:
     moeq_status read_file(int64_t file)
     {
         file_ = file;
-        const JsonValue metadata = checkpoint_.file(file).header.metadata();
-        const JsonValue version = metadata.find("moeq.version");
+        const text::JsonValue metadata = checkpoint_.file(file).header.metadata();
+        const text::JsonValue version = metadata.find("moeq.version");
         const bool native = !version.missing();
         if (native && !version.equals(kVersion)) {
             Failure failure = report_.fail(MOEQ_ERROR_VERSION);
@@ -135,8 +135,8 @@ private:
             failure.quoted(version.text()) << "; want " << kVersion << ": a newer moeq wrote it";
             return failure;
         }
-        for (JsonMember member = metadata.first(); !member.done(); member = member.next()) {
-            const JsonValue key = member.name();
+        for (text::JsonMember member = metadata.first(); !member.done(); member = member.next()) {
+            const text::JsonValue key = member.name();
             if (key.length() <= kWeightKeyLength || std::strncmp(key.text(), kWeightKey, kWeightKeyLength) != 0)
                 continue;
             if (!native)
@@ -146,7 +146,7 @@ private:
         return MOEQ_OK;
     }
 
-    moeq_status read_weight(const JsonValue& key, const JsonValue& value)
+    moeq_status read_weight(const text::JsonValue& key, const text::JsonValue& value)
     {
         const char* name = key.text() + kWeightKeyLength;
         const int64_t length = key.length() - kWeightKeyLength;
@@ -175,26 +175,26 @@ private:
     {
         moeq_error error{};
         Report inner("metadata", &error);
-        JsonDocument document(allocator_);
-        const JsonRules rules{.depth = 2, .integers_only = true, .what = "what the metadata says about a weight"};
+        text::JsonDocument document(allocator_);
+        const text::JsonRules rules{.depth = 2, .integers_only = true, .what = "what the metadata says about a weight"};
         const moeq_status status = document.parse(text->data(), text->size(), rules, inner);
         if (status == MOEQ_ERROR_MEMORY)
             return report_.out_of_memory(static_cast<uint64_t>(text->size()));
         if (status != MOEQ_OK)
             return refuse(error.class_id, name) << error.message;
-        const JsonValue root = document.root();
-        const JsonValue extents = root.find("shape");
+        const text::JsonValue root = document.root();
+        const text::JsonValue extents = root.find("shape");
         if (!root.is_object() || root.size() != 2 || !root.find("spec").is_string() || !extents.is_array())
             return refuse("F15", name) << "got " << (root.is_object() ? "other members" : root.kind_name())
                                        << "; want an object with \"spec\", a text, and \"shape\", an array";
-        const JsonValue given = root.find("spec");
+        const text::JsonValue given = root.find("spec");
         if (!given.equals(given.text()))
             return refuse("F15", name) << "got a spec with NUL; want a text";
         if (parse_spec(given.text(), spec, inner) != MOEQ_OK)
             return refuse("F15", name) << error.message;
         if (extents.size() < 2 || extents.size() > kMaxDims)
             return refuse("F14", name) << "got " << extents.size() << " extents; want 2 to " << kMaxDims;
-        for (JsonMember member = extents.first(); !member.done(); member = member.next())
+        for (text::JsonMember member = extents.first(); !member.done(); member = member.next())
             if (!member.value().get_integer(&shape[(*ndim)++]))
                 return refuse("F15", name) << "got an extent that is no integer; want integers";
         return MOEQ_OK;

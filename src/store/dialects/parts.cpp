@@ -116,7 +116,7 @@ moeq_status refuse_mixed(const Dialect& dialect, const char* word, const Written
     return failure << "; want one for all, or the dialect native";
 }
 
-void write_torch_metadata(const WrittenWeight* weight, JsonWriter& out)
+void write_torch_metadata(const WrittenWeight* weight, text::JsonWriter& out)
 {
     if (weight == nullptr)
         out.key("format").string("pt");
@@ -238,11 +238,11 @@ moeq_status read_description(const Checkpoint& checkpoint, int64_t tensor, Array
     return bytes == 0 ? MOEQ_OK : checkpoint.read(tensor, 0, bytes, out->data(), report);
 }
 
-JsonValue quantization_config(const Checkpoint& checkpoint)
+text::JsonValue quantization_config(const Checkpoint& checkpoint)
 {
-    const JsonValue root = checkpoint.config();
-    for (JsonValue holder = root; !holder.missing(); holder = config_of_part(holder)) {
-        const JsonValue config = holder.find("quantization_config");
+    const text::JsonValue root = checkpoint.config();
+    for (text::JsonValue holder = root; !holder.missing(); holder = config_of_part(holder)) {
+        const text::JsonValue config = holder.find("quantization_config");
         if (config.is_object())
             return config;
     }
@@ -251,7 +251,7 @@ JsonValue quantization_config(const Checkpoint& checkpoint)
 
 int32_t stated_dtype(const Checkpoint& checkpoint)
 {
-    for (JsonValue holder = checkpoint.config(); !holder.missing(); holder = config_of_part(holder))
+    for (text::JsonValue holder = checkpoint.config(); !holder.missing(); holder = config_of_part(holder))
         for (const char* name : {"dtype", "torch_dtype"}) {
             const int32_t dtype = torch_dtype(holder.find(name));
             if (dtype != 0)
@@ -274,7 +274,7 @@ const char* torch_dtype_name(int32_t dtype)
     return nullptr;
 }
 
-int32_t torch_dtype(const JsonValue& name)
+int32_t torch_dtype(const text::JsonValue& name)
 {
     for (const TorchName& known : kTorchNames)
         if (name.equals(known.name))
@@ -282,7 +282,7 @@ int32_t torch_dtype(const JsonValue& name)
     return 0;
 }
 
-bool get_integer_in(const JsonValue& value, int64_t low, int64_t high, int32_t* out)
+bool get_integer_in(const text::JsonValue& value, int64_t low, int64_t high, int32_t* out)
 {
     int64_t number;
     if (!value.get_integer(&number) || number < low || number > high)

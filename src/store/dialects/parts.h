@@ -25,7 +25,7 @@ Failure refuse_to_write(const Dialect& dialect, const Geometry& geometry, const 
 moeq_status refuse_mixed(const Dialect& dialect, const char* word, const WrittenWeight& first,
                          const WrittenWeight& other, Report& report);
 // {"format": "pt"}, without which transformers refuses a file.
-void write_torch_metadata(const WrittenWeight* weight, JsonWriter& out);
+void write_torch_metadata(const WrittenWeight* weight, text::JsonWriter& out);
 
 // ---- reading
 
@@ -59,14 +59,14 @@ Weight make_weight(const Checkpoint& checkpoint, int64_t codes, const Geometry& 
                                            Report& report);
 
 // The object quantization_config of config.json, wherever it is; missing: none.
-JsonValue quantization_config(const Checkpoint& checkpoint);
+text::JsonValue quantization_config(const Checkpoint& checkpoint);
 // The element type that the model of config.json computes in; 0 where it says nothing that moeq knows, and then BF16.
 int32_t stated_dtype(const Checkpoint& checkpoint);
 int32_t model_dtype(const Checkpoint& checkpoint);
 // "bfloat16" as torch names it, and back; NULL and 0 for all else.
 const char* torch_dtype_name(int32_t dtype);
-int32_t torch_dtype(const JsonValue& name);
+int32_t torch_dtype(const text::JsonValue& name);
 // A member that is an integer in [low, high].
-[[nodiscard]] bool get_integer_in(const JsonValue& value, int64_t low, int64_t high, int32_t* out);
+[[nodiscard]] bool get_integer_in(const text::JsonValue& value, int64_t low, int64_t high, int32_t* out);
 
 } // namespace moeq::store

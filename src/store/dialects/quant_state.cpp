@@ -33,7 +33,7 @@ moeq_status append_quant_state(const Geometry& geometry, double offset, Array<ch
     const int64_t begin = out->size();
     const int32_t dtype = geometry.spec.logical_dtype;
     int64_t padding = 0;
-    JsonWriter json(*out);
+    text::JsonWriter json(*out);
     json.begin_object();
     json.key("quant_type").string(quant_type(geometry).name);
     json.key("blocksize").integer(geometry.block);
@@ -76,14 +76,14 @@ public:
         MOEQ_TRY(read_description(checkpoint_, tensor_, &text, report_));
         moeq_error error{};
         Report inner("quant_state", &error);
-        JsonDocument document(allocator);
-        const JsonRules rules{.depth = 4, .what = "JSON"};
+        text::JsonDocument document(allocator);
+        const text::JsonRules rules{.depth = 4, .what = "JSON"};
         const moeq_status status = document.parse(text.data(), text.size() - 1, rules, inner);
         if (status == MOEQ_ERROR_MEMORY)
             return report_.out_of_memory(static_cast<uint64_t>(text.size()));
         if (status != MOEQ_OK)
             return refuse(error.class_id) << error.message;
-        const JsonValue root = document.root();
+        const text::JsonValue root = document.root();
         if (!root.is_object())
             return refuse() << "got " << root.kind_name() << "; want an object";
         return read_members(root);
@@ -95,7 +95,7 @@ private:
         return refuse_tensor(checkpoint_, tensor_, MOEQ_ERROR_FORMAT, class_id, report_);
     }
 
-    moeq_status read_members(const JsonValue& root)
+    moeq_status read_members(const text::JsonValue& root)
     {
         int64_t plain = 0;
         int64_t nested = 0;
@@ -119,19 +119,19 @@ private:
         return out_->nested ? read_nested(root) : MOEQ_OK;
     }
 
-    moeq_status read_shape(const JsonValue& extents)
+    moeq_status read_shape(const text::JsonValue& extents)
     {
         if (!extents.is_array() || extents.size() < 1 || extents.size() > kMaxDims)
             return refuse() << "got no usable shape; want a list of 1 to " << kMaxDims << " extents";
         if (extents.size() == 1)
             out_->shape[out_->ndim++] = 1; // a vector is one row
-        for (JsonMember member = extents.first(); !member.done(); member = member.next())
+        for (text::JsonMember member = extents.first(); !member.done(); member = member.next())
             if (!member.value().get_integer(&out_->shape[out_->ndim++]))
                 return refuse() << "got an extent that is no integer; want integers";
         return MOEQ_OK;
     }
 
-    moeq_status read_nested(const JsonValue& root)
+    moeq_status read_nested(const text::JsonValue& root)
     {
         int32_t block = 0;
         double offset = 0.0;

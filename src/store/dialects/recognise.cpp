@@ -11,7 +11,7 @@ moeq_status Weights::recognise(const Checkpoint& checkpoint, const char* pattern
     const int64_t count = checkpoint.tensor_count();
     if (!weight_of.resize(count, -1) || !component_of.resize(count, 0))
         return report.out_of_memory(static_cast<uint64_t>(count) * sizeof(int64_t));
-    const JsonValue config = checkpoint.config();
+    const text::JsonValue config = checkpoint.config();
     model_type = config_model_type(config);
     dialect = detect_dialect(checkpoint);
     const Dialect* reads = find_dialect(dialect);

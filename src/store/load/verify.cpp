@@ -73,7 +73,7 @@ public:
             MOEQ_TRY(check_stack(weights_.stacks[i]));
         MOEQ_TRY(check_digests());
         json_.end_array();
-        JsonWriter result(*out);
+        text::JsonWriter result(*out);
         result.begin_object().key("checked").begin_object();
         result.key("files").integer(checkpoint_.file_count());
         result.key("tensors").integer(checkpoint_.tensor_count());
@@ -89,7 +89,7 @@ public:
 
 private:
     // {"kind", "name", ...: the caller goes on and ends the object.
-    JsonWriter& problem(const char* kind, const char* name)
+    text::JsonWriter& problem(const char* kind, const char* name)
     {
         return json_.begin_object().key("kind").string(kind).key("name").string(name);
     }
@@ -333,16 +333,16 @@ private:
                 return report_.take_over(error);
         }
         Array<char> text(allocator_);
-        JsonDocument document(allocator_);
+        text::JsonDocument document(allocator_);
         MOEQ_TRY(read_text(file, kReportLimit, &text, report_));
         MOEQ_TRY(document.parse(text.data(), text.size() - 1, {.what = kReportFile}, report_));
-        const JsonValue files = document.root().find("files");
-        for (JsonMember m = files.first(); !m.done(); m = m.next())
+        const text::JsonValue files = document.root().find("files");
+        for (text::JsonMember m = files.first(); !m.done(); m = m.next())
             MOEQ_TRY(check_digest(folder, m.name(), m.value()));
         return MOEQ_OK;
     }
 
-    moeq_status check_digest(int folder, const JsonValue& name, const JsonValue& value)
+    moeq_status check_digest(int folder, const text::JsonValue& name, const text::JsonValue& value)
     {
         Digest wanted;
         if (!is_plain_name(name.text(), name.length()) || !read_digest(value, &wanted)) {
@@ -371,7 +371,7 @@ private:
     Progress& progress_;
     Report& report_;
     Array<char> problems_;
-    JsonWriter json_;
+    text::JsonWriter json_;
     Buffers buffers_;
     int64_t open_tensor_ = -1;
     Census census_;

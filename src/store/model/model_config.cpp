@@ -12,25 +12,25 @@ namespace {
 constexpr int64_t kMostExperts = 1'000'000; // that config.json is believed about; models have some hundreds
 constexpr int64_t kMostDigits = 9;          // of a layer's number
 
-bool get_count(const JsonValue& value, int64_t* out)
+bool get_count(const text::JsonValue& value, int64_t* out)
 {
     return value.get_integer(out) && *out > 0 && *out <= kMostExperts;
 }
 
 // The count of one kind: a number for all kinds, or an array with a number for each.
-bool get_count(const JsonValue& value, int32_t kind, int64_t* out)
+bool get_count(const text::JsonValue& value, int32_t kind, int64_t* out)
 {
     if (!value.is_array())
         return get_count(value, out);
-    JsonMember m = value.first();
+    text::JsonMember m = value.first();
     for (int32_t i = 0; i < kind && !m.done(); ++i)
         m = m.next();
     return !m.done() && get_count(m.value(), out);
 }
 
-int64_t count_in(const JsonValue& part, int32_t kind)
+int64_t count_in(const text::JsonValue& part, int32_t kind)
 {
-    for (const JsonValue& holder : {part, part.find("ffn_config")})
+    for (const text::JsonValue& holder : {part, part.find("ffn_config")})
         for (const char* key : {"num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"}) {
             int64_t count = -1;
             if (get_count(holder.find(key), kind, &count))
@@ -74,53 +74,56 @@ int64_t layer_of(const char* name, int64_t length)
 
 } // namespace
 
-JsonValue config_of_part(const JsonValue& config)
+text::JsonValue config_of_part(const text::JsonValue& config)
 {
     for (const char* part : {"thinker_config", "text_config", "llm_config", "language_config"}) {
-        const JsonValue inner = config.find(part);
+        const text::JsonValue inner = config.find(part);
         if (inner.is_object())
             return inner;
     }
-    return JsonValue();
+    return text::JsonValue();
 }
 
-JsonValue config_of_text(const JsonValue& config)
+text::JsonValue config_of_text(const text::JsonValue& config)
 {
-    JsonValue text = config;
-    for (JsonValue part = config_of_part(text); !part.missing(); part = config_of_part(part))
+    text::JsonValue text = config;
+    for (text::JsonValue part = config_of_part(text); !part.missing(); part = config_of_part(part))
         text = part;
     return text;
 }
 
-int64_t config_hidden_size(const JsonValue& config)
+int64_t config_hidden_size(const text::JsonValue& config)
 {
     int64_t size = -1;
     return config_of_text(config).find("hidden_size").get_integer(&size) && size > 0 ? size : -1;
 }
 
-int64_t config_expert_count(const JsonValue& config, int32_t kind) { return count_in(config_of_text(config), kind); }
+int64_t config_expert_count(const text::JsonValue& config, int32_t kind)
+{
+    return count_in(config_of_text(config), kind);
+}
 
-bool ExpertCounts::read(const JsonValue& config)
+bool ExpertCounts::read(const text::JsonValue& config)
 {
     static constexpr const char kEnding[] = "_config";
     constexpr int64_t kEndingLength = sizeof kEnding - 1;
-    const JsonValue text = config_of_text(config);
+    const text::JsonValue text = config_of_text(config);
     if (!add({"", 0, false, count_in(text, 0), 0, 0}, text))
         return false;
-    for (JsonMember m = config.first(); !m.done() && tower_count_ < kTowers; m = m.next()) {
+    for (text::JsonMember m = config.first(); !m.done() && tower_count_ < kTowers; m = m.next()) {
         const int64_t length = m.name().length() - kEndingLength;
         if (length <= 0 || !m.value().is_object() || !ends_with(m.name().text(), m.name().length(), kEnding))
             continue;
         // "talker.model...", but "vision_encoder.blocks...", whose layers alone say how many there are.
         const bool vision = m.name().equals("vision_config");
-        const JsonValue part = vision ? m.value() : config_of_text(m.value());
+        const text::JsonValue part = vision ? m.value() : config_of_text(m.value());
         if (!add({m.name().text(), length, !vision, vision ? -1 : count_in(part, 0), 0, 0}, part))
             return false;
     }
     return true;
 }
 
-bool ExpertCounts::add(const Tower& tower, const JsonValue& part)
+bool ExpertCounts::add(const Tower& tower, const text::JsonValue& part)
 {
     Tower& added = towers_[tower_count_++];
     added = tower;
@@ -134,11 +137,11 @@ bool ExpertCounts::add(const Tower& tower, const JsonValue& part)
 }
 
 // {"3": {"num_local_experts": 8}}, or an array with a number for each layer.
-bool ExpertCounts::read_layers(const JsonValue& part)
+bool ExpertCounts::read_layers(const text::JsonValue& part)
 {
-    const JsonValue by_number = part.find("per_layer_config");
+    const text::JsonValue by_number = part.find("per_layer_config");
     if (by_number.is_object()) {
-        for (JsonMember m = by_number.first(); !m.done(); m = m.next()) {
+        for (text::JsonMember m = by_number.first(); !m.done(); m = m.next()) {
             const Layer layer{number_of(m.name().text(), m.name().length()), count_in(m.value(), 0)};
             if (layer.number >= 0 && layer.count > 0 && !layers_.append(layer))
                 return false;
@@ -146,7 +149,7 @@ bool ExpertCounts::read_layers(const JsonValue& part)
         return true;
     }
     int64_t number = 0;
-    for (JsonMember m = part.find("pyramid_num_routed").first(); !m.done(); m = m.next(), ++number) {
+    for (text::JsonMember m = part.find("pyramid_num_routed").first(); !m.done(); m = m.next(), ++number) {
         Layer layer{number, -1};
         if (get_count(m.value(), &layer.count) && !layers_.append(layer))
             return false;

@@ -25,7 +25,7 @@ constexpr const char* kKeys[] = {"match", "stack",  "part",    "scale_axis",  "l
 
 class EntryReader {
 public:
-    EntryReader(const JsonValue& entry, int64_t index, int32_t argument, Report& report)
+    EntryReader(const text::JsonValue& entry, int64_t index, int32_t argument, Report& report)
         : entry_(entry), index_(index), argument_(argument), report_(report)
     {
     }
@@ -34,7 +34,7 @@ public:
     {
         if (!entry_.is_object())
             return refuse("this entry", "an object");
-        for (JsonMember m = entry_.first(); !m.done(); m = m.next())
+        for (text::JsonMember m = entry_.first(); !m.done(); m = m.next())
             if (!is_key(m.name()))
                 return (report_.fail(MOEQ_ERROR_ARGUMENT, argument_, "options.patterns") << "got the key ")
                            .quoted(m.name().text())
@@ -57,7 +57,7 @@ public:
     }
 
 private:
-    static bool is_key(const JsonValue& name)
+    static bool is_key(const text::JsonValue& name)
     {
         for (const char* key : kKeys)
             if (name.equals(key))
@@ -73,8 +73,8 @@ private:
 
     moeq_status read_texts(Rule* out)
     {
-        const JsonValue match = entry_.find("match");
-        const JsonValue stack = entry_.find("stack");
+        const text::JsonValue match = entry_.find("match");
+        const text::JsonValue stack = entry_.find("stack");
         if (!match.is_string() || !stack.is_string())
             return refuse(match.is_string() ? "no stack" : "no match", "texts for match and stack");
         const char* fault = pattern_fault(match.text());
@@ -96,7 +96,7 @@ private:
     template <size_t kCount>
     moeq_status read_word(const char* key, const Word (&words)[kCount], int32_t* out, const char* want)
     {
-        const JsonValue value = entry_.find(key);
+        const text::JsonValue value = entry_.find(key);
         if (value.missing())
             return MOEQ_OK;
         for (const Word& word : words)
@@ -110,7 +110,7 @@ private:
 
     moeq_status read_axis(Rule* out)
     {
-        const JsonValue value = entry_.find("scale_axis");
+        const text::JsonValue value = entry_.find("scale_axis");
         double axis = -1.0; // JSON integers of get_integer may not be negative everywhere
         if (!value.missing() && !value.get_number(&axis))
             return refuse("a scale_axis that is no number", "-1 or -2");
@@ -122,7 +122,7 @@ private:
 
     moeq_status read_count(const char* key, int64_t least, int64_t* out)
     {
-        const JsonValue value = entry_.find(key);
+        const text::JsonValue value = entry_.find(key);
         if (value.missing() || (value.get_integer(out) && *out >= least && *out <= kMostExperts))
             return MOEQ_OK;
         return report_.fail(MOEQ_ERROR_ARGUMENT, argument_, "options.patterns")
@@ -133,7 +133,7 @@ private:
     moeq_status read_experts(int64_t known, Rule* out)
     {
         const bool one = std::strstr(out->match, "{expert}") != nullptr;
-        const JsonValue value = entry_.find("folded");
+        const text::JsonValue value = entry_.find("folded");
         bool folded = false;
         if (!value.missing() && !value.get_bool(&folded))
             return refuse("another folded", "true or false");
@@ -154,7 +154,7 @@ private:
         return MOEQ_OK;
     }
 
-    const JsonValue entry_;
+    const text::JsonValue entry_;
     int64_t index_;
     int32_t argument_;
     Report& report_;
@@ -162,7 +162,7 @@ private:
 
 } // namespace
 
-moeq_status read_pattern(const JsonValue& entry, int64_t index, int64_t experts, int32_t argument, Rule* out,
+moeq_status read_pattern(const text::JsonValue& entry, int64_t index, int64_t experts, int32_t argument, Rule* out,
                          Report& report)
 {
     return EntryReader(entry, index, argument, report).read(experts, out);

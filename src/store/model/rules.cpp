@@ -18,13 +18,13 @@ bool lies_as(const Rule& rule, int32_t layout, int32_t axis)
 
 } // namespace
 
-const char* config_model_type(const JsonValue& config)
+const char* config_model_type(const text::JsonValue& config)
 {
-    const JsonValue type = config.find("model_type");
+    const text::JsonValue type = config.find("model_type");
     return type.is_string() ? type.text() : "";
 }
 
-moeq_status Rules::parse(const JsonValue& config, const char* patterns, int32_t argument, Report& report)
+moeq_status Rules::parse(const text::JsonValue& config, const char* patterns, int32_t argument, Report& report)
 {
     const int64_t length = static_cast<int64_t>(strnlen(patterns, kPatternsLimit + 1));
     if (length > kPatternsLimit)
@@ -43,7 +43,7 @@ moeq_status Rules::parse(const JsonValue& config, const char* patterns, int32_t 
             return report.fail(MOEQ_ERROR_ARGUMENT, argument, "options.patterns")
                    << "got what is no " << std::strstr(error.message, "JSON");
     }
-    const JsonValue root = document_.root();
+    const text::JsonValue root = document_.root();
     if (!root.is_array())
         return report.fail(MOEQ_ERROR_ARGUMENT, argument, "options.patterns")
                << "got " << root.kind_name() << "; want an array of objects";
@@ -51,7 +51,7 @@ moeq_status Rules::parse(const JsonValue& config, const char* patterns, int32_t 
         return report.out_of_memory(static_cast<uint64_t>(root.size()) * sizeof(Rule));
     const int64_t experts = config_expert_count(config);
     int64_t index = 0;
-    for (JsonMember m = root.first(); !m.done(); m = m.next(), ++index) {
+    for (text::JsonMember m = root.first(); !m.done(); m = m.next(), ++index) {
         Rule rule;
         MOEQ_TRY(read_pattern(m.value(), index, experts, argument, &rule, report));
         rules_.append_reserved(&rule, 1);
@@ -61,7 +61,7 @@ moeq_status Rules::parse(const JsonValue& config, const char* patterns, int32_t 
 
 // With what config.json says where a rule wants that. One that needs to know how many experts there are is left out where it
 // says nothing.
-bool Rules::append(const Rule* rules, int32_t count, const JsonValue& config)
+bool Rules::append(const Rule* rules, int32_t count, const text::JsonValue& config)
 {
     const int64_t first = config_expert_count(config);
     const int64_t second = config_expert_count(config, 1);
@@ -83,7 +83,7 @@ bool Rules::append(const Rule* rules, int32_t count, const JsonValue& config)
     return true;
 }
 
-moeq_status Rules::collect(const JsonValue& config, const char* patterns, int32_t argument, Report& report)
+moeq_status Rules::collect(const text::JsonValue& config, const char* patterns, int32_t argument, Report& report)
 {
     if (patterns != nullptr)
         MOEQ_TRY(parse(config, patterns, argument, report));

@@ -1,8 +1,8 @@
 // Rules: which names are those of expert weights, and how these lie. A caller's patterns, then those of the table of families.
 #pragma once
 
-#include "store/container/json.h"
 #include "store/model/pattern.h"
+#include "text/json.h"
 
 namespace moeq::store {
 
@@ -48,7 +48,8 @@ public:
     explicit Rules(Allocator& allocator) : rules_(allocator), text_(allocator), document_(allocator) {}
 
     // config: config.json, whose model types, of the whole and of its text model, choose the family. patterns: JSON, or NULL.
-    [[nodiscard]] moeq_status collect(const JsonValue& config, const char* patterns, int32_t argument, Report& report);
+    [[nodiscard]] moeq_status collect(const text::JsonValue& config, const char* patterns, int32_t argument,
+                                      Report& report);
     const Rule* find(const char* name, int64_t length, int32_t ndim, PatternMatch* match) const;
     // The rule that makes stacks of this name, which a native file has as weights; NULL: none.
     const Rule* find_stack(const char* name, int64_t length, PatternMatch* match) const;
@@ -61,21 +62,22 @@ public:
     const Family* family() const { return family_; } // NULL: none of the table's
 
 private:
-    [[nodiscard]] moeq_status parse(const JsonValue& config, const char* patterns, int32_t argument, Report& report);
-    [[nodiscard]] bool append(const Rule* rules, int32_t count, const JsonValue& config);
+    [[nodiscard]] moeq_status parse(const text::JsonValue& config, const char* patterns, int32_t argument,
+                                    Report& report);
+    [[nodiscard]] bool append(const Rule* rules, int32_t count, const text::JsonValue& config);
 
     Array<Rule> rules_;
     int64_t common_begin_ = 0; // of those for every type
     Array<char> text_;         // of the patterns, which rules point into
-    JsonDocument document_;
+    text::JsonDocument document_;
     const Family* family_ = nullptr;
 };
 
 // "" where there is none.
-const char* config_model_type(const JsonValue& config);
+const char* config_model_type(const text::JsonValue& config);
 
 // Reads one entry of a caller's patterns; ARGUMENT says what is wrong with it. `experts`: as config.json says; -1: it does not.
-[[nodiscard]] moeq_status read_pattern(const JsonValue& entry, int64_t index, int64_t experts, int32_t argument,
+[[nodiscard]] moeq_status read_pattern(const text::JsonValue& entry, int64_t index, int64_t experts, int32_t argument,
                                        Rule* out, Report& report);
 
 } // namespace moeq::store

@@ -13,7 +13,7 @@ bool in_runs(const moeq_spec& spec) { return find_format(spec.format)->units == 
 
 } // namespace
 
-StackBuilder::StackBuilder(Allocator& allocator, const JsonValue& config, const Rules& rules, Weights& out,
+StackBuilder::StackBuilder(Allocator& allocator, const text::JsonValue& config, const Rules& rules, Weights& out,
                            Report& report)
     : allocator_(allocator), config_(config), rules_(rules), out_(out), report_(report), groups_(allocator),
       table_(allocator), members_(allocator), hidden_size_(config_hidden_size(config)), counts_(allocator)

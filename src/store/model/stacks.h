@@ -9,7 +9,7 @@ namespace moeq::store {
 class StackBuilder {
 public:
     // config: config.json.
-    StackBuilder(Allocator& allocator, const JsonValue& config, const Rules& rules, Weights& out, Report& report);
+    StackBuilder(Allocator& allocator, const text::JsonValue& config, const Rules& rules, Weights& out, Report& report);
 
     // Fills stacks and pieces of `out`, and the place of each weight. Linear in the weights, but for a sort of them.
     [[nodiscard]] moeq_status run();
@@ -56,7 +56,7 @@ private:
     moeq_status out_of_memory(int64_t count, uint64_t size) const;
 
     Allocator& allocator_;
-    const JsonValue config_;
+    const text::JsonValue config_;
     const Rules& rules_;
     Weights& out_;
     Report& report_;

@@ -137,7 +137,7 @@ moeq_status Weights::sort_weights(const Checkpoint& checkpoint, Report& report)
 
 moeq_status Weights::index_stacks(Report& report)
 {
-    const auto name_at = [&](int64_t i) { return NameView{stacks[i].name, stacks[i].name_length}; };
+    const auto name_at = [&](int64_t i) { return text::NameView{stacks[i].name, stacks[i].name_length}; };
     if (!stack_order_.reserve(stacks.size()))
         return report.out_of_memory(static_cast<uint64_t>(stacks.size()) * sizeof(uint64_t));
     for (int64_t i = 0; i < stacks.size(); ++i)
@@ -155,7 +155,7 @@ moeq_status Weights::index_stacks(Report& report)
 int64_t Weights::find_stack(const char* name, int64_t length) const
 {
     return stack_order_.find({name, length}, [&](int64_t i) {
-        return NameView{stacks[i].name, stacks[i].name_length};
+        return text::NameView{stacks[i].name, stacks[i].name_length};
     });
 }
 

@@ -4,8 +4,8 @@
 
 #include "formats/geometry.h"
 #include "store/container/checkpoint.h"
-#include "store/container/name_order.h"
 #include "store/model/families.h"
+#include "text/name_order.h"
 
 namespace moeq::store {
 
@@ -147,7 +147,7 @@ private:
     const Family* family_ = nullptr; // of the model type; NULL: an unknown one
     int64_t expert_count_ = -1;      // that config.json says, of the first kind
     Array<Block> names_;
-    NameOrder stack_order_;
+    text::NameOrder stack_order_;
 };
 
 } // namespace moeq::store

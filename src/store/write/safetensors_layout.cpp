@@ -48,22 +48,22 @@ moeq_status SafetensorsWriter::order_entries(Array<int64_t>* out_order, Report& 
 }
 
 // The caller's members, then the dialect's, of which the caller's have the say, then one for each weight.
-moeq_status SafetensorsWriter::print_metadata(JsonWriter& out, Report& report) const
+moeq_status SafetensorsWriter::print_metadata(text::JsonWriter& out, Report& report) const
 {
-    const JsonValue given = has_metadata_ ? metadata_document_.root() : JsonValue();
+    const text::JsonValue given = has_metadata_ ? metadata_document_.root() : text::JsonValue();
     out.begin_object();
-    for (JsonMember member = given.first(); !member.done(); member = member.next())
+    for (text::JsonMember member = given.first(); !member.done(); member = member.next())
         out.key(member.name().text(), member.name().length()).copy(member.value());
     Array<char> text(allocator_);
-    JsonWriter of_dialect(text);
+    text::JsonWriter of_dialect(text);
     of_dialect.begin_object();
     dialect_->write_metadata(nullptr, of_dialect);
     of_dialect.end_object();
     if (!of_dialect.ok())
         return report.out_of_memory(static_cast<uint64_t>(text.size()));
-    JsonDocument document(allocator_);
-    MOEQ_TRY(document.parse(text.data(), text.size(), JsonRules(), report));
-    for (JsonMember member = document.root().first(); !member.done(); member = member.next())
+    text::JsonDocument document(allocator_);
+    MOEQ_TRY(document.parse(text.data(), text.size(), text::JsonRules(), report));
+    for (text::JsonMember member = document.root().first(); !member.done(); member = member.next())
         if (given.find(member.name().text()).missing())
             out.key(member.name().text()).copy(member.value());
     for (int64_t i = 0; i < weights_.size(); ++i) {
@@ -79,7 +79,7 @@ moeq_status SafetensorsWriter::print_header(const Array<int64_t>& order, Array<c
 {
     if (!out->resize(kHeaderPrefix))
         return report.out_of_memory(kHeaderPrefix);
-    JsonWriter json(*out);
+    text::JsonWriter json(*out);
     json.begin_object().key("__metadata__");
     MOEQ_TRY(print_metadata(json, report));
     for (const int64_t i : order) {

@@ -299,7 +299,7 @@ moeq_status digest_listed_file(Allocator& allocator, int directory, const char* 
     File file(allocator);
     Array<char> text(allocator);
     MOEQ_TRY(file.open(directory, path, report));
-    MOEQ_TRY(read_text(file, kJsonBytes, &text, report));
+    MOEQ_TRY(read_text(file, text::kJsonBytes, &text, report));
     *out = digest_of(text.data(), text.size() - 1);
     return MOEQ_OK;
 }

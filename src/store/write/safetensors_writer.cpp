@@ -38,7 +38,7 @@ moeq_status SafetensorsWriter::read_metadata(const char* text, Report& report)
     std::memcpy(metadata_text_.data(), text, static_cast<uint64_t>(length) + 1);
     moeq_error error{};
     Report inner("text", &error);
-    JsonRules rules;
+    text::JsonRules rules;
     rules.what = "metadata";
     const moeq_status status = metadata_document_.parse(metadata_text_.data(), length, rules, inner);
     if (status == MOEQ_ERROR_MEMORY)
@@ -48,7 +48,7 @@ moeq_status SafetensorsWriter::read_metadata(const char* text, Report& report)
         return refuse() << error.message;
     if (!metadata_document_.root().is_object())
         return refuse() << "JSON that is no object; want an object of strings";
-    for (JsonMember member = metadata_document_.root().first(); !member.done(); member = member.next()) {
+    for (text::JsonMember member = metadata_document_.root().first(); !member.done(); member = member.next()) {
         if (!member.value().is_string())
             return (refuse() << "a value that is no string under ").quoted(member.name().text())
                    << "; want an object of strings";
@@ -88,13 +88,13 @@ moeq_status SafetensorsWriter::check_name(const char* name, Report& report) cons
         return (report.fail(MOEQ_ERROR_ARGUMENT, 2, "name") << "got ").quoted(name) << "; want a name of a tensor";
     // The tokenizer of the reader knows what text is.
     Array<char> quoted(allocator_);
-    JsonWriter writer(quoted);
+    text::JsonWriter writer(quoted);
     writer.string(name, length);
     if (!writer.ok())
         return report.out_of_memory(static_cast<uint64_t>(length) + 2);
     Report quiet("", nullptr);
-    JsonCursor cursor(quoted.data(), quoted.size(), JsonRules(), JsonCursor::kCheck, quiet);
-    JsonText text;
+    text::JsonCursor cursor(quoted.data(), quoted.size(), text::JsonRules(), text::JsonCursor::kCheck, quiet);
+    text::JsonText text;
     if (cursor.string(&text) != MOEQ_OK)
         return (report.fail(MOEQ_ERROR_ARGUMENT, 2, "name") << "got ").quoted(name) << ", which is no UTF-8";
     return MOEQ_OK;

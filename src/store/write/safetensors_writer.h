@@ -71,7 +71,7 @@ private:
 
     moeq_status order_entries(Array<int64_t>* out_order, Report& report);
     moeq_status print_header(const Array<int64_t>& order, Array<char>* out, Report& report) const;
-    moeq_status print_metadata(JsonWriter& out, Report& report) const;
+    moeq_status print_metadata(text::JsonWriter& out, Report& report) const;
     moeq_status validate(const Array<char>& header, Report& report) const;
 
     const WriterEntry* find(const char* name, Report& report) const;
@@ -86,7 +86,7 @@ private:
     const Dialect* dialect_ = nullptr;
     AtomicFile file_;
     Array<char> metadata_text_;
-    JsonDocument metadata_document_;
+    text::JsonDocument metadata_document_;
     bool has_metadata_ = false;
     NameTable names_; // of entries
     Array<WriterEntry> entries_;

@@ -1,9 +1,9 @@
-#include "core/decimal.h"
+#include "text/decimal.h"
 
 #include <bit>
 #include <cstring>
 
-namespace moeq {
+namespace moeq::text {
 
 namespace {
 
@@ -318,4 +318,4 @@ int32_t print_double(double value, char* out)
     return static_cast<int32_t>(next - out);
 }
 
-} // namespace moeq
+} // namespace moeq::text

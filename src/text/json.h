@@ -5,7 +5,7 @@
 #include "core/memory.h"
 #include "core/report.h"
 
-namespace moeq::store {
+namespace moeq::text {
 
 enum class JsonKind : uint32_t { kObject, kArray, kString, kInteger, kNumber, kTrue, kFalse, kNull };
 
@@ -206,4 +206,4 @@ private:
     bool after_key_ = false;
 };
 
-} // namespace moeq::store
+} // namespace moeq::text

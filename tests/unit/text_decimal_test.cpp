@@ -1,5 +1,5 @@
 // Doubles as text and back: against the C library's and the standard library's own, and against what Python writes.
-#include "core/decimal.h"
+#include "text/decimal.h"
 
 #include <gtest/gtest.h>
 
@@ -19,14 +19,14 @@ namespace {
 double parse(const std::string& text)
 {
     double value = -1;
-    EXPECT_TRUE(moeq::parse_double(text.data(), static_cast<int64_t>(text.size()), &value)) << text;
+    EXPECT_TRUE(moeq::text::parse_double(text.data(), static_cast<int64_t>(text.size()), &value)) << text;
     return value;
 }
 
 std::string print(double value)
 {
-    char text[moeq::kDoubleText];
-    const int32_t length = moeq::print_double(value, text);
+    char text[moeq::text::kDoubleText];
+    const int32_t length = moeq::text::print_double(value, text);
     EXPECT_EQ(static_cast<size_t>(length), std::strlen(text));
     return text;
 }
@@ -106,7 +106,7 @@ TEST(Decimal, parses_hard_cases_as_the_c_library_does)
     double value = 0;
     for (const std::string text : {"1e309", "1.7976931348623159e308", "179769313486231580794e288", "-1e400",
                                    "1e99999999999999999999", "123456e304"})
-        EXPECT_FALSE(moeq::parse_double(text.data(), static_cast<int64_t>(text.size()), &value)) << text;
+        EXPECT_FALSE(moeq::text::parse_double(text.data(), static_cast<int64_t>(text.size()), &value)) << text;
 }
 
 TEST(Decimal, random_doubles_and_floats_come_back)
@@ -154,7 +154,7 @@ TEST(Decimal, random_decimals_are_those_of_the_c_library)
         text += std::to_string(static_cast<int64_t>(random() % 680) - 360);
         const double wanted = std::strtod(text.c_str(), nullptr);
         double got = 0;
-        const bool fits = moeq::parse_double(text.data(), static_cast<int64_t>(text.size()), &got);
+        const bool fits = moeq::text::parse_double(text.data(), static_cast<int64_t>(text.size()), &got);
         ASSERT_EQ(fits, std::isfinite(wanted)) << text;
         if (fits) {
             ASSERT_EQ(std::bit_cast<uint64_t>(got), std::bit_cast<uint64_t>(wanted)) << text;

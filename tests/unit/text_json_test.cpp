@@ -5,17 +5,17 @@
 #include <string>
 #include <vector>
 
-#include "store/container/json.h"
 #include "support/store.h"
+#include "text/json.h"
 
 namespace moeq_test {
 namespace {
 
-using moeq::store::JsonDocument;
-using moeq::store::JsonMember;
-using moeq::store::JsonRules;
-using moeq::store::JsonValue;
-using moeq::store::JsonWriter;
+using moeq::text::JsonDocument;
+using moeq::text::JsonMember;
+using moeq::text::JsonRules;
+using moeq::text::JsonValue;
+using moeq::text::JsonWriter;
 
 // A document with all that it needs. The text has nothing behind it that could be read.
 struct Parsed {
@@ -290,7 +290,7 @@ TEST(Json, values_come_out_as_they_are)
     EXPECT_TRUE(root.find("f").get_bool(&truth));
     EXPECT_FALSE(truth);
     EXPECT_FALSE(root.find("n").get_bool(&truth));
-    EXPECT_TRUE(root.find("n").is(moeq::store::JsonKind::kNull));
+    EXPECT_TRUE(root.find("n").is(moeq::text::JsonKind::kNull));
     EXPECT_TRUE(root.find("none").missing());
     EXPECT_TRUE(root.find("s").find("x").missing());
     EXPECT_EQ(root.find("none").size(), 0);

@@ -5,9 +5,9 @@
 #include <algorithm>
 
 #include "core/memory.h"
-#include "store/container/digest.h"
+#include "cpu/digest.h"
 
-namespace moeq::store {
+namespace moeq::text {
 
 struct NameView {
     const char* text;
@@ -82,10 +82,15 @@ public:
 
 private:
     static constexpr uint64_t kHashMask = 0xFFFFFFFF00000000u;
-    static uint64_t hash(const NameView& name) { return digest_of(name.text, name.length).high & kHashMask; }
+    static uint64_t hash(const NameView& name)
+    {
+        uint64_t halves[2];
+        cpu::digest_plain(name.text, name.length, halves);
+        return halves[1] & kHashMask;
+    }
     static int64_t index(uint64_t key) { return static_cast<int64_t>(key & ~kHashMask); }
 
     Array<uint64_t> keys_; // hash in the high half, index in the low one
 };
 
-} // namespace moeq::store
+} // namespace moeq::text

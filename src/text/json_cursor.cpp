@@ -1,9 +1,9 @@
 // The tokenizer: bytes that RFC 8259 does not allow end here.
 #include <cstring>
 
-#include "store/container/json.h"
+#include "text/json.h"
 
-namespace moeq::store {
+namespace moeq::text {
 
 namespace {
 
@@ -403,4 +403,4 @@ moeq_status JsonCursor::finish()
     return at_ < size_ ? expected("the end of the text") : MOEQ_OK;
 }
 
-} // namespace moeq::store
+} // namespace moeq::text

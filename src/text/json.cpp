@@ -1,11 +1,11 @@
-#include "store/container/json.h"
+#include "text/json.h"
 
 #include <cstring>
 
-#include "core/decimal.h"
-#include "store/container/name_order.h"
+#include "text/decimal.h"
+#include "text/name_order.h"
 
-namespace moeq::store {
+namespace moeq::text {
 
 namespace {
 
@@ -276,4 +276,4 @@ JsonMember JsonMember::next() const
     return member;
 }
 
-} // namespace moeq::store
+} // namespace moeq::text

@@ -1,10 +1,10 @@
 #include <cstring>
 
-#include "core/decimal.h"
 #include "core/text.h"
-#include "store/container/json.h"
+#include "text/decimal.h"
+#include "text/json.h"
 
-namespace moeq::store {
+namespace moeq::text {
 
 void JsonWriter::put(const char* text, int64_t length)
 {
@@ -161,4 +161,4 @@ JsonWriter& JsonWriter::copy(const JsonValue& value)
     return *this;
 }
 
-} // namespace moeq::store
+} // namespace moeq::text

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-namespace moeq {
+namespace moeq::text {
 
 // text: a number by the grammar of JSON. False where it is larger than any double.
 [[nodiscard]] bool parse_double(const char* text, int64_t length, double* out);
@@ -14,4 +14,4 @@ namespace moeq {
 constexpr int32_t kDoubleText = 32;
 int32_t print_double(double value, char* out);
 
-} // namespace moeq
+} // namespace moeq::text
