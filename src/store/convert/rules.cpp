@@ -4,6 +4,7 @@
 
 #include "formats/geometry.h"
 #include "formats/spec_text.h"
+#include "text/glob.h"
 
 namespace moeq::store {
 
@@ -12,53 +13,7 @@ namespace {
 constexpr int32_t kOptionsArgument = 4; // of moeq_convert and moeq_convert_plan
 constexpr const char* kName = "options.rules";
 
-const char* end_of_segment(const char* name)
-{
-    while (*name != '\0' && *name != '.')
-        ++name;
-    return name;
-}
-
 } // namespace
-
-bool glob_matches(const char* glob, const char* name)
-{
-    // Where to go on after a mismatch: the last star of each kind, and what it has taken. A `*` cannot take a dot, so when it
-    // is stuck the last `**` takes one character more.
-    const char *star = nullptr, *star_name = nullptr;
-    const char *wide = nullptr, *wide_name = nullptr;
-    // Where the first `*` behind that `**` began; and the end of the segment in which one has failed: one that begins later in it
-    // could take only what that one could, too. So a name is not walked over once for each of its characters.
-    const char *first = nullptr, *failed = nullptr;
-    for (;;) {
-        const bool hopeless = *glob == '*' && glob[1] != '*' && first == nullptr && failed != nullptr && name <= failed;
-        if (glob[0] == '*' && glob[1] == '*') {
-            glob += 2;
-            wide = glob;
-            wide_name = name;
-            star = first = failed = nullptr;
-        } else if (*glob == '*' && !hopeless) {
-            star = ++glob;
-            star_name = name;
-            first = first == nullptr ? name : first;
-        } else if (*name != '\0' && *glob == *name && !hopeless) {
-            ++glob;
-            ++name;
-        } else if (*name == '\0' && *glob == '\0') {
-            return true;
-        } else if (star != nullptr && *star_name != '\0' && *star_name != '.') {
-            glob = star;
-            name = ++star_name;
-        } else if (wide != nullptr && *wide_name != '\0') {
-            failed = first == nullptr ? failed : end_of_segment(first);
-            glob = wide;
-            name = ++wide_name;
-            star = first = nullptr;
-        } else {
-            return false;
-        }
-    }
-}
 
 moeq_status ConvertRules::add(const text::JsonValue& value, int64_t index, Report& report)
 {
@@ -112,7 +67,7 @@ moeq_status ConvertRules::read(const char* text, Report& report)
 const ConvertRule* ConvertRules::find(const char* name)
 {
     for (ConvertRule& rule : rules_)
-        if (glob_matches(rule.glob, name)) {
+        if (text::glob_matches(rule.glob, name)) {
             rule.used = true;
             return &rule;
         }

@@ -6,9 +6,6 @@
 
 namespace moeq::store {
 
-// `*` is any run of characters without a dot, `**` any run at all; all else is itself. Time is the product of the lengths at most.
-bool glob_matches(const char* glob, const char* name);
-
 struct ConvertRule {
     const char* glob; // in the document
     bool dense;       // null: keep as it is

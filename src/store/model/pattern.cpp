@@ -2,6 +2,7 @@
 
 #include "core/checked.h"
 #include "core/text.h"
+#include "text/glob.h"
 
 namespace moeq::store {
 
@@ -71,16 +72,6 @@ bool has_special(const Segment& segment, int64_t expert)
     return false;
 }
 
-// Whether a segment of a name is one of a pattern that has {expert} at `at`, with what stands around it.
-bool match_expert(const Segment& wanted, int64_t at, const Segment& segment, int64_t* out)
-{
-    const int64_t tail = wanted.length - at - kExpertLength;
-    const char* const end = segment.begin + segment.length;
-    return segment.length > at + tail && std::memcmp(segment.begin, wanted.begin, static_cast<uint64_t>(at)) == 0 &&
-           std::memcmp(end - tail, wanted.begin + at + kExpertLength, static_cast<uint64_t>(tail)) == 0 &&
-           parse_index({segment.begin + at, segment.length - at - tail}, out);
-}
-
 // visit(segment, first) from the last one to the first, until it returns false.
 template <class Visit>
 void for_each_segment(const char* text, Visit visit)
@@ -141,38 +132,29 @@ const char* template_fault(const char* text, const char* pattern)
     return fault;
 }
 
+// A pattern is a glob of which few texts are one: no two ways of matching it differ, so that what its stars stand for can be
+// looked at afterwards.
 bool match_pattern(const char* pattern, const char* name, int64_t length, PatternMatch* out)
 {
-    int64_t pattern_left = static_cast<int64_t>(std::strlen(pattern));
-    int64_t left = length;
+    text::GlobMatch match;
+    if (!text::match_glob(pattern, name, length, kExpert, &match))
+        return false;
     out->expert = -1;
     out->count = 0;
-    while (pattern_left >= 0) {
-        const Segment wanted = take_last(pattern, &pattern_left);
-        if (left < 0)
-            return false;
-        if (equals(wanted, "**")) {
-            out->wildcards[out->count++] = {name, left};
-            left = -1;
-            break;
-        }
-        const Segment segment = take_last(name, &left);
-        if (equals(wanted, "*")) {
-            if (segment.length == 0)
+    for (int32_t i = match.count - 1; i >= 0; --i) {
+        const text::GlobMatch::Star& star = match.stars[i];
+        const Segment taken{name + star.begin, star.length};
+        if (pattern[star.at] == *kExpert) {
+            if (!parse_index(taken, &out->expert))
                 return false;
-            out->wildcards[out->count++] = segment;
-        } else if (const int64_t at = find_expert(wanted); at >= 0) {
-            if (!match_expert(wanted, at, segment, &out->expert))
-                return false;
-        } else if (segment.length != wanted.length ||
-                   std::memcmp(segment.begin, wanted.begin, static_cast<uint64_t>(wanted.length)) != 0) {
-            return false;
+            continue;
         }
+        const bool wide = pattern[star.at + 1] == '*';
+        if (taken.length == 0 && !wide)
+            return false;
+        out->wildcards[out->count++] = taken;
     }
-    // They were found from the back.
-    for (int32_t i = 0; i < out->count / 2; ++i)
-        std::swap(out->wildcards[i], out->wildcards[out->count - 1 - i]);
-    return left < 0;
+    return true;
 }
 
 bool append_filled(const char* text, const PatternMatch& match, Array<char>* out)
