@@ -36,6 +36,10 @@ QUOTE = re.compile(r"(<!-- quote: (\S+)(?: ([^>]*?))? -->\n```\w*\n)(.*?)(```\n)
 PLAIN_FOLDERS = {"", "tests", "examples", ".ci"}
 
 
+# Of src/: numbers and names of the ABI, which are no code.
+NOT_LAYERED = {"abi"}
+
+
 class Problems(list):
     def add(self, page, text):
         self.append(f"{page}: {text}")
@@ -217,16 +221,25 @@ def check_map(files, problems):
 
 
 def check_layers(files, problems):
-    path = ROOT / "docs" / "hacking.md"
-    layers = re.search(r"<!-- layers -->\n +(.*)\n", source(path)).group(1).split("→")
-    rank = {folder.strip(): -place for place, layer in enumerate(layers) for folder in layer.split(",")}
-    for name in files:
-        folder = name.split("/")[1] if name.startswith("src/") else None
-        if folder not in rank:
-            continue
-        for included in re.findall(r'^#include "(\w+)/', source(ROOT / name), re.MULTILINE):
-            if included in rank and included != folder and rank[included] >= rank[folder]:
-                problems.add(name, f"includes {included}/, which docs/hacking.md does not place below {folder}/")
+    """A line of layers is one of folders of src/, or of the folder of it that the mark names."""
+    lines = re.findall(r"<!-- layers(?:: src/(\w+/))? -->\n +(.*)\n", source(ROOT / "docs" / "hacking.md"))
+    if not lines:
+        problems.add("docs/hacking.md", "there are no layers")
+    for inside, line in lines:
+        layers = [[folder.strip() for folder in layer.split(",")] for layer in line.split("→")]
+        rank = {folder: -place for place, layer in enumerate(layers) for folder in layer}
+        there = {name.removeprefix(f"src/{inside}").split("/")[0] for name in files if name.startswith(f"src/{inside}")}
+        for folder in sorted(set(rank) ^ (there - NOT_LAYERED)):
+            problems.add("docs/hacking.md", f"src/{inside}{folder}/ is only in {'the layers' if folder in rank else 'the tree'}")
+        for name in files:
+            folder = name.removeprefix(f"src/{inside}").split("/")[0] if name.startswith(f"src/{inside}") else None
+            if folder not in rank:
+                continue
+            for included in re.findall(rf'^#include "{inside}(\w+)/', source(ROOT / name), re.MULTILINE):
+                if included in rank and included != folder and rank[included] >= rank[folder]:
+                    problems.add(
+                        name, f"includes {inside}{included}/, which docs/hacking.md does not place below {folder}/"
+                    )
 
 
 def main():

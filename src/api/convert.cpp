@@ -3,6 +3,7 @@
 #include "api/boundary.h"
 #include "api/qtensor.h"
 #include "store/convert/run.h"
+#include "store/dialects/recognise.h"
 
 using namespace moeq;
 using namespace moeq::store;
@@ -82,7 +83,7 @@ moeq_status open_source(const char* source, const char* target, const moeq_conve
     MOEQ_TRY(read_options(options, out, report));
     const FileRules rules{.all = (out->options.flags & MOEQ_CONVERT_ALL_FILES) != 0};
     MOEQ_TRY(out->checkpoint.open(source, kHeaderLimit, false, report, rules));
-    MOEQ_TRY(out->weights.recognise(out->checkpoint, out->request.patterns, report, 4));
+    MOEQ_TRY(recognise_weights(out->checkpoint, out->request.patterns, 4, &out->weights, report));
     return out->plan.make(out->checkpoint, out->weights, out->request, report);
 }
 

@@ -6,7 +6,8 @@
 #include "api/blob.h"
 #include "api/boundary.h"
 #include "store/dialects/describe.h"
-#include "store/load/verify.h"
+#include "store/dialects/recognise.h"
+#include "store/verify/verify.h"
 
 namespace moeq {
 
@@ -84,7 +85,7 @@ extern "C" moeq_status moeq_reader_open(const moeq_context* context, const char*
                               .strict = (known.flags & MOEQ_READER_STRICT) != 0};
         moeq_status status = files->checkpoint.open(path, limit, map, report, rules);
         if (status == MOEQ_OK)
-            status = reader->weights.recognise(files->checkpoint, known.patterns, report, 3);
+            status = recognise_weights(files->checkpoint, known.patterns, 3, &reader->weights, report);
         if (status != MOEQ_OK) {
             reader_free(reader);
             return status;

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <vector>
 
+#include "store/write/file_digest.h"
 #include "store/write/safetensors_writer.h"
 #include "support/store.h"
 

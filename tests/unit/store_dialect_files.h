@@ -11,6 +11,7 @@
 
 #include "formats/spec_text.h"
 #include "store/dialects/dialect.h"
+#include "store/dialects/recognise.h"
 #include "support/store.h"
 
 namespace dialect_test {
@@ -145,7 +146,7 @@ struct Recognised {
         moeq::Report report("open", &error);
         status = checkpoint.open(files.write().c_str(), moeq::store::kHeaderLimit, false, report);
         if (status == MOEQ_OK)
-            status = weights.recognise(checkpoint, nullptr, report);
+            status = moeq::store::recognise_weights(checkpoint, nullptr, 3, &weights, report);
         return status;
     }
     const moeq::store::Weight* find(const std::string& name) const

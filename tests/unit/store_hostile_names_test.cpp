@@ -48,7 +48,8 @@ double seconds_to_recognise(const Files& files)
     Outcome outcome;
     EXPECT_EQ(checkpoint.open(path.c_str(), 0, false, outcome.report), MOEQ_OK) << outcome.message();
     const double begin = cpu_seconds();
-    EXPECT_EQ(weights.recognise(checkpoint, nullptr, outcome.report), MOEQ_OK) << outcome.message();
+    EXPECT_EQ(moeq::store::recognise_weights(checkpoint, nullptr, 3, &weights, outcome.report), MOEQ_OK)
+        << outcome.message();
     return cpu_seconds() - begin;
 }
 

@@ -1,6 +1,7 @@
 // Patterns of names, those of a caller's, and the stacks made of many weights.
 #include <gtest/gtest.h>
 
+#include "store/dialects/recognise.h"
 #include "store/load/stack_source.h"
 #include "store/model/rules.h"
 #include "store_names.h"
@@ -218,7 +219,8 @@ TEST(Stacks, AMillionTensorsTakeSeconds)
     ASSERT_EQ(checkpoint.open(path.c_str(), 200'000'000, false, outcome.report), MOEQ_OK) << outcome.message();
     moeq::store::Weights weights(memory.allocator);
     const double begin = cpu_seconds();
-    ASSERT_EQ(weights.recognise(checkpoint, nullptr, outcome.report), MOEQ_OK) << outcome.message();
+    ASSERT_EQ(moeq::store::recognise_weights(checkpoint, nullptr, 3, &weights, outcome.report), MOEQ_OK)
+        << outcome.message();
     const double took = cpu_seconds() - begin;
     EXPECT_EQ(weights.stacks.size(), 2 * kLayers);
     EXPECT_EQ(weights.pieces.size(), 3 * kLayers * kExperts);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "store/write/digest_chunks.h"
+#include "store/write/file_digest.h"
 #include "support/store.h"
 
 namespace moeq_test {

@@ -5,6 +5,7 @@
 #include "store/container/folder.h"
 #include "store/convert/result.h"
 #include "store/dialects/parts.h"
+#include "store/write/file_digest.h"
 
 namespace moeq::store {
 

@@ -1,8 +1,9 @@
 #include "store/convert/record.h"
 
 #include "core/text.h"
+#include "store/container/atomic_file.h"
 #include "store/container/folder.h"
-#include "store/write/safetensors_writer.h"
+#include "store/write/file_digest.h"
 
 namespace moeq::store {
 

@@ -4,6 +4,7 @@
 
 #include "store/convert/planned_tensors.h"
 #include "store/convert/unit.h"
+#include "store/dialects/recognise.h"
 
 namespace moeq::store {
 
@@ -48,7 +49,7 @@ public:
 
     moeq_status run()
     {
-        MOEQ_TRY(found_.recognise(result_, plan_.patterns, report_));
+        MOEQ_TRY(recognise_weights(result_, plan_.patterns, kOptionsArgument, &found_, report_));
         MOEQ_TRY(plan_.list_weights(weights_, &planned_, report_));
         if (!expected_.resize(found_.weights.size(), false))
             return report_.out_of_memory(static_cast<uint64_t>(found_.weights.size()));

@@ -10,7 +10,6 @@ namespace moeq::store {
 
 namespace {
 
-constexpr int32_t kOptionsArgument = 4; // of moeq_convert and moeq_convert_plan
 constexpr const char* kName = "options.rules";
 
 } // namespace

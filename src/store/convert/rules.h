@@ -6,6 +6,8 @@
 
 namespace moeq::store {
 
+constexpr int32_t kOptionsArgument = 4; // of moeq_convert and moeq_convert_plan
+
 struct ConvertRule {
     const char* glob; // in the document
     bool dense;       // null: keep as it is

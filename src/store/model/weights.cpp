@@ -1,5 +1,7 @@
 #include "store/model/weights.h"
 
+#include "store/model/stacks.h"
+
 namespace moeq::store {
 
 namespace {
@@ -35,6 +37,28 @@ Weights::~Weights()
 {
     for (const Block& block : names_)
         allocator_.free(block.text, static_cast<uint64_t>(block.bytes));
+}
+
+moeq_status Weights::begin(const Checkpoint& checkpoint, Report& report)
+{
+    const int64_t count = checkpoint.tensor_count();
+    if (!weight_of.resize(count, -1) || !component_of.resize(count, 0))
+        return report.out_of_memory(static_cast<uint64_t>(count) * sizeof(int64_t));
+    model_type = config_model_type(checkpoint.config());
+    return MOEQ_OK;
+}
+
+moeq_status Weights::complete(const Checkpoint& checkpoint, const char* patterns, int32_t argument, Report& report)
+{
+    MOEQ_TRY(add_dense(checkpoint, report));
+    MOEQ_TRY(sort_weights(checkpoint, report));
+    const text::JsonValue config = checkpoint.config();
+    Rules rules(allocator_);
+    MOEQ_TRY(rules.collect(config, patterns, argument, report));
+    family_ = rules.family();
+    expert_count_ = config_expert_count(config);
+    MOEQ_TRY(StackBuilder(allocator_, config, rules, *this, report).run());
+    return index_stacks(report);
 }
 
 const char* Weights::keep(const char* name, int64_t length)

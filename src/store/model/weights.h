@@ -88,10 +88,13 @@ class Weights {
 public:
     explicit Weights(Allocator& allocator);
     ~Weights();
+    Allocator& allocator() const { return allocator_; }
 
-    // patterns: JSON of the user's, or NULL; argument: the one that they came with. Defined with the dialects, which it asks.
-    [[nodiscard]] moeq_status recognise(const Checkpoint& checkpoint, const char* patterns, Report& report,
-                                        int32_t argument = 3);
+    // Filled in this order: begin; a dialect adds what is quantized; complete, with all that it left and with stacks. patterns,
+    // argument: see recognise_weights.
+    [[nodiscard]] moeq_status begin(const Checkpoint& checkpoint, Report& report);
+    [[nodiscard]] moeq_status complete(const Checkpoint& checkpoint, const char* patterns, int32_t argument,
+                                       Report& report);
 
     // For dialects: a weight that is quantized, with the tensors that hold its components. Refuses a tensor that another
     // weight has (FORMAT, F15). `bytes`, `stack` and the place are set here and later.

@@ -1,10 +1,10 @@
-#include "store/load/verify.h"
+#include "store/verify/verify.h"
 
 #include "codec/amax.h"
 #include "store/dialects/dialect.h"
 #include "store/load/buffers.h"
 #include "store/load/encoded_part.h"
-#include "store/write/safetensors_writer.h"
+#include "store/write/file_digest.h"
 
 namespace moeq::store {
 
