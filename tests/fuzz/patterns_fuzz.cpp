@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "store/model/families.h"
+#include "store/model/linear_names.h"
 #include "store/model/model_config.h"
 #include "support/store.h"
 

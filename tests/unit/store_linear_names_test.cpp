@@ -3,7 +3,7 @@
 
 #include <cstring>
 
-#include "store/model/families.h"
+#include "store/model/linear_names.h"
 #include "store_names.h"
 
 namespace moeq_test {

@@ -4,6 +4,7 @@
 
 #include "store/container/folder.h"
 #include "store/convert/result.h"
+#include "store/convert/side_files.h"
 #include "store/dialects/parts.h"
 #include "store/write/file_digest.h"
 

@@ -1,7 +1,6 @@
 // The end of a conversion: all units are there and true; then what surrounds them is written, and the directory gets its name.
 #pragma once
 
-#include "store/container/folder.h"
 #include "store/convert/target.h"
 #include "store/convert/unit.h"
 
@@ -20,34 +19,5 @@ namespace moeq::store {
 [[nodiscard]] moeq_status seal_conversion(const Conversion& conversion, Array<UnitFacts>& facts, Report& report);
 // A sealed directory gets its name.
 [[nodiscard]] moeq_status publish_conversion(const Conversion& conversion, Report& report);
-
-// A file beside the units, and its digest.
-struct SideFile {
-    const char* name;
-    Digest digest;
-};
-
-// Writes what surrounds the units: index, config.json, and copies of the small files of the source. Names live in `names`.
-class SideFiles {
-public:
-    SideFiles(const Conversion& conversion, Report& report)
-        : c_(conversion), report_(report), source_names_(conversion.allocator), files_(conversion.allocator)
-    {
-    }
-
-    [[nodiscard]] moeq_status write();
-    const Array<SideFile>& files() const { return files_; }
-
-private:
-    [[nodiscard]] moeq_status write_index();
-    [[nodiscard]] moeq_status write_config();
-    [[nodiscard]] moeq_status copy_small_files();
-    [[nodiscard]] moeq_status add(const char* name, const Array<char>& text, int64_t bytes);
-
-    const Conversion& c_;
-    Report& report_;
-    FolderNames source_names_;
-    Array<SideFile> files_;
-};
 
 } // namespace moeq::store

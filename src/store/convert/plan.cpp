@@ -4,8 +4,9 @@
 
 #include "core/text.h"
 #include "formats/spec_text.h"
-#include "store/convert/decode.h"
+#include "store/convert/plan_decode.h"
 #include "store/convert/result.h"
+#include "store/convert/side_files.h"
 
 namespace moeq::store {
 

@@ -172,15 +172,8 @@ private:
 // The spec of a quantized stack as its file has it: nested where its pieces are.
 moeq_spec own_spec(const Weights& weights, const Stack& stack);
 
-// What else lies beside a source and is not copied: folders, large files, weights in other containers. first: in `names`.
-[[nodiscard]] moeq_status find_left_files(const Checkpoint& source, FolderNames* names, int64_t* count,
-                                          const char** first, Report& report);
 // Whether a small file beside a checkpoint tells how that is quantized, and so would be untrue beside new weights.
 bool is_about_source(const char* name);
-
-// config.json of the target.
-[[nodiscard]] moeq_status write_target_config(const Plan& plan, const Checkpoint& source, const Weights& weights,
-                                              text::JsonWriter& json, Report& report);
 
 // An array of {"name", "reason"} and, where there is one, "detail".
 void write_kept(const Array<PlanKept>& kept, text::JsonWriter& json);

@@ -1,6 +1,6 @@
 // What a plan knows of weights that become dense.
+#include "store/convert/plan_decode.h"
 #include "core/text.h"
-#include "store/convert/decode.h"
 #include "store/dialects/parts.h"
 #include "store/load/buffers.h"
 

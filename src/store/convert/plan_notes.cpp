@@ -1,6 +1,6 @@
 // What somebody should know of a plan before it is carried out: what loaders of other projects make of the target, and what of the
 // source cannot be read. What no loader could make anything of is refused.
-#include "store/convert/plan.h"
+#include "store/convert/side_files.h"
 
 namespace moeq::store {
 

@@ -1,7 +1,7 @@
 // A plan as text: what it depends on, which its hash is of, what people read, and what config.json says.
 #include "core/text.h"
 #include "formats/spec_text.h"
-#include "store/convert/decode.h"
+#include "store/convert/plan_decode.h"
 
 namespace moeq::store {
 

@@ -1,8 +1,9 @@
-// index, config.json and the small files of the source.
+#include "store/convert/side_files.h"
+
 #include <cstring>
 
-#include "store/convert/finish.h"
 #include "store/convert/planned_tensors.h"
+#include "store/convert/unit.h"
 
 namespace moeq::store {
 
@@ -69,6 +70,11 @@ void copy_members(const text::JsonValue& config, text::JsonWriter& json)
 }
 
 } // namespace
+
+SideFiles::SideFiles(const Conversion& conversion, Report& report)
+    : c_(conversion), report_(report), source_names_(conversion.allocator), files_(conversion.allocator)
+{
+}
 
 moeq_status SideFiles::add(const char* name, const Array<char>& text, int64_t bytes)
 {

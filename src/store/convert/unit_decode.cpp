@@ -3,7 +3,7 @@
 
 #include "codec/amax.h"
 #include "formats/elements.h"
-#include "store/convert/decode.h"
+#include "store/convert/plan_decode.h"
 #include "store/convert/put_tasks.h"
 #include "store/convert/unit.h"
 #include "store/load/buffers.h"

@@ -1,7 +1,7 @@
-// Names for linears of one expert each that are made of a stack.
+#include "store/model/linear_names.h"
+
 #include "core/checked.h"
 #include "core/text.h"
-#include "store/model/families.h"
 
 namespace moeq::store {
 

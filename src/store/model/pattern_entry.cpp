@@ -1,5 +1,4 @@
-// One entry of a caller's patterns: an object with match, stack and what the weights are like.
-#include "store/model/rules.h"
+#include "store/model/pattern_entry.h"
 
 namespace moeq::store {
 

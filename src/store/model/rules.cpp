@@ -2,6 +2,7 @@
 
 #include "store/model/families.h"
 #include "store/model/model_config.h"
+#include "store/model/pattern_entry.h"
 
 namespace moeq::store {
 

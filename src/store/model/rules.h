@@ -76,8 +76,4 @@ private:
 // "" where there is none.
 const char* config_model_type(const text::JsonValue& config);
 
-// Reads one entry of a caller's patterns; ARGUMENT says what is wrong with it. `experts`: as config.json says; -1: it does not.
-[[nodiscard]] moeq_status read_pattern(const text::JsonValue& entry, int64_t index, int64_t experts, int32_t argument,
-                                       Rule* out, Report& report);
-
 } // namespace moeq::store

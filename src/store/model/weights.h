@@ -4,7 +4,7 @@
 
 #include "formats/geometry.h"
 #include "store/container/checkpoint.h"
-#include "store/model/families.h"
+#include "store/model/linear_names.h"
 #include "text/name_order.h"
 
 namespace moeq::store {
