@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "store/container/folder.h"
+#include "store/convert/own_json.h"
 #include "store/convert/result.h"
 #include "store/convert/side_files.h"
 #include "store/dialects/parts.h"
@@ -142,8 +143,7 @@ moeq_status check_unit(const Conversion& c, int64_t unit, UnitFacts* out, int64_
     UnitRecord record(c.allocator);
     *stale = -1;
     out->whole = false;
-    MOEQ_TRY(verify_unit(c.allocator, c.folder(), c.plan, c.checkpoint, unit, &record, &out->whole, report,
-                         c.engine.kernels.digest));
+    MOEQ_TRY(verify_unit(c, unit, &record, &out->whole, report));
     if (!out->whole)
         return MOEQ_OK;
     char name[Plan::kFileNameLimit];
@@ -185,11 +185,10 @@ moeq_status check_listed(const Conversion& c, const char* name, const text::Json
 
 moeq_status is_sealed(const Conversion& c, bool* out, Report& report)
 {
-    Array<char> text(c.allocator);
-    text::JsonDocument document(c.allocator);
-    MOEQ_TRY(read_own_json(c.allocator, c.folder(), kReportFile, &text, &document, out, report));
-    const text::JsonValue files = document.root().find("files");
-    *out = *out && document.root().find("plan").equals(c.plan.hash_text) && files.is_object();
+    OwnJson sealed(c.allocator);
+    MOEQ_TRY(sealed.read(c.folder(), kReportFile, report));
+    const text::JsonValue files = sealed.root().find("files");
+    *out = sealed.is_of(c.plan) && files.is_object();
     char unit[Plan::kFileNameLimit];
     for (int64_t u = 0; *out && u < c.plan.units.size(); ++u)
         *out = files.find(c.plan.file_name(u, unit)).is_string();

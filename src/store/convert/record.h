@@ -1,7 +1,7 @@
 // What a finished unit leaves behind besides its file: a record of what it read and wrote, by which others see that it is done.
 #pragma once
 
-#include "store/convert/plan.h"
+#include "store/convert/conversion.h"
 
 namespace moeq::store {
 
@@ -22,17 +22,14 @@ struct UnitRecord {
 constexpr int64_t kRecordNameLimit = 32;
 const char* record_name(int64_t unit, char* out); // kRecordNameLimit bytes
 
-[[nodiscard]] moeq_status write_record(Allocator& allocator, int folder, const Plan& plan, const Checkpoint& checkpoint,
-                                       int64_t unit, const UnitRecord& record, bool durable, Report& report);
-// *found: whether there is a record of this unit and plan. One that is torn, or another plan's, is none.
+[[nodiscard]] moeq_status write_record(const Conversion& conversion, int64_t unit, const UnitRecord& record,
+                                       Report& report);
+// *found: whether there is a record of this unit and plan. One that is torn, or another plan's, is none. Also for who only looks
+// at what a conversion has done.
 [[nodiscard]] moeq_status read_record(Allocator& allocator, int folder, const Plan& plan, const Checkpoint& checkpoint,
                                       int64_t unit, UnitRecord* out, bool* found, Report& report);
 // A record, and the file that it tells of: whether its bytes are those that were written.
-[[nodiscard]] moeq_status verify_unit(Allocator& allocator, int folder, const Plan& plan, const Checkpoint& checkpoint,
-                                      int64_t unit, UnitRecord* out, bool* whole, Report& report, cpu::DigestRun run);
-
-// A small JSON file of our own. *found false: it is not there, or it is torn.
-[[nodiscard]] moeq_status read_own_json(Allocator& allocator, int folder, const char* name, Array<char>* text,
-                                        text::JsonDocument* document, bool* found, Report& report);
+[[nodiscard]] moeq_status verify_unit(const Conversion& conversion, int64_t unit, UnitRecord* out, bool* whole,
+                                      Report& report);
 
 } // namespace moeq::store

@@ -7,6 +7,7 @@
 #include "core/text.h"
 #include "store/container/atomic_file.h"
 #include "store/container/folder.h"
+#include "store/convert/own_json.h"
 #include "store/convert/record.h"
 
 namespace moeq::store {
@@ -101,19 +102,6 @@ moeq_status ConvertTarget::check_free(Report& report) const
            << ", which is there; want the name of a new directory; remove it or choose another one";
 }
 
-namespace {
-
-// Whether a JSON file of a directory is there and of a plan; *document is it then.
-moeq_status read_of_plan(Allocator& allocator, int folder, const char* name, const Plan& plan, Array<char>* text,
-                         text::JsonDocument* document, bool* found, bool* same, Report& report)
-{
-    MOEQ_TRY(read_own_json(allocator, folder, name, text, document, found, report));
-    *same = *found && document->root().find("plan").equals(plan.hash_text);
-    return MOEQ_OK;
-}
-
-} // namespace
-
 // A directory without a plan: an empty one may be used; one with this plan's report, and so nearly published, is this one's own;
 // all else is somebody's.
 moeq_status ConvertTarget::check_strangers(const Plan& plan, bool* own, Report& report)
@@ -129,25 +117,25 @@ moeq_status ConvertTarget::check_strangers(const Plan& plan, bool* own, Report& 
     }
     if (!strangers)
         return MOEQ_OK;
-    Array<char> text(allocator_);
-    text::JsonDocument document(allocator_);
-    bool reported = false;
-    MOEQ_TRY(read_of_plan(allocator_, folder(), kReportFile, plan, &text, &document, &reported, own, report));
+    OwnJson reported(allocator_);
+    MOEQ_TRY(reported.read(folder(), kReportFile, report));
+    *own = reported.is_of(plan);
     if (*own)
         return MOEQ_OK;
-    return (report.fail(reported ? MOEQ_ERROR_MISMATCH : MOEQ_ERROR_DUPLICATE, kTargetArgument, "target") << "got ")
+    return (report.fail(reported.found() ? MOEQ_ERROR_MISMATCH : MOEQ_ERROR_DUPLICATE, kTargetArgument, "target")
+            << "got ")
                .quoted(partial_.data())
-           << (reported ? " of a conversion that was made otherwise; " : ", which is no conversion in the making; ")
+           << (reported.found() ? " of a conversion that was made otherwise; "
+                                : ", which is no conversion in the making; ")
            << "want an empty directory, or none; remove it or choose another target";
 }
 
 moeq_status ConvertTarget::find_plan(const Plan& plan, bool* found, Report& report) const
 {
-    Array<char> text(allocator_);
-    text::JsonDocument document(allocator_);
-    bool same = false;
-    MOEQ_TRY(read_of_plan(allocator_, folder(), kPlanFile, plan, &text, &document, found, &same, report));
-    return !*found || same ? MOEQ_OK : refuse_plan(document.root(), plan, report);
+    OwnJson there(allocator_);
+    MOEQ_TRY(there.read(folder(), kPlanFile, report));
+    *found = there.found();
+    return !*found || there.is_of(plan) ? MOEQ_OK : refuse_plan(there.root(), plan, report);
 }
 
 moeq_status ConvertTarget::check_open(const Plan& plan, Report& report) const
@@ -185,10 +173,10 @@ moeq_status ConvertTarget::is_published(const Plan& plan, bool* out, Report& rep
     Report inner(report.function(), &error);
     if (renamed_ || path_.empty() || directory.open(AT_FDCWD, path_.data(), inner) != MOEQ_OK)
         return MOEQ_OK;
-    Array<char> text(allocator_);
-    text::JsonDocument document(allocator_);
-    bool found = false;
-    return read_of_plan(allocator_, directory.descriptor(), kReportFile, plan, &text, &document, &found, out, report);
+    OwnJson published(allocator_);
+    MOEQ_TRY(published.read(directory.descriptor(), kReportFile, report));
+    *out = published.is_of(plan);
+    return MOEQ_OK;
 }
 
 // Writes the plan; of processes that begin at the same time one does, and the others compare.

@@ -128,7 +128,7 @@ moeq_status write_unit(const Conversion& c, int64_t index, UnitFacts* out, Repor
                        .quoted(c.checkpoint.is_directory() ? c.checkpoint.file(stamp.file).file.name() : "the file")
                    << ", which changed while it was read; want a source that stays as it is; do the unit again";
     }
-    MOEQ_TRY(write_record(c.allocator, c.folder(), c.plan, c.checkpoint, index, record, c.durable, report));
+    MOEQ_TRY(write_record(c, index, record, report));
     const moeq_status open = c.target.check_open(c.plan, report);
     if (open == MOEQ_ERROR_STATE) // the unit is as it was, but nobody is left to remove the record
         MOEQ_TRY(remove_file(c.folder(), record_name(index, name), report));

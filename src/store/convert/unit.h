@@ -2,24 +2,10 @@
 #pragma once
 
 #include "store/convert/record.h"
-#include "store/convert/target.h"
 #include "store/load/load.h"
 #include "store/write/safetensors_writer.h"
 
 namespace moeq::store {
-
-// What all units of one call work with.
-struct Conversion {
-    const Engine& engine;
-    Allocator& allocator;
-    const Checkpoint& checkpoint;
-    const Weights& weights;
-    const Plan& plan;
-    Progress& progress;
-    ConvertTarget& target;
-    bool durable;
-    int folder() const { return target.folder(); }
-};
 
 // What is known about the file of a unit.
 struct UnitFacts {
