@@ -4,8 +4,8 @@
 #include "api/qtensor.h"
 #include "api/reader.h"
 #include "formats/given_amax.h"
-#include "store/load/load.h"
-#include "store/load/stack_source.h"
+#include "store/load/load_and_encode.h"
+#include "store/load/load_components.h"
 #include "store/load/task_errors.h"
 
 using namespace moeq;
@@ -108,7 +108,6 @@ namespace {
 // What a load is asked for, checked.
 struct Request {
     moeq_load_options options{};
-    StackCut cut;
     Geometry geometry;
     bool encodes = false;
     bool has_amax = false;
@@ -119,24 +118,6 @@ moeq_status read_load_options(const moeq_load_options* given, moeq_load_options*
 {
     MOEQ_TRY(read_struct(given, out, 3, "options", report));
     return check_zero(out->reserved, "reserved", 3, "options", report);
-}
-
-moeq_status read_cut(const moeq_load_options& options, const Stack& stack, StackCut* out, Report& report)
-{
-    if (options.tp_size < 0 || options.tp_rank < 0 || options.tp_rank >= (options.tp_size > 1 ? options.tp_size : 1))
-        return report.fail(MOEQ_ERROR_RANGE, 3, "options.tp_rank")
-               << "got " << options.tp_rank << " of tp_size " << options.tp_size
-               << "; want a rank from 0 to tp_size - 1";
-    const int64_t end = options.expert_end == 0 ? stack.shape[0] : options.expert_end;
-    if (options.expert_begin < 0 || options.expert_begin > end || end > stack.shape[0]) {
-        const moeq_status status = report.fail(MOEQ_ERROR_RANGE, 3, "options.expert_begin")
-                                   << "got experts [" << options.expert_begin << ", " << options.expert_end
-                                   << "); want a range inside [0, " << stack.shape[0] << ")";
-        report.set_place({options.expert_begin, -1, -1});
-        return status;
-    }
-    *out = {options.expert_begin, options.expert_end, options.tp_rank, options.tp_size > 1 ? options.tp_size : 1};
-    return MOEQ_OK;
 }
 
 // The spec that was asked for. What only the checkpoint can know, and the caller left at its default, is filled in.
@@ -153,29 +134,30 @@ moeq_status read_spec(const moeq_spec* given, const Stack& stack, moeq_spec* out
 }
 
 // The shape that the handle will have: that of the weight itself where it is loaded whole.
-moeq_status make_load_geometry(const moeq_reader& reader, const Stack& stack, const StackCut& cut,
-                               const moeq_spec& spec, Geometry* out, Report& report)
+moeq_status make_load_geometry(const StackSource& source, const moeq_spec& spec, Geometry* out, Report& report)
 {
-    int64_t shape[3];
-    MOEQ_TRY(cut_shape(stack, cut, shape, report));
-    const Weight& first = reader.weights.piece(stack, 0);
-    const bool whole = stack.piece_count == 1 && std::memcmp(shape, stack.shape, sizeof shape) == 0 &&
-                       (first.ndim != 2 || !stack.expert);
-    return make_geometry(spec, 3, whole ? first.ndim : 3, whole ? first.shape : shape, 2, "stack", out, report);
+    const Stack& stack = source.stack();
+    const Weight& first = source.piece(0);
+    const bool whole = stack.piece_count == 1 && source.part().is_all_of(stack) && (first.ndim != 2 || !stack.expert);
+    return make_geometry(spec, 3, whole ? first.ndim : 3, whole ? first.shape : source.part().shape, 2, "stack", out,
+                         report);
 }
 
-moeq_status read_request(const moeq_reader& reader, int64_t index, const moeq_load_options* given, Request* request,
-                         Report& report)
+// Opens the source too.
+moeq_status read_request(const moeq_load_options* given, StackSource* source, Request* request, Report& report)
 {
-    const Stack& stack = reader.weights.stacks[index];
-    MOEQ_TRY(read_load_options(given, &request->options, report));
-    MOEQ_TRY(read_cut(request->options, stack, &request->cut, report));
+    const Stack& stack = source->stack();
+    moeq_load_options& options = request->options;
+    MOEQ_TRY(read_load_options(given, &options, report));
+    StackPart part;
+    MOEQ_TRY(
+        cut_stack(stack, {options.expert_begin, options.expert_end, options.tp_rank, options.tp_size}, &part, report));
     moeq_spec spec{};
     moeq_spec own{};
     if (stack.quantized)
-        MOEQ_TRY(cut_spec(stack, request->cut, &own, report));
-    if (request->options.spec != nullptr) {
-        MOEQ_TRY(read_spec(request->options.spec, stack, &spec, report));
+        MOEQ_TRY(part_spec(stack, part, &own, report));
+    if (options.spec != nullptr) {
+        MOEQ_TRY(read_spec(options.spec, stack, &spec, report));
         MOEQ_TRY(resolve_spec(spec, 3, "options.spec", &spec, report));
         request->encodes = !stack.quantized || stack.odd_piece >= 0 || !same_spec(spec, own);
     } else if (stack.quantized) {
@@ -185,10 +167,8 @@ moeq_status read_request(const moeq_reader& reader, int64_t index, const moeq_lo
                << ", which is dense; want a spec to quantize it by";
     }
     // First of all whether everything is there: what config.json says of experts that are not may be any number.
-    StackSource part(reader.files->checkpoint, reader.weights, index);
-    MOEQ_TRY(part.set_cut(request->cut, report));
-    MOEQ_TRY(part.prepare(report));
-    MOEQ_TRY(make_load_geometry(reader, stack, request->cut, spec, &request->geometry, report));
+    MOEQ_TRY(source->open(part, report));
+    MOEQ_TRY(make_load_geometry(*source, spec, &request->geometry, report));
     request->has_amax = request->options.amax != nullptr;
     if (!request->has_amax)
         return MOEQ_OK;
@@ -262,26 +242,19 @@ moeq_status adopt_mapping(ReaderFiles& files, const OpenCall& open, const Weight
     return MOEQ_OK;
 }
 
-// One weight of a file, whole: what a mapping can be adopted for.
-bool is_one_weight(const moeq_reader& reader, const Stack& stack, const Geometry& geometry)
-{
-    const Weight& first = reader.weights.piece(stack, 0);
-    return stack.piece_count == 1 && geometry.experts == stack.shape[0] && geometry.rows == stack.shape[1] &&
-           geometry.columns == stack.shape[2] && (first.spec.nested != 0) == geometry.nested();
-}
-
 // Codes and scales of one load, on their way into memory.
 class Filling {
 public:
-    Filling(const moeq_reader& reader, int64_t index, const Request& request, const OpenCall& open, Report& report)
-        : reader_(reader), context_(*reader.files->context), index_(index), request_(request), g_(request.geometry),
-          open_(open), report_(report), progress_(request.options.progress, request.options.progress_user, bytes())
+    Filling(const moeq_context& context, const StackSource& source, const Request& request, const OpenCall& open,
+            Report& report)
+        : context_(context), source_(source), request_(request), g_(request.geometry), open_(open), report_(report),
+          progress_(request.options.progress, request.options.progress_user, bytes())
     {
     }
 
     moeq_status run(const EncodedWeight& weight)
     {
-        MOEQ_TRY(open_.on_host() ? load(request_.cut, given_amax(), weight) : load_to_device(weight));
+        MOEQ_TRY(open_.on_host() ? load(source_, given_amax(), weight) : load_to_device(weight));
         return progress_.finish(report_);
     }
 
@@ -291,20 +264,15 @@ private:
 
     int64_t bytes() const
     {
-        const Stack& stack = reader_.weights.stacks[index_];
-        return request_.encodes ? g_.count() * dtype_bytes(stack.dtype) : stored_bytes(g_);
+        return request_.encodes ? g_.count() * dtype_bytes(source_.stack().dtype) : stored_bytes(g_);
     }
     const TensorView* given_amax() const { return request_.has_amax ? &request_.amax : nullptr; }
 
     // Into host memory.
-    moeq_status load(const StackCut& cut, const TensorView* amax, const EncodedWeight& weight)
+    moeq_status load(const StackSource& source, const TensorView* amax, const EncodedWeight& weight)
     {
-        const bool strict = (reader_.flags & MOEQ_READER_LENIENT) == 0;
-        const Checkpoint& checkpoint = reader_.files->checkpoint;
-        return request_.encodes ? load_and_encode(context_.engine, context_.allocator, checkpoint, reader_.weights,
-                                                  index_, cut, amax, weight, progress_, nullptr, report_, strict)
-                                : load_components(context_.engine, context_.allocator, checkpoint, reader_.weights,
-                                                  index_, cut, strict, weight, progress_, nullptr, report_);
+        const LoadJob job{context_.engine, context_.allocator, source, weight, progress_, amax};
+        return request_.encodes ? load_and_encode(job, report_) : load_components(job, report_);
     }
 
     // Some experts at a time are made on the host, and what they became is copied: that is a half or a quarter of the elements,
@@ -313,7 +281,7 @@ private:
     moeq_status load_to_device(const EncodedWeight& weight)
     {
         if (g_.flat() || g_.experts <= 1 || (g_.nested() && !request_.encodes))
-            return load_group(request_.cut, given_amax(), g_,
+            return load_group(source_, given_amax(), g_,
                               [&](const EncodedWeight& here) { return copy_components(open_, here, weight, report_); });
         void* absmax = nullptr;
         const uint64_t absmax_bytes = g_.nested() ? static_cast<uint64_t>(g_.block_count()) * sizeof(float) : 0;
@@ -338,22 +306,19 @@ private:
             const int64_t shape[3] = {count, g_.rows, g_.columns};
             Geometry group;
             MOEQ_TRY(make_geometry(spec, 3, 3, shape, 2, "stack", &group, report_));
-            StackCut cut = request_.cut;
-            cut.expert_begin += first;
-            cut.expert_end = cut.expert_begin + count;
             TensorView amax = request_.amax;
             if (request_.has_amax && amax.ndim == 1) {
                 amax.data += first * amax.strides[0] * amax.itemsize();
                 amax.shape[0] = amax.count = count;
             }
-            MOEQ_TRY(load_group(cut, request_.has_amax ? &amax : nullptr, group,
+            MOEQ_TRY(load_group(source_.of_experts(first, first + count), request_.has_amax ? &amax : nullptr, group,
                                 [&](const EncodedWeight& here) { return copy_group(here, first, weight, absmax); }));
         }
         return MOEQ_OK;
     }
 
     template <class Copy>
-    moeq_status load_group(const StackCut& cut, const TensorView* amax, const Geometry& geometry, Copy copy)
+    moeq_status load_group(const StackSource& source, const TensorView* amax, const Geometry& geometry, Copy copy)
     {
         EncodedWeight here;
         const uint64_t bytes = static_cast<uint64_t>(here.lay_out(geometry));
@@ -361,7 +326,7 @@ private:
         if (memory == nullptr)
             return report_.out_of_memory(bytes);
         here.place(memory);
-        moeq_status status = load(cut, amax, here);
+        moeq_status status = load(source, amax, here);
         if (status == MOEQ_OK)
             status = copy(here);
         context_.allocator.free(memory, bytes);
@@ -392,9 +357,8 @@ private:
         return open_.backend->copy(open_.call, from, to, report_);
     }
 
-    const moeq_reader& reader_;
     const moeq_context& context_;
-    int64_t index_;
+    const StackSource& source_;
     const Request& request_;
     const Geometry& g_;
     const OpenCall& open_;
@@ -414,27 +378,29 @@ extern "C" moeq_status moeq_reader_load(const moeq_reader* reader, int64_t stack
         if (stack < 0 || stack >= reader->weights.stacks.size())
             return report.fail(MOEQ_ERROR_RANGE, 2, "stack")
                    << "got " << stack << " of " << reader->weights.stacks.size() << " stacks; want one of them";
-        Request request;
-        MOEQ_TRY(read_request(*reader, stack, options, &request, report));
         ReaderFiles& files = *reader->files;
+        const moeq_context& context = *files.context;
+        StackSource source(context.engine.kernels, files.checkpoint, reader->weights, stack,
+                           {.strict = (reader->flags & MOEQ_READER_LENIENT) == 0});
+        Request request;
+        MOEQ_TRY(read_request(options, &source, &request, report));
         Device device;
         OpenCall open;
         MOEQ_TRY(read_device(request.options.device_type, request.options.device_id, {}, 3, 3, "options.device_type",
                              "options.device_id", &device, report));
-        MOEQ_TRY(open_call(*files.context, device, {3, "options.device_type", 0}, stream, 4, &open, report));
+        MOEQ_TRY(open_call(context, device, {3, "options.device_type", 0}, stream, 4, &open, report));
         HostCopy amax(open);
         MOEQ_TRY(fetch_amax(amax, request, report));
-        const Stack& source = reader->weights.stacks[stack];
         EncodedWeight weight;
         Storage* storage = nullptr;
         bool adopted = false;
-        if (open.on_host() && (reader->flags & MOEQ_READER_MMAP) != 0 && !request.encodes && source.odd_piece < 0 &&
-            is_one_weight(*reader, source, request.geometry))
-            MOEQ_TRY(adopt_mapping(files, open, reader->weights.piece(source, 0), request.geometry, &weight, &storage,
-                                   &adopted, report));
+        if (open.on_host() && (reader->flags & MOEQ_READER_MMAP) != 0 && !request.encodes &&
+            source.stack().odd_piece < 0 && source.is_one_weight(request.geometry))
+            MOEQ_TRY(
+                adopt_mapping(files, open, source.piece(0), request.geometry, &weight, &storage, &adopted, report));
         if (!adopted)
-            MOEQ_TRY(storage_allocate(*files.context, open, request.geometry, &weight, &storage, report));
-        moeq_status status = adopted ? MOEQ_OK : Filling(*reader, stack, request, open, report).run(weight);
+            MOEQ_TRY(storage_allocate(context, open, request.geometry, &weight, &storage, report));
+        moeq_status status = adopted ? MOEQ_OK : Filling(context, source, request, open, report).run(weight);
         if (status == MOEQ_OK)
             status = qtensor_create(weight, storage, false, out, report);
         if (status != MOEQ_OK)

@@ -231,8 +231,7 @@ private:
             return unit;
         }
         unit.bytes_out = item.out_bytes * item.name_count;
-        unit.peak = item.kind == ItemKind::kDecode ? decoded_peak(checkpoint_, weights_, item)
-                                                   : item_peak(checkpoint_, weights_, item);
+        unit.peak = item.kind == ItemKind::kDecode ? decoded_peak(weights_, item) : item_peak(weights_, item);
         return unit;
     }
 

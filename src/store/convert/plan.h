@@ -198,7 +198,7 @@ const char* reason_of(const Checkpoint& checkpoint, const Weights& weights, int6
 // Whether experts of a stack get 2-D weights of their own, whatever the source has.
 bool becomes_linears(const Dialect& dialect, const Weights& weights, const Stack& stack);
 // Bytes of memory that a stack takes at most while it is read, encoded and written: buffers, codes and statistics.
-int64_t item_peak(const Checkpoint& checkpoint, const Weights& weights, const PlanItem& item);
+int64_t item_peak(const Weights& weights, const PlanItem& item);
 // How many experts of a stack are in memory together, where it is done as kWhole or kParts: a few, if each can be written
 // without the others.
 int64_t experts_at_once(const PlanItem& item, const Stack& stack);

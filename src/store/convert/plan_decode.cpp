@@ -141,18 +141,13 @@ moeq_status Plan::list_entries(const PlanItem& item, const char* weight, Dialect
     return MOEQ_OK;
 }
 
-int64_t decoded_peak(const Checkpoint& checkpoint, const Weights& weights, const PlanItem& item)
+int64_t decoded_peak(const Weights& weights, const PlanItem& item)
 {
     constexpr int64_t kChunkBytes = sizeof(DecodeChunk) + sizeof(Digest) + 32; // what tells tasks what to do
-    StackSource source(checkpoint, weights, item.source);
-    Report quiet("", nullptr);
-    source.decode_as(item.dtype);
+    const ReadNeeds needs = needs_of(weights, weights.stacks[item.source], item.dtype);
     const DecodeCutter cutter(weights, item);
     const int64_t both = cutter.bytes() > cutter.batch_bytes() ? 2 : 1;
-    int64_t scratch = 0;
-    if (source.set_cut({.expert_begin = 0, .expert_end = source.stack().shape[0]}, quiet) == MOEQ_OK &&
-        source.prepare(quiet) == MOEQ_OK)
-        scratch = Buffers::bytes_of(wide_row_bytes(item), source.scratch_bytes(), cutter.batch_chunks());
+    const int64_t scratch = Buffers::bytes_of(wide_row_bytes(item), needs.scratch_bytes, cutter.batch_chunks());
     return both * (cutter.batch_bytes() + cutter.batch_chunks() * kChunkBytes) + scratch;
 }
 

@@ -17,7 +17,7 @@ constexpr const char kOfTheCache[] = "a scale of the cache, which config.json ha
 [[nodiscard]] moeq_status shape_decoded(const Weights& weights, PlanItem* item, Array<int64_t>* names,
                                         Array<char>* names_text, Report& report);
 // Bytes of memory that it takes at most: buffers, and what reading needs.
-int64_t decoded_peak(const Checkpoint& checkpoint, const Weights& weights, const PlanItem& item);
+int64_t decoded_peak(const Weights& weights, const PlanItem& item);
 
 // The tensor of codes that a tensor says something about besides their scales: of activations, mostly; -1: it is none.
 int64_t find_codes_beside(const Checkpoint& checkpoint, int64_t tensor);

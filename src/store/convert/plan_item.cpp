@@ -314,38 +314,34 @@ namespace {
 
 // Tasks read into buffers of one chunk each, no more of them than there are chunks. The largest chunk times their number may be
 // more than their sum: chunks end where tiles and pieces do, which at most doubles it along either axis.
-int64_t buffer_bytes(const Checkpoint& checkpoint, const Weights& weights, const PlanItem& item, int64_t experts)
+int64_t buffer_bytes(const Weights& weights, const PlanItem& item, int64_t experts)
 {
     constexpr int64_t kRagged = 4;
     constexpr int64_t kSlotBytes = 128; // lost where a buffer and its scratch end
     const Stack& stack = weights.stacks[item.source];
-    StackSource source(checkpoint, weights, item.source);
-    Report quiet("", nullptr);
-    if (source.set_cut({.expert_begin = 0, .expert_end = stack.shape[0]}, quiet) != MOEQ_OK ||
-        source.prepare(quiet) != MOEQ_OK)
-        return kBufferBytes;
+    const ReadNeeds needs = needs_of(weights, stack);
     int64_t elements = experts * stack.shape[1] * stack.shape[2];
-    int64_t scratch = source.scratch_bytes();
+    int64_t scratch = needs.scratch_bytes;
     if (item.kind == ItemKind::kKeep) { // straight to where they belong, but for statistics
         TensorView statistics;
         component_layout(item.work, MOEQ_COMPONENT_SCALE, &statistics);
         elements = 0;
         scratch = statistics_scratch(statistics.count);
     }
-    const int64_t chunks = kRagged * elements * source.itemsize();
+    const int64_t chunks = kRagged * elements * dtype_bytes(needs.dtype);
     return minimum(kBufferBytes, chunks + Buffers::kSlots * (scratch + kSlotBytes));
 }
 
 } // namespace
 
-int64_t item_peak(const Checkpoint& checkpoint, const Weights& weights, const PlanItem& item)
+int64_t item_peak(const Weights& weights, const PlanItem& item)
 {
     constexpr int64_t kPieceBytes = 512; // of what tells tasks what to read
     const Stack& stack = weights.stacks[item.source];
     const Geometry& work = item.work;
     const bool one = item.form == ItemForm::kEach || item.form == ItemForm::kPieces;
     const int64_t experts = one ? minimum(1, stack.shape[0]) : experts_at_once(item, stack);
-    int64_t peak = buffer_bytes(checkpoint, weights, item, experts) + stack.piece_count * kPieceBytes;
+    int64_t peak = buffer_bytes(weights, item, experts) + stack.piece_count * kPieceBytes;
     // Plain statistics, and then nested ones: of what is written at a time.
     const int64_t written = item.form == ItemForm::kParts ? experts * item.parts.count : 1;
     if (item.out.nested())

@@ -2,7 +2,6 @@
 #pragma once
 
 #include "store/convert/record.h"
-#include "store/load/load.h"
 #include "store/write/safetensors_writer.h"
 
 namespace moeq::store {

@@ -69,9 +69,10 @@ public:
 class StackDecoder {
 public:
     StackDecoder(const UnitSink& sink, const PlanItem& item, Report& report)
-        : sink_(sink), c_(sink.conversion), item_(item), source_(c_.checkpoint, c_.weights, item.source),
-          wide_(c_.checkpoint, c_.weights, item.source), cutter_(c_.weights, item), report_(report),
-          buffers_(c_.allocator), digests_(c_.allocator)
+        : sink_(sink), c_(sink.conversion), item_(item),
+          source_(c_.engine.kernels, c_.checkpoint, c_.weights, item.source, {.decode_as = item.dtype}),
+          wide_(c_.engine.kernels, c_.checkpoint, c_.weights, item.source, {.decode_as = MOEQ_DTYPE_FP32}),
+          cutter_(c_.weights, item), report_(report), buffers_(c_.allocator), digests_(c_.allocator)
     {
     }
 
@@ -98,13 +99,8 @@ public:
 private:
     moeq_status open()
     {
-        const StackCut all{.expert_begin = 0, .expert_end = source_.stack().shape[0]};
-        source_.decode_as(item_.dtype);
-        wide_.decode_as(MOEQ_DTYPE_FP32);
-        for (StackSource* source : {&source_, &wide_}) {
-            MOEQ_TRY(source->set_cut(all, report_));
-            MOEQ_TRY(source->prepare(report_));
-        }
+        MOEQ_TRY(source_.open(StackCut(), report_));
+        MOEQ_TRY(wide_.open(StackCut(), report_));
         if (!digests_.resize(cutter_.batch_chunks()))
             return report_.out_of_memory(static_cast<uint64_t>(cutter_.batch_chunks()) * sizeof(Digest));
         return buffers_.open(wide_row_bytes(item_), source_.scratch_bytes(), cutter_.batch_chunks(), report_);
@@ -121,7 +117,7 @@ private:
     {
         const DecodeChunk& chunk = batch.chunks[index];
         char* to = batch.elements.data() + chunk.offset;
-        MOEQ_TRY(source_.read_piece(c_.engine.kernels, chunk.piece, chunk.expert, chunk.row_begin, chunk.row_end, to,
+        MOEQ_TRY(source_.read_piece(chunk.piece, {chunk.expert, chunk.row_begin, chunk.row_end}, to,
                                     buffers_.scratch(slot), report));
         digests_[index] = digest_of(to, chunk.bytes, c_.engine.kernels.digest);
         const int32_t type = float_type(item_.dtype);
@@ -145,8 +141,7 @@ private:
                 ++c;
             if (c == columns)
                 continue;
-            MOEQ_TRY(wide_.read_piece(c_.engine.kernels, chunk.piece, chunk.expert, row, row + 1, wide,
-                                      buffers_.scratch(slot), report));
+            MOEQ_TRY(wide_.read_piece(chunk.piece, {chunk.expert, row, row + 1}, wide, buffers_.scratch(slot), report));
             for (; c < columns; ++c)
                 if (is_inf(load_element(type, narrow, c)) && !is_inf(wide[c]))
                     return refuse_range({chunk.expert, row, c}, chunk, report);

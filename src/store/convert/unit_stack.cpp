@@ -2,10 +2,12 @@
 #include <cmath>
 
 #include "codec/host_device.h"
+#include "host/encode.h"
 #include "host/nested.h"
 #include "store/convert/put_tasks.h"
 #include "store/convert/unit.h"
-#include "store/load/buffers.h"
+#include "store/load/load_and_encode.h"
+#include "store/load/load_components.h"
 #include "store/load/side_tasks.h"
 
 namespace moeq::store {
@@ -36,22 +38,15 @@ public:
 private:
     const char* name(int64_t i) const { return c_.plan.name(item_.first_name + i); }
 
-    moeq_status load(int64_t stack, int64_t begin, int64_t end, const EncodedWeight& out)
-    {
-        return load(c_.engine, stack, begin, end, out, nullptr);
-    }
+    StackSource source_of(int64_t stack) const { return {c_.engine.kernels, c_.checkpoint, c_.weights, stack}; }
 
-    // Codes and scales of a stack's experts [begin, end).
-    moeq_status load(const Engine& engine, int64_t stack, int64_t begin, int64_t end, const EncodedWeight& out,
-                     Buffers* buffers)
+    // Codes and scales of a whole source.
+    moeq_status load(const Engine& engine, const StackSource& source, const EncodedWeight& out,
+                     Buffers* buffers = nullptr)
     {
         Digest digest;
-        const StackCut cut{.expert_begin = begin, .expert_end = end};
-        MOEQ_TRY(item_.kind == ItemKind::kEncode
-                     ? load_and_encode(engine, c_.allocator, c_.checkpoint, c_.weights, stack, cut, nullptr, out,
-                                       c_.progress, &digest, report_, true, buffers)
-                     : load_components(engine, c_.allocator, c_.checkpoint, c_.weights, stack, cut, true, out,
-                                       c_.progress, &digest, report_));
+        const LoadJob job{engine, c_.allocator, source, out, c_.progress, nullptr, &digest, buffers};
+        MOEQ_TRY(item_.kind == ItemKind::kEncode ? load_and_encode(job, report_) : load_components(job, report_));
         if (item_.kind == ItemKind::kKeep && item_.work.spec.scale_kind != stack_.spec.scale_kind)
             MOEQ_TRY(restate_statistics(out));
         return sink_.note(digest, report_);
@@ -142,7 +137,9 @@ private:
     {
         OwnWeight own(c_.allocator);
         MOEQ_TRY(own.allocate(item_.work, true, report_));
-        MOEQ_TRY(load(item_.source, 0, stack_.shape[0], own.weight));
+        StackSource source = source_of(item_.source);
+        MOEQ_TRY(source.open(StackCut(), report_));
+        MOEQ_TRY(load(c_.engine, source, own.weight));
         return put_whole(own.weight, 0);
     }
 
@@ -178,6 +175,8 @@ private:
     template <class Prepare, class PutCount, class Put>
     moeq_status convert_ranges(const Prepare& prepare, const PutCount& put_count, const Put& put)
     {
+        StackSource source = source_of(item_.source);
+        MOEQ_TRY(source.open(StackCut(), report_));
         Range done{};
         auto write = [&](int64_t i, Report& report) { return put(done, i, report); };
         SideTasks writing(c_.engine.executor, report_.function(), write);
@@ -192,7 +191,7 @@ private:
             prepare(begin, &weight);
             const Executor executor = writing.executor();
             const Engine engine{executor, c_.engine.kernels};
-            MOEQ_TRY(writing.finish(load(engine, item_.source, begin, end, weight, &buffers), report_));
+            MOEQ_TRY(writing.finish(load(engine, source.of_experts(begin, end), weight, &buffers), report_));
             done = {begin, end, &weight};
             writing.set(sink_.writer == nullptr ? 0 : put_count(done));
         }
@@ -250,7 +249,9 @@ private:
         OwnWeight own(c_.allocator);
         for (int64_t i = 0; i < item_.name_count; ++i) {
             MOEQ_TRY(own.allocate(item_.out, true, report_));
-            MOEQ_TRY(load(item_.first_lone + i, 0, 1, own.weight));
+            StackSource source = source_of(item_.first_lone + i);
+            MOEQ_TRY(source.open(StackCut{.expert_end = 1}, report_));
+            MOEQ_TRY(load(c_.engine, source, own.weight));
             MOEQ_TRY(put(name(i), own.weight, report_));
         }
         return MOEQ_OK;
@@ -269,6 +270,8 @@ private:
         Array<char> buffer(c_.allocator);
         if (!buffer.reserve(bytes))
             return report_.out_of_memory(static_cast<uint64_t>(bytes));
+        StackSource source = source_of(item_.source);
+        MOEQ_TRY(source.open(StackCut(), report_));
         OwnWeight first(c_.allocator), second(c_.allocator);
         OwnWeight* own[kMostParts] = {&first, &second};
         for (int64_t e = 0; e < stack_.shape[0]; ++e) {
@@ -276,7 +279,7 @@ private:
                 MOEQ_TRY(own[p]->allocate(item_.out, true, report_));
             for (int64_t r = 0; r < stack_.shape[1]; r += rows) {
                 const int64_t end = minimum(r + rows, stack_.shape[1]);
-                MOEQ_TRY(read_rows(c_.engine, c_.allocator, c_.checkpoint, c_.weights, item_.source, e, r, end,
+                MOEQ_TRY(read_rows(c_.engine, c_.allocator, source, {e, e + 1, r, end, 0, stack_.shape[2]},
                                    buffer.data(), report_));
                 MOEQ_TRY(
                     sink_.note(digest_of(buffer.data(), (end - r) * row_bytes, c_.engine.kernels.digest), report_));

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "store/load/buffers.h"
+
 namespace moeq::store {
 
 namespace {

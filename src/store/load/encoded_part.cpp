@@ -18,34 +18,35 @@ char* before(char* address, int64_t bytes)
 
 } // namespace
 
-ComponentRange codes_of_rows(const Geometry& g, int64_t expert, int64_t row_begin, int64_t row_end)
+ComponentRange codes_of_rows(const Geometry& g, const WeightRows& rows)
 {
-    const int64_t first = expert * g.rows + row_begin;
-    const int64_t last = expert * g.rows + row_end;
+    const int64_t first = rows.expert * g.rows + rows.begin;
+    const int64_t last = rows.expert * g.rows + rows.end;
     if (!g.in_runs())
         return {first * g.columns, last * g.columns};
     if (g.run_per_row())
         return {first * g.run_bytes(), last * g.run_bytes()};
-    const auto [run, begin] = g.run_place(expert, row_begin);
-    const int64_t end = begin + (row_end - row_begin) * g.columns;
+    const auto [run, begin] = g.run_place(rows.expert, rows.begin);
+    const int64_t end = begin + rows.count() * g.columns;
     return {run * g.run_bytes() + g.format->code_byte(begin), run * g.run_bytes() + g.format->code_bytes(end)};
 }
 
-ComponentRange scales_of_rows(const Geometry& g, int64_t expert, int64_t row_begin, int64_t row_end)
+ComponentRange scales_of_rows(const Geometry& g, const WeightRows& rows)
 {
-    if (row_begin == row_end)
+    if (rows.count() == 0)
         return {0, 0};
     if (!g.in_runs()) {
-        const int64_t rows = g.row_tiling.count();
+        const int64_t tile_rows = g.row_tiling.count();
         const int64_t columns = g.column_tiling.count();
-        const int64_t first = expert * rows + g.row_tiling.index_of(row_begin);
-        const int64_t last = expert * rows + g.row_tiling.index_of(row_end - 1);
+        const int64_t first = rows.expert * tile_rows + g.row_tiling.index_of(rows.begin);
+        const int64_t last = rows.expert * tile_rows + g.row_tiling.index_of(rows.end - 1);
         return {first * columns, (last + 1) * columns};
     }
     if (g.run_per_row())
-        return {(expert * g.rows + row_begin) * g.run_blocks(), (expert * g.rows + row_end) * g.run_blocks()};
-    const auto [run, begin] = g.run_place(expert, row_begin);
-    const int64_t end = begin + (row_end - row_begin) * g.columns;
+        return {(rows.expert * g.rows + rows.begin) * g.run_blocks(),
+                (rows.expert * g.rows + rows.end) * g.run_blocks()};
+    const auto [run, begin] = g.run_place(rows.expert, rows.begin);
+    const int64_t end = begin + rows.count() * g.columns;
     return {run * g.run_blocks() + begin / g.block, run * g.run_blocks() + ceil_divide(end, g.block)};
 }
 
@@ -171,11 +172,11 @@ int64_t encoded_part_bytes(const Geometry& g, int64_t rows)
 }
 
 moeq_status read_encoded_part(const cpu::Kernels& kernels, const Checkpoint& checkpoint, const Weight& weight,
-                              const Geometry& geometry, int64_t expert, int64_t row_begin, int64_t row_end,
-                              void* scratch, EncodedWeight* out, Report& report)
+                              const Geometry& geometry, const WeightRows& rows, void* scratch, EncodedWeight* out,
+                              Report& report)
 {
-    const ComponentRange codes = codes_of_rows(geometry, expert, row_begin, row_end);
-    const ComponentRange scales = scales_of_rows(geometry, expert, row_begin, row_end);
+    const ComponentRange codes = codes_of_rows(geometry, rows);
+    const ComponentRange scales = scales_of_rows(geometry, rows);
     char* code_bytes = static_cast<char*>(scratch);
     char* scale_bytes = code_bytes + padded(codes.count());
     constexpr int64_t kItem = sizeof(float);

@@ -12,9 +12,15 @@ struct ComponentRange {
     int64_t count() const { return end - begin; }
 };
 
-// What rows [row_begin, row_end) of an expert need of the codes (in bytes), and of the statistics (in scale units).
-ComponentRange codes_of_rows(const Geometry& geometry, int64_t expert, int64_t row_begin, int64_t row_end);
-ComponentRange scales_of_rows(const Geometry& geometry, int64_t expert, int64_t row_begin, int64_t row_end);
+// Rows [begin, end) of one expert of a weight.
+struct WeightRows {
+    int64_t expert, begin, end;
+    int64_t count() const { return end - begin; }
+};
+
+// What rows need of the codes (in bytes), and of the statistics (in scale units).
+ComponentRange codes_of_rows(const Geometry& geometry, const WeightRows& rows);
+ComponentRange scales_of_rows(const Geometry& geometry, const WeightRows& rows);
 
 // Statistics [range) of a weight as fp32, plain where the file has them nested. scratch: statistics_scratch bytes.
 [[nodiscard]] moeq_status read_statistics(const cpu::Kernels& kernels, const Checkpoint& checkpoint,
@@ -32,12 +38,11 @@ int64_t expert_of_statistic(const Geometry& geometry, int64_t index);
 // The geometry of a weight of a file with its statistics un-nested.
 [[nodiscard]] moeq_status plain_geometry(const Weight& weight, Geometry* out, Report& report);
 
-// Rows of one expert of a weight, in scratch memory of encoded_part_bytes: `out` has the whole weight's geometry, and only
+// Rows of a weight, in scratch memory of encoded_part_bytes: `out` has the whole weight's geometry, and only
 // those rows may be looked at.
 int64_t encoded_part_bytes(const Geometry& geometry, int64_t rows);
 [[nodiscard]] moeq_status read_encoded_part(const cpu::Kernels& kernels, const Checkpoint& checkpoint,
-                                            const Weight& weight, const Geometry& geometry, int64_t expert,
-                                            int64_t row_begin, int64_t row_end, void* scratch, EncodedWeight* out,
-                                            Report& report);
+                                            const Weight& weight, const Geometry& geometry, const WeightRows& rows,
+                                            void* scratch, EncodedWeight* out, Report& report);
 
 } // namespace moeq::store

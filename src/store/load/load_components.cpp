@@ -1,10 +1,9 @@
-// Codes and statistics that are in the files already, as a handle has them.
+#include "store/load/load_components.h"
+
 #include <algorithm>
 
 #include "codec/e8m0.h"
-#include "store/load/buffers.h"
-#include "store/load/encoded_part.h"
-#include "store/load/stack_source.h"
+#include "host/encode.h"
 
 namespace moeq::store {
 
@@ -28,10 +27,9 @@ struct Step {
 
 class ComponentLoader {
 public:
-    ComponentLoader(const Engine& engine, Allocator& allocator, const StackSource& source, bool strict,
-                    const EncodedWeight& out, Progress& progress, Report& report)
-        : engine_(engine), allocator_(allocator), source_(source), strict_(strict), out_(out), g_(out.geometry),
-          progress_(progress), report_(report), steps_(allocator), digests_(allocator)
+    ComponentLoader(const LoadJob& job, Report& report)
+        : job_(job), source_(job.source), out_(job.out), g_(job.out.geometry), report_(report), steps_(job.allocator),
+          digests_(job.allocator)
     {
     }
 
@@ -40,7 +38,7 @@ public:
         const Stack& stack = source_.stack();
         if (stack.odd_piece >= 0)
             return refuse_odd();
-        MOEQ_TRY(is_whole() ? add_whole() : add_parts());
+        MOEQ_TRY(source_.is_one_weight(g_) ? add_whole() : add_parts());
         std::sort(steps_.begin(), steps_.end(), [](const Step& a, const Step& b) {
             const int64_t left = a.weight->tensors[a.component];
             const int64_t right = b.weight->tensors[b.component];
@@ -65,14 +63,6 @@ private:
         (failure << (odd.quantized ? " quantized in another way" : " dense") << " among the experts of ")
             .quoted(stack.name);
         return failure << "; want all in one form; give a spec to quantize them anew";
-    }
-
-    // One weight of the file as it is: also the only way to keep what experts share.
-    bool is_whole() const
-    {
-        const int64_t* shape = source_.stack().shape;
-        return source_.stack().piece_count == 1 && g_.experts == shape[0] && g_.rows == shape[1] &&
-               g_.columns == shape[2] && (source_.piece(0).spec.nested != 0) == g_.nested();
     }
 
     moeq_status append(const Step& step)
@@ -108,6 +98,7 @@ private:
         return MOEQ_OK;
     }
 
+    // One weight of the file as it is: also the only way to keep what experts share.
     moeq_status add_whole()
     {
         const Weight& weight = source_.piece(0);
@@ -277,20 +268,20 @@ private:
 
     moeq_status read_steps()
     {
-        Buffers buffers(allocator_);
+        Buffers buffers(job_.allocator);
         int64_t scratch = 0;
         for (const Step& step : steps_)
             if (!is_codes(step))
                 scratch = maximum(scratch, statistics_scratch(step.segment));
         MOEQ_TRY(buffers.open(0, scratch, maximum(steps_.size(), 1), report_));
         return for_each_buffered(
-            engine_.executor, buffers, 0, steps_.size(), report_,
+            job_.engine.executor, buffers, 0, steps_.size(), report_,
             [&](int64_t i, int64_t slot, Report& report) { return read_step(i, buffers.scratch(slot), report); },
             [&](int64_t first, int64_t last) {
                 int64_t bytes = 0;
                 for (int64_t i = first; i < last; ++i)
                     bytes += step_bytes(steps_[i]);
-                return progress_.add(MOEQ_STAGE_READ, source_.stack().name, bytes, report_);
+                return job_.progress.add(MOEQ_STAGE_READ, source_.stack().name, bytes, report_);
             });
     }
 
@@ -315,7 +306,7 @@ private:
                                     : read_floats(step, source, reinterpret_cast<float*>(target), scratch, report));
             if (digests_.empty())
                 continue;
-            const Digest both[2] = {digest, digest_of(target, segment_bytes(step), engine_.kernels.digest)};
+            const Digest both[2] = {digest, digest_of(target, segment_bytes(step), job_.engine.kernels.digest)};
             digest = i == 0 ? both[1] : digest_of_all(both, 2);
         }
         if (!digests_.empty())
@@ -327,7 +318,7 @@ private:
     moeq_status read_bytes(const Step& step, int64_t source, char* target, Report& report)
     {
         MOEQ_TRY(source_.checkpoint().read(step.weight->tensors[step.component], source, step.segment, target, report));
-        if (!strict_ || step.component != MOEQ_COMPONENT_SCALE || g_.nested())
+        if (!source_.is_strict() || step.component != MOEQ_COMPONENT_SCALE || g_.nested())
             return MOEQ_OK;
         for (int64_t i = 0; i < step.segment; ++i) {
             const float power = codec::e8m0_to_float(static_cast<uint8_t>(target[i]));
@@ -344,11 +335,11 @@ private:
             MOEQ_TRY(source_.checkpoint().read(step.weight->tensors[step.component], source * kItem,
                                                step.segment * kItem, target, report));
         else
-            MOEQ_TRY(read_statistics(engine_.kernels, source_.checkpoint(), *step.weight,
+            MOEQ_TRY(read_statistics(job_.engine.kernels, source_.checkpoint(), *step.weight,
                                      {source, source + step.segment}, target, scratch, report));
         // The map of nested statistics has both signs, and so has what blocks deviate from their mean.
         const bool signs = g_.format->signed_statistics;
-        for (int64_t i = 0; strict_ && i < step.segment; ++i)
+        for (int64_t i = 0; source_.is_strict() && i < step.segment; ++i)
             if (!is_good_statistic(target[i], signs))
                 return refuse_statistic(*step.weight, target[i], signs, expert_of(step, source + i), report);
         return MOEQ_OK;
@@ -363,13 +354,10 @@ private:
         return step.weight->ndim == 2 ? step.weight->expert : expert_of_statistic(g_, index);
     }
 
-    const Engine& engine_;
-    Allocator& allocator_;
+    const LoadJob& job_;
     const StackSource& source_;
-    const bool strict_;
     const EncodedWeight& out_;
     const Geometry& g_;
-    Progress& progress_;
     Report& report_;
     Array<Step> steps_;
     Array<Digest> digests_;
@@ -377,36 +365,6 @@ private:
 
 } // namespace
 
-moeq_status cut_spec(const Stack& stack, const StackCut& cut, moeq_spec* out, Report& report)
-{
-    int64_t shape[3];
-    MOEQ_TRY(cut_shape(stack, cut, shape, report));
-    moeq_spec spec = stack.spec;
-    if (std::memcmp(shape, stack.shape, sizeof shape) == 0) {
-        *out = spec;
-        return MOEQ_OK;
-    }
-    spec.nested = 0;
-    if (spec.blocking == MOEQ_BLOCKING_FLAT) {
-        if (stack.shape[1] * stack.shape[2] % spec.block_columns != 0)
-            return (report.fail(MOEQ_ERROR_UNSUPPORTED) << "got a part of ").quoted(stack.name)
-                   << ", whose experts share blocks; want all of it";
-        spec.blocking = MOEQ_BLOCKING_EXPERT;
-    }
-    if (find_format(spec.format)->units == Units::kRuns && shape[2] != stack.shape[2])
-        spec.blocking = MOEQ_BLOCKING_ROW;
-    *out = spec;
-    return MOEQ_OK;
-}
-
-moeq_status load_components(const Engine& engine, Allocator& allocator, const Checkpoint& checkpoint,
-                            const Weights& weights, int64_t stack, const StackCut& cut, bool strict,
-                            const EncodedWeight& out, Progress& progress, Digest* source_digest, Report& report)
-{
-    StackSource source(checkpoint, weights, stack);
-    MOEQ_TRY(source.set_cut(cut, report));
-    MOEQ_TRY(source.prepare(report));
-    return ComponentLoader(engine, allocator, source, strict, out, progress, report).run(source_digest);
-}
+moeq_status load_components(const LoadJob& job, Report& report) { return ComponentLoader(job, report).run(job.digest); }
 
 } // namespace moeq::store

@@ -2,7 +2,7 @@
 
 #include "formats/elements.h"
 #include "host/decode.h"
-#include "store/load/encoded_part.h"
+#include "store/load/buffers.h"
 
 namespace moeq::store {
 
@@ -13,111 +13,15 @@ constexpr int64_t kDecodeBytes = 1 << 18; // of codes and statistics that are de
 // Of one decoded row of any type.
 int64_t row_bytes(const Geometry& geometry) { return round_up(geometry.columns * 4, 64); }
 
-bool is_output_axis(const Stack& stack, int32_t axis) { return (axis == 1) == (stack.cut_axis == -1); }
-
-// What rank `tp_rank` of `tp_size` has of an axis of a stack.
-AxisCut cut_axis(const Stack& stack, const StackCut& cut, int32_t axis)
-{
-    AxisCut out;
-    const int64_t extent = stack.shape[axis];
-    const bool is_cut = cut.tp_size > 1 && is_output_axis(stack, axis) == (stack.cut == Cut::kOutput);
-    if (!is_cut) {
-        out.ranges[out.count++] = {0, 0, extent};
-        return out;
-    }
-    const bool halves = is_output_axis(stack, axis) &&
-                        (stack.cut_layout == MOEQ_LAYOUT_GATE_UP || stack.cut_layout == MOEQ_LAYOUT_UP_GATE);
-    const int64_t whole = halves ? extent / 2 : extent;
-    const int64_t part = whole / cut.tp_size;
-    out.ranges[out.count++] = {0, cut.tp_rank * part, part};
-    if (halves)
-        out.ranges[out.count++] = {part, whole + cut.tp_rank * part, part};
-    return out;
-}
-
-moeq_status check_tensor_parallel(const Stack& stack, const StackCut& cut, Report& report)
-{
-    if (cut.tp_size <= 1)
-        return MOEQ_OK;
-    if (stack.cut == Cut::kUnknown)
-        return (report.fail(MOEQ_ERROR_UNSUPPORTED) << "got tp_size " << cut.tp_size << " for ").quoted(stack.name)
-               << ", of which it is not known whether ranks have a part of its output or of its contraction axis; want "
-                  "a pattern with \"cut\", or no cut";
-    const int32_t axis = is_output_axis(stack, 1) == (stack.cut == Cut::kOutput) ? 1 : 2;
-    const bool pairs = stack.cut == Cut::kOutput && stack.cut_layout != MOEQ_LAYOUT_PLAIN;
-    const int64_t unit = pairs ? 2 * int64_t{cut.tp_size} : int64_t{cut.tp_size};
-    if (stack.shape[axis] % unit == 0)
-        return MOEQ_OK;
-    Failure failure = report.fail(MOEQ_ERROR_SHAPE);
-    (failure << "got tp_size " << cut.tp_size << " for ").quoted(stack.name).shape(3, stack.shape);
-    return failure << "; want one that divides " << (pairs ? "gate and up, " : "") << stack.shape[axis]
-                   << (axis == 1 ? " rows" : " columns") << (pairs ? " of both," : "") << " evenly";
-}
-
 } // namespace
 
-moeq_status cut_shape(const Stack& stack, const StackCut& cut, int64_t* out_shape, Report& report)
+ReadNeeds needs_of(const Weights& weights, const Stack& stack, int32_t decode_as)
 {
-    const int64_t end = cut.expert_end == 0 ? stack.shape[0] : cut.expert_end;
-    if (cut.expert_begin < 0 || cut.expert_begin > end || end > stack.shape[0]) {
-        const moeq_status status = report.fail(MOEQ_ERROR_RANGE)
-                                   << "got experts [" << cut.expert_begin << ", " << cut.expert_end
-                                   << "); want a range inside [0, " << stack.shape[0] << ")";
-        report.set_place({cut.expert_begin, -1, -1});
-        return status;
-    }
-    if (cut.tp_size < 0 || cut.tp_rank < 0 || cut.tp_rank >= maximum(cut.tp_size, 1))
-        return report.fail(MOEQ_ERROR_RANGE) << "got tp_rank " << cut.tp_rank << " of tp_size " << cut.tp_size
-                                             << "; want a rank from 0 to tp_size - 1";
-    MOEQ_TRY(check_tensor_parallel(stack, cut, report));
-    out_shape[0] = end - cut.expert_begin;
-    for (int32_t axis = 1; axis < 3; ++axis) {
-        const AxisCut part = cut_axis(stack, cut, axis);
-        out_shape[axis] = part.ranges[0].length * part.count;
-    }
-    return MOEQ_OK;
-}
-
-moeq_status StackSource::set_cut(const StackCut& cut, Report& report)
-{
-    MOEQ_TRY(cut_shape(stack_, cut, shape_, report));
-    row_cut_ = cut_axis(stack_, cut, 1);
-    column_cut_ = cut_axis(stack_, cut, 2);
-    expert_begin_ = cut.expert_begin;
-    return MOEQ_OK;
-}
-
-moeq_status StackSource::prepare(Report& report)
-{
-    const Weight& first = piece(0);
-    const int64_t wanted = stack_.shape[1] / maximum(first.rows(), 1) * (stack_.shape[2] / maximum(first.columns(), 1));
-    for (int64_t e = 0; first.ndim == 2 && stack_.expert && e < experts(); ++e) {
-        const int64_t begin = find_piece(expert_begin_ + e, 0, 0);
-        int64_t found = 0;
-        for (int64_t i = begin; i < stack_.piece_count && found < maximum(wanted, 1); ++i, ++found)
-            if (piece(i).expert != expert_begin_ + e)
-                break;
-        if (found == maximum(wanted, 1))
-            continue;
-        Failure failure = report.fail(MOEQ_ERROR_INCOMPLETE);
-        report.set_class("F28");
-        report.set_place({expert_begin_ + e, -1, -1});
-        (failure << "got no " << (found == 0 ? "" : "second half of ") << "expert " << expert_begin_ + e << " of ")
-            .quoted(stack_.name);
-        return failure << " in the files; want all experts that are asked for";
-    }
-    set_dtype();
-    return MOEQ_OK;
-}
-
-void StackSource::set_dtype()
-{
-    dtype_ = 0;
-    scratch_bytes_ = 0;
+    ReadNeeds needs;
     const Weight* measured = nullptr;
-    for (int64_t i = 0; i < stack_.piece_count; ++i) {
-        const Weight& weight = piece(i);
-        dtype_ = dtype_ == 0 || dtype_ == weight.dtype ? weight.dtype : MOEQ_DTYPE_FP32;
+    for (int64_t i = 0; i < stack.piece_count; ++i) {
+        const Weight& weight = weights.piece(stack, i);
+        needs.dtype = needs.dtype == 0 || needs.dtype == weight.dtype ? weight.dtype : MOEQ_DTYPE_FP32;
         if (!weight.quantized || (measured != nullptr && same_spec(measured->spec, weight.spec)))
             continue;
         measured = &weight;
@@ -128,18 +32,63 @@ void StackSource::set_dtype()
         const int64_t rows = maximum(1, kDecodeBytes / maximum(1, encoded_part_bytes(geometry, 1)));
         const int64_t bytes =
             encoded_part_bytes(geometry, minimum(rows, maximum(geometry.rows, 1))) + row_bytes(geometry);
-        scratch_bytes_ = maximum(scratch_bytes_, bytes);
+        needs.scratch_bytes = maximum(needs.scratch_bytes, bytes);
     }
-    if (decoded_dtype_ != 0)
-        dtype_ = decoded_dtype_;
+    if (decode_as != 0)
+        needs.dtype = decode_as;
+    return needs;
 }
 
-Place StackSource::to_stack(const Place& place) const
+moeq_status StackSource::open(const StackPart& part, Report& report)
 {
-    const AxisRange& rows = row_cut_.at(place.row);
-    const AxisRange& columns = column_cut_.at(place.column);
-    return {expert_begin_ + place.expert, rows.source + place.row - rows.begin,
-            columns.source + place.column - columns.begin};
+    part_ = part;
+    needs_ = needs_of(weights_, stack_, rules_.decode_as);
+    return check_complete(report);
+}
+
+moeq_status StackSource::open(const StackCut& cut, Report& report)
+{
+    StackPart part;
+    MOEQ_TRY(cut_stack(stack_, cut, &part, report));
+    return open(part, report);
+}
+
+StackSource StackSource::of_experts(int64_t begin, int64_t end) const
+{
+    StackSource out = *this;
+    out.part_.expert_begin += begin;
+    out.part_.shape[0] = end - begin;
+    return out;
+}
+
+// Experts before the first missing one are all there.
+moeq_status StackSource::check_complete(Report& report) const
+{
+    const int64_t end = part_.expert_begin + experts();
+    if (stack_.missing_expert < 0 || stack_.missing_expert >= end)
+        return MOEQ_OK;
+    const Weight& first = piece(0);
+    const int64_t wanted = stack_.shape[1] / maximum(first.rows(), 1) * (stack_.shape[2] / maximum(first.columns(), 1));
+    for (int64_t e = part_.expert_begin; e < end; ++e) {
+        int64_t found = 0;
+        for (int64_t i = find_piece(e, 0, 0); i < stack_.piece_count && found < maximum(wanted, 1); ++i, ++found)
+            if (piece(i).expert != e)
+                break;
+        if (found == maximum(wanted, 1))
+            continue;
+        Failure failure = report.fail(MOEQ_ERROR_INCOMPLETE);
+        report.set_class("F28");
+        report.set_place({e, -1, -1});
+        (failure << "got no " << (found == 0 ? "" : "second half of ") << "expert " << e << " of ").quoted(stack_.name);
+        return failure << " in the files; want all experts that are asked for";
+    }
+    return MOEQ_OK;
+}
+
+bool StackSource::is_one_weight(const Geometry& geometry) const
+{
+    return stack_.piece_count == 1 && geometry.experts == stack_.shape[0] && geometry.rows == stack_.shape[1] &&
+           geometry.columns == stack_.shape[2] && (piece(0).spec.nested != 0) == geometry.nested();
 }
 
 // The piece that a place of the whole stack lies in; pieces are sorted by (expert, row, column), and of one shape.
@@ -163,8 +112,8 @@ StackSource::Run StackSource::run_at(int64_t expert, int64_t row, int64_t column
                                      int64_t column_end) const
 {
     const Place source = to_stack({expert, row, column});
-    const AxisRange& rows = row_cut_.at(row);
-    const AxisRange& columns = column_cut_.at(column);
+    const AxisRange& rows = part_.rows.at(row);
+    const AxisRange& columns = part_.columns.at(column);
     const Weight& weight = piece(find_piece(source.expert, source.row, source.column));
     const bool folded = weight.ndim > 2; // a fused weight, of more axes even
     Run run{&weight, folded ? source.expert : 0, source.row - weight.row, source.column - weight.column, 0, 0};
@@ -201,7 +150,7 @@ moeq_status StackSource::read_dense(const Run& run, char* out, int64_t stride, R
 {
     const Weight& weight = *run.weight;
     const int64_t item = dtype_bytes(weight.dtype);
-    const bool widens = weight.dtype != dtype_;
+    const bool widens = weight.dtype != dtype();
     const bool whole = run.columns == weight.columns() && (stride == run.columns || run.rows == 1);
     const int64_t reads = whole ? 1 : run.rows;
     const int64_t elements = whole ? run.rows * run.columns : run.columns;
@@ -221,7 +170,7 @@ moeq_status StackSource::check_scales(const EncodedWeight& part, const Run& run,
                                       Report& report) const
 {
     const Geometry& g = part.geometry;
-    if (!strict_ || rows == 0 || run.columns == 0)
+    if (!rules_.strict || rows == 0 || run.columns == 0)
         return MOEQ_OK;
     const bool signs = g.format->signed_statistics;
     const auto check = [&](const float* scales, int64_t count) -> moeq_status {
@@ -253,14 +202,13 @@ int64_t StackSource::expert_of(const Run& run) const
 }
 
 // Rows of one quantized weight, some at a time.
-moeq_status StackSource::decode(const cpu::Kernels& kernels, const Run& run, char* out, int64_t stride, char* scratch,
-                                Report& report) const
+moeq_status StackSource::decode(const Run& run, char* out, int64_t stride, char* scratch, Report& report) const
 {
     const Weight& weight = *run.weight;
     Geometry geometry;
     MOEQ_TRY(plain_geometry(weight, &geometry, report));
     const Executor serial(nullptr, nullptr, nullptr);
-    const Engine engine{serial, kernels};
+    const Engine engine{serial, kernels_};
     const bool whole = run.columns == geometry.columns;
     char* row_buffer = scratch;
     char* part_buffer = scratch + row_bytes(geometry);
@@ -269,12 +217,12 @@ moeq_status StackSource::decode(const cpu::Kernels& kernels, const Run& run, cha
         const int64_t some = minimum(band, run.rows - done);
         const int64_t row = run.row + done;
         EncodedWeight part;
-        MOEQ_TRY(read_encoded_part(kernels, checkpoint_, weight, geometry, run.expert, row, row + some, part_buffer,
+        MOEQ_TRY(read_encoded_part(kernels_, checkpoint_, weight, geometry, {run.expert, row, row + some}, part_buffer,
                                    &part, report));
         MOEQ_TRY(check_scales(part, run, row, some, report));
         TensorView view;
         view.data = whole ? out + done * stride * itemsize() : row_buffer;
-        view.dtype = dtype_;
+        view.dtype = dtype();
         view.ndim = 2;
         view.shape[0] = some;
         view.shape[1] = geometry.columns;
@@ -293,15 +241,13 @@ moeq_status StackSource::decode(const cpu::Kernels& kernels, const Run& run, cha
     return MOEQ_OK;
 }
 
-moeq_status StackSource::read_run(const cpu::Kernels& kernels, const Run& run, char* out, int64_t stride, void* scratch,
-                                  Report& report) const
+moeq_status StackSource::read_run(const Run& run, char* out, int64_t stride, void* scratch, Report& report) const
 {
-    return run.weight->quantized ? decode(kernels, run, out, stride, static_cast<char*>(scratch), report)
+    return run.weight->quantized ? decode(run, out, stride, static_cast<char*>(scratch), report)
                                  : read_dense(run, out, stride, report);
 }
 
-moeq_status StackSource::read_box(const cpu::Kernels& kernels, const Box& box, void* out, void* scratch,
-                                  Report& report) const
+moeq_status StackSource::read_box(const Box& box, void* out, void* scratch, Report& report) const
 {
     char* const base = static_cast<char*>(out);
     for (int64_t row = box.row_begin; row < box.row_end;) {
@@ -309,7 +255,7 @@ moeq_status StackSource::read_box(const cpu::Kernels& kernels, const Box& box, v
         for (int64_t column = box.column_begin; column < box.column_end;) {
             const Run run = run_at(box.expert_begin, row, column, box.row_end, box.column_end);
             char* to = base + ((row - box.row_begin) * box.columns() + column - box.column_begin) * itemsize();
-            MOEQ_TRY(read_run(kernels, run, to, box.columns(), scratch, report));
+            MOEQ_TRY(read_run(run, to, box.columns(), scratch, report));
             column += run.columns;
             rows = run.rows;
         }
@@ -318,16 +264,14 @@ moeq_status StackSource::read_box(const cpu::Kernels& kernels, const Box& box, v
     return MOEQ_OK;
 }
 
-moeq_status StackSource::read_piece(const cpu::Kernels& kernels, int64_t i, int64_t expert, int64_t row_begin,
-                                    int64_t row_end, void* out, void* scratch, Report& report) const
+moeq_status StackSource::read_piece(int64_t i, const WeightRows& rows, void* out, void* scratch, Report& report) const
 {
     const Weight& weight = piece(i);
-    const Run run{&weight, expert, row_begin, 0, row_end - row_begin, weight.columns()};
-    return read_run(kernels, run, static_cast<char*>(out), weight.columns(), scratch, report);
+    const Run run{&weight, rows.expert, rows.begin, 0, rows.count(), weight.columns()};
+    return read_run(run, static_cast<char*>(out), weight.columns(), scratch, report);
 }
 
-moeq_status StackSource::read_range(const cpu::Kernels& kernels, int64_t begin, int64_t end, void* out, void* scratch,
-                                    Report& report) const
+moeq_status StackSource::read_range(int64_t begin, int64_t end, void* out, void* scratch, Report& report) const
 {
     char* to = static_cast<char*>(out);
     for (int64_t at = begin; at < end;) {
@@ -339,12 +283,28 @@ moeq_status StackSource::read_range(const cpu::Kernels& kernels, int64_t begin, 
             box.row_end = minimum(rows(), row + (end - at) / columns());
             box.column_end = columns();
         }
-        MOEQ_TRY(read_box(kernels, box, to, scratch, report));
+        MOEQ_TRY(read_box(box, to, scratch, report));
         const int64_t count = box.rows() * box.columns();
         to += count * itemsize();
         at += count;
     }
     return MOEQ_OK;
+}
+
+moeq_status read_rows(const Engine& engine, Allocator& allocator, const StackSource& source, const Box& rows, void* out,
+                      Report& report)
+{
+    Buffers buffers(allocator);
+    MOEQ_TRY(buffers.open(0, source.scratch_bytes(), Buffers::kSlots, report));
+    const int64_t band = maximum(1, task_elements(rows.rows() * rows.columns()) / maximum(1, rows.columns()));
+    const int64_t bands = ceil_divide(rows.rows(), band);
+    const int64_t row_bytes = rows.columns() * source.itemsize();
+    return for_each_buffered(engine.executor, buffers, bands, report, [&](int64_t i, int64_t slot, Report& inner) {
+        Box box = rows;
+        box.row_begin = rows.row_begin + i * band;
+        box.row_end = minimum(box.row_begin + band, rows.row_end);
+        return source.read_box(box, static_cast<char*>(out) + i * band * row_bytes, buffers.scratch(slot), inner);
+    });
 }
 
 } // namespace moeq::store

@@ -1,8 +1,8 @@
-#include "store/load/load.h"
+#include "store/load/load_and_encode.h"
 
 #include "cpu/stores.h"
+#include "host/encode.h"
 #include "host/nested.h"
-#include "store/load/buffers.h"
 #include "store/load/chunks.h"
 #include "store/load/task_errors.h"
 
@@ -22,13 +22,12 @@ char* origin(char* elements, int64_t first, int64_t itemsize)
 
 class Loader {
 public:
-    Loader(const Engine& engine, Allocator& allocator, const StackSource& source, const TensorView* amax,
-           const EncodedWeight& out, Progress& progress, Buffers* buffers, Report& report)
-        : engine_(engine), serial_{serial_executor_, engine.kernels}, allocator_(allocator), source_(source),
-          amax_(amax), out_(out), g_(out.geometry), progress_(progress), report_(report), chunks_(allocator),
-          digests_(allocator), own_buffers_(allocator), buffers_(buffers != nullptr ? *buffers : own_buffers_),
-          slab_(allocator),
-          gathers_(!g_.in_runs() && g_.spec.granularity == MOEQ_GRANULARITY_EXPERT && amax == nullptr),
+    Loader(const LoadJob& job, Report& report)
+        : engine_(job.engine), serial_{serial_executor_, job.engine.kernels}, allocator_(job.allocator),
+          source_(job.source), amax_(job.amax), out_(job.out), g_(job.out.geometry), progress_(job.progress),
+          report_(report), chunks_(allocator_), digests_(allocator_), own_buffers_(allocator_),
+          buffers_(job.buffers != nullptr ? *job.buffers : own_buffers_), slab_(allocator_),
+          gathers_(!g_.in_runs() && g_.spec.granularity == MOEQ_GRANULARITY_EXPERT && amax_ == nullptr),
           stores_(cpu::stores_for(g_.format->code_byte(g_.count())))
     {
     }
@@ -78,9 +77,8 @@ private:
     moeq_status read(int64_t index, char* elements, char* scratch, Report& report)
     {
         const Chunk& chunk = chunks_[index];
-        MOEQ_TRY(chunk.is_range()
-                     ? source_.read_range(engine_.kernels, chunk.begin, chunk.end, elements, scratch, report)
-                     : source_.read_box(engine_.kernels, chunk.box, elements, scratch, report));
+        MOEQ_TRY(chunk.is_range() ? source_.read_range(chunk.begin, chunk.end, elements, scratch, report)
+                                  : source_.read_box(chunk.box, elements, scratch, report));
         if (!digests_.empty())
             digests_[index] = digest_of(elements, chunk.elements() * source_.itemsize(), engine_.kernels.digest);
         return MOEQ_OK;
@@ -183,14 +181,13 @@ private:
         const int64_t row_bytes = chunk.box.columns() * source_.itemsize();
         const int64_t band = maximum(1, kBandBytes / row_bytes);
         const int64_t bands = ceil_divide(chunk.box.rows(), band);
-        return for_each_buffered(engine_.executor, buffers_, bands, report_,
-                                 [&](int64_t i, int64_t slot, Report& report) {
-                                     Box box = chunk.box;
-                                     box.row_begin = i * band;
-                                     box.row_end = minimum(box.row_begin + band, chunk.box.row_end);
-                                     return source_.read_box(engine_.kernels, box, slab + box.row_begin * row_bytes,
-                                                             buffers_.scratch(slot), report);
-                                 });
+        return for_each_buffered(
+            engine_.executor, buffers_, bands, report_, [&](int64_t i, int64_t slot, Report& report) {
+                Box box = chunk.box;
+                box.row_begin = i * band;
+                box.row_end = minimum(box.row_begin + band, chunk.box.row_end);
+                return source_.read_box(box, slab + box.row_begin * row_bytes, buffers_.scratch(slot), report);
+            });
     }
 
     moeq_status encode_slabs()
@@ -322,35 +319,6 @@ private:
 
 } // namespace
 
-moeq_status load_and_encode(const Engine& engine, Allocator& allocator, const Checkpoint& checkpoint,
-                            const Weights& weights, int64_t stack, const StackCut& cut, const TensorView* given_amax,
-                            const EncodedWeight& out, Progress& progress, Digest* source_digest, Report& report,
-                            bool strict, Buffers* buffers)
-{
-    StackSource source(checkpoint, weights, stack, strict);
-    MOEQ_TRY(source.set_cut(cut, report));
-    MOEQ_TRY(source.prepare(report));
-    return Loader(engine, allocator, source, given_amax, out, progress, buffers, report).run(source_digest);
-}
-
-moeq_status read_rows(const Engine& engine, Allocator& allocator, const Checkpoint& checkpoint, const Weights& weights,
-                      int64_t stack, int64_t expert, int64_t row_begin, int64_t row_end, void* out, Report& report)
-{
-    StackSource source(checkpoint, weights, stack);
-    MOEQ_TRY(source.set_cut({expert, expert + 1, 0, 1}, report));
-    MOEQ_TRY(source.prepare(report));
-    Buffers buffers(allocator);
-    MOEQ_TRY(buffers.open(0, source.scratch_bytes(), Buffers::kSlots, report));
-    const int64_t band =
-        maximum(1, task_elements((row_end - row_begin) * source.columns()) / maximum(1, source.columns()));
-    const int64_t bands = ceil_divide(row_end - row_begin, band);
-    const int64_t row_bytes = source.columns() * source.itemsize();
-    return for_each_buffered(engine.executor, buffers, bands, report, [&](int64_t i, int64_t slot, Report& inner) {
-        const int64_t begin = row_begin + i * band;
-        const Box box{0, 1, begin, minimum(begin + band, row_end), 0, source.columns()};
-        return source.read_box(engine.kernels, box, static_cast<char*>(out) + (begin - row_begin) * row_bytes,
-                               buffers.scratch(slot), inner);
-    });
-}
+moeq_status load_and_encode(const LoadJob& job, Report& report) { return Loader(job, report).run(job.digest); }
 
 } // namespace moeq::store
