@@ -30,6 +30,11 @@ private:
     std::atomic<uint32_t> seen_{0};
 };
 
+// Of the first refused element in a weight.
+Place first_bad_place(const Findings& findings, const Geometry& geometry);
+// VALUE, N01, for what was refused. argument, name: 0 and NULL for none in particular; weight: NULL, or its name in files.
+moeq_status refuse_nonfinite(const Findings& findings, const Place& place, int32_t argument, const char* name,
+                             const char* weight, Report& report);
 // The status for what was found: VALUE with the place of the first refused element.
 [[nodiscard]] moeq_status conclude(const Findings& findings, const Geometry& geometry, int32_t argument,
                                    const char* name, Report& report);

@@ -44,8 +44,9 @@ public:
         if (amax_ != nullptr)
             store_given_scales(out_, *amax_);
         MOEQ_TRY(gathers_ ? gather_and_encode() : g_.scale_per_column() ? encode_slabs() : encode());
-        if (findings_.refused())
-            return refuse();
+        if (findings_.refused()) // at a place of the whole stack, whatever part of it is loaded
+            return refuse_nonfinite(findings_, source_.to_stack(first_bad_place(findings_, g_)), 0, nullptr,
+                                    source_.stack().name, report_);
         if (digest != nullptr)
             *digest = digest_of_all(digests_.data(), digests_.size());
         return !g_.nested() ? MOEQ_OK
@@ -274,26 +275,6 @@ private:
                              [this](int64_t index, char* elements) { gather(index, elements); }));
         return read_chunks(begin, end, MOEQ_STAGE_QUANTIZE, true,
                            [this](int64_t index, char* elements) { encode_known(index, elements); });
-    }
-
-    // ---- the end
-
-    // The place is one of the whole stack, whatever part of it is loaded.
-    moeq_status refuse()
-    {
-        const int64_t flat = findings_.first_bad();
-        const Place place =
-            source_.to_stack({flat / g_.expert_elements(), flat / g_.columns % g_.rows, flat % g_.columns});
-        const uint32_t both = MOEQ_SEEN_NAN | MOEQ_SEEN_INF;
-        const char* what = (findings_.seen() & both) == both         ? "NaN or Inf"
-                           : (findings_.seen() & MOEQ_SEEN_NAN) != 0 ? "NaN"
-                                                                     : "Inf";
-        Failure failure = report_.fail(MOEQ_ERROR_VALUE);
-        report_.set_place(place);
-        report_.set_class("N01");
-        (failure << "got " << what << " in ").quoted(source_.stack().name);
-        return failure << ", first at expert " << place.expert << ", row " << place.row << ", column " << place.column
-                       << "; want finite values; mend the weight or set nonfinite=saturate";
     }
 
     const Engine& engine_;
