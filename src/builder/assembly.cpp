@@ -86,11 +86,11 @@ moeq_status Assembly::encode_staged(StagedUnit* staged, int32_t element_dtype, v
         Input input(with);
         MOEQ_TRY(input.bring(kStaged, &view, report));
         float* absmax = nested_absmax == nullptr ? nullptr : nested_absmax + staged->unit;
-        MOEQ_TRY(g.in_runs()
-                     ? with.backend->encode_run(with.call, weight, element_dtype, view.data, unit.run, unit.begin,
-                                                unit.begin + unit.elements, absmax, findings, report)
-                     : with.backend->encode_part(with.call, weight, {StackView(view), unit.box}, nullptr, nullptr,
-                                                 findings, report));
+        MOEQ_TRY(g.in_runs() ? with.backend->encode_run(with.call, weight, element_dtype, view.data,
+                                                        {unit.run, unit.begin, unit.begin + unit.elements}, absmax,
+                                                        findings, report)
+                             : with.backend->encode_part(with.call, weight, {StackView(view), unit.box}, nullptr,
+                                                         nullptr, findings, report));
     }
     {
         const Lock lock(mutex);

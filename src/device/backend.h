@@ -63,11 +63,9 @@ struct Backend {
     // The scale units that lie wholly inside a box; with amax all of it. absmax as above, to be closed later; NULL: dropped.
     moeq_status (*encode_part)(const Call& call, const EncodedWeight& weight, const Patch& patch,
                                const TensorView* amax, float* absmax, Findings& findings, Report& report);
-    // Elements [begin, end) of a run, contiguous from `elements` on: whole blocks. absmax: of the block at `begin`; NULL: the
-    // weight's own.
+    // A range of a run, contiguous from `elements` on: whole blocks. absmax: of the first of them; NULL: the weight's own.
     moeq_status (*encode_run)(const Call& call, const EncodedWeight& weight, int32_t dtype, const void* elements,
-                              int64_t run, int64_t begin, int64_t end, float* absmax, Findings& findings,
-                              Report& report);
+                              const RunRange& range, float* absmax, Findings& findings, Report& report);
     // Nested statistics of a whole weight from the plain ones.
     moeq_status (*close_nested)(const Call& call, const EncodedWeight& weight, const float* absmax, Report& report);
     // Rows of the listed experts into [count, rows, columns]. stores: MOEQ_STORES_. An id out of range, which only a device

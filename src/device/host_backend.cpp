@@ -63,19 +63,19 @@ moeq_status encode_part(const Call& call, const EncodedWeight& weight, const Pat
 }
 
 moeq_status encode_elements(const Call& call, const EncodedWeight& weight, int32_t dtype, const void* elements,
-                            int64_t run, int64_t begin, int64_t end, float* absmax, Findings& findings, Report&)
+                            const RunRange& range, float* absmax, Findings& findings, Report&)
 {
     const int64_t block = weight.geometry.block;
     const char* at = static_cast<const char*>(elements);
-    for (int64_t first = begin; first < end; first += block) {
-        const int64_t count = minimum(block, end - first);
+    for (int64_t first = range.begin; first < range.end; first += block) {
+        const RunRange one{range.run, first, minimum(first + block, range.end)};
         float statistic;
-        encode_lone_block(*call.engine, weight, dtype, at, run, first, count, &statistic, findings);
+        encode_lone_block(*call.engine, weight, dtype, at, one, &statistic, findings);
         if (absmax == nullptr)
-            store_block_statistics(weight, run, first / block, 1, &statistic);
+            store_block_statistics(weight, range.run, first / block, 1, &statistic);
         else
-            absmax[(first - begin) / block] = statistic;
-        at += count * dtype_bytes(dtype);
+            absmax[(first - range.begin) / block] = statistic;
+        at += one.count() * dtype_bytes(dtype);
     }
     return MOEQ_OK;
 }

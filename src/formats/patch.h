@@ -17,6 +17,12 @@ struct Box {
     bool empty() const { return experts() <= 0 || rows() <= 0 || columns() <= 0; }
 };
 
+// Elements [begin, end) of a run of a weight.
+struct RunRange {
+    int64_t run, begin, end;
+    int64_t count() const { return end - begin; }
+};
+
 // Source elements of a box: element (e, r, c) of the weight is at view.at(e - box.expert_begin, ...).
 struct Patch {
     StackView view;

@@ -179,7 +179,7 @@ moeq_status encode_whole_blocks(const Engine& engine, const EncodedWeight& weigh
                 end = minimum(end, begin + parts.part);
             }
             if (begin < end)
-                encode_run_part(engine, weight, patch, segment.run, begin, end, absmax_staging, findings, stores);
+                encode_run_part(engine, weight, patch, {segment.run, begin, end}, absmax_staging, findings, stores);
         }
         cpu::stream_fence(stores);
     };
@@ -228,7 +228,7 @@ private:
             const int64_t stop = minimum(first + count, (run + 1) * per_run);
             const int64_t begin = (at - run * per_run) * g_.block;
             const int64_t end = minimum((stop - run * per_run) * g_.block, g_.run_length);
-            encode_run(engine_, weight_, patch_, run, begin, end, absmax + (at - first), findings_, stores_);
+            encode_run(engine_, weight_, patch_, {run, begin, end}, absmax + (at - first), findings_, stores_);
             at = stop;
         }
     }
@@ -300,20 +300,20 @@ void store_block_statistics(const EncodedWeight& weight, int64_t run, int64_t fi
         codes[i] = codec::float_to_e8m0(statistics[i]);
 }
 
-void encode_run_part(const Engine& engine, const EncodedWeight& weight, const Patch& patch, int64_t run, int64_t begin,
-                     int64_t end, float* absmax_staging, Findings& findings, cpu::Stores stores)
+void encode_run_part(const Engine& engine, const EncodedWeight& weight, const Patch& patch, const RunRange& range,
+                     float* absmax_staging, Findings& findings, cpu::Stores stores)
 {
     const Geometry& g = weight.geometry;
-    const int64_t first = begin / g.block;
+    const int64_t run = range.run;
     if (weight.statistics_are_floats() || absmax_staging != nullptr) {
         float* to = absmax_staging != nullptr ? absmax_staging + run * g.run_blocks() : weight.run_absmax(run);
-        encode_run(engine, weight, patch, run, begin, end, to + first, findings, stores);
+        encode_run(engine, weight, patch, range, to + range.begin / g.block, findings, stores);
         return;
     }
     float some[kNestedBlock];
-    for (int64_t f = begin; f < end; f += kNestedBlock * g.block) {
-        const int64_t stop = minimum(end, f + kNestedBlock * g.block);
-        encode_run(engine, weight, patch, run, f, stop, some, findings, stores);
+    for (int64_t f = range.begin; f < range.end; f += kNestedBlock * g.block) {
+        const int64_t stop = minimum(range.end, f + kNestedBlock * g.block);
+        encode_run(engine, weight, patch, {run, f, stop}, some, findings, stores);
         if (!g.nested())
             store_block_statistics(weight, run, f / g.block, ceil_divide(stop - f, g.block), some);
     }

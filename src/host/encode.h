@@ -68,23 +68,23 @@ void encode_gathered(const Engine& engine, const EncodedWeight& weight, const Pa
                      Findings& findings, cpu::Stores stores);
 void store_gathered_scale(const EncodedWeight& weight, int64_t expert);
 
-// Units that are runs: elements [begin, end) of a run, begin on a block's border, end too or the run's end, all inside the
-// patch. absmax: where the statistics go, that of the block at `begin` first. Serial.
-void encode_run(const Engine& engine, const EncodedWeight& weight, const Patch& patch, int64_t run, int64_t begin,
-                int64_t end, float* absmax, Findings& findings, cpu::Stores stores = cpu::kCached);
+// Units that are runs: a range that begins on a block's border and ends on one or with the run, all inside the patch. absmax:
+// where the statistics go, that of the range's first block first. Serial.
+void encode_run(const Engine& engine, const EncodedWeight& weight, const Patch& patch, const RunRange& range,
+                float* absmax, Findings& findings, cpu::Stores stores = cpu::kCached);
 
 // The same, with the statistics to where they belong: in the weight, or in absmax_staging, for all blocks of it, where they will
 // be nested. Nested without staging: they are dropped.
-void encode_run_part(const Engine& engine, const EncodedWeight& weight, const Patch& patch, int64_t run, int64_t begin,
-                     int64_t end, float* absmax_staging, Findings& findings, cpu::Stores stores = cpu::kCached);
+void encode_run_part(const Engine& engine, const EncodedWeight& weight, const Patch& patch, const RunRange& range,
+                     float* absmax_staging, Findings& findings, cpu::Stores stores = cpu::kCached);
 
 // Statistics of blocks [first, first + count) of a run into a weight that is not nested, as it stores them.
 void store_block_statistics(const EncodedWeight& weight, int64_t run, int64_t first, int64_t count,
                             const float* statistics);
 
-// Units that are runs: one block from `count` contiguous elements of a type, for the run's element `begin` on. Serial.
+// Units that are runs: one block, from contiguous elements of a type. Serial.
 void encode_lone_block(const Engine& engine, const EncodedWeight& weight, int32_t dtype, const void* elements,
-                       int64_t run, int64_t begin, int64_t count, float* absmax, Findings& findings);
+                       const RunRange& block, float* absmax, Findings& findings);
 
 // Units that are runs: the statistics of blocks [first, first + count) of all runs in order, computed anew from the source.
 // Serial.

@@ -80,11 +80,12 @@ public:
     }
 
     // A block whose elements do not lie in a patch.
-    void run_lone_block(int64_t run, int64_t begin, const void* elements, int64_t count, float* absmax)
+    void run_lone_block(const RunRange& block, const void* elements, float* absmax)
     {
-        run_ = run;
-        std::memcpy(reader_.buffer(), elements, static_cast<uint64_t>(count * float_type_bytes(type_)));
-        *absmax = encode_copy(begin, reader_.buffer(), count, weight_.run_codes(run) + g_.format->code_byte(begin));
+        run_ = block.run;
+        std::memcpy(reader_.buffer(), elements, static_cast<uint64_t>(block.count() * float_type_bytes(type_)));
+        uint8_t* codes = weight_.run_codes(block.run) + g_.format->code_byte(block.begin);
+        *absmax = encode_copy(block.begin, reader_.buffer(), block.count(), codes);
     }
 
 private:
@@ -227,18 +228,18 @@ private:
 
 } // namespace
 
-void encode_run(const Engine& engine, const EncodedWeight& weight, const Patch& patch, int64_t run, int64_t begin,
-                int64_t end, float* absmax, Findings& findings, cpu::Stores stores)
+void encode_run(const Engine& engine, const EncodedWeight& weight, const Patch& patch, const RunRange& range,
+                float* absmax, Findings& findings, cpu::Stores stores)
 {
-    RunEncoder(engine, weight, patch, findings, stores).run(run, begin, end, absmax);
+    RunEncoder(engine, weight, patch, findings, stores).run(range.run, range.begin, range.end, absmax);
 }
 
 void encode_lone_block(const Engine& engine, const EncodedWeight& weight, int32_t dtype, const void* elements,
-                       int64_t run, int64_t begin, int64_t count, float* absmax, Findings& findings)
+                       const RunRange& block, float* absmax, Findings& findings)
 {
     Patch nowhere{};
     nowhere.view.dtype = dtype;
-    RunEncoder(engine, weight, nowhere, findings, cpu::kCached).run_lone_block(run, begin, elements, count, absmax);
+    RunEncoder(engine, weight, nowhere, findings, cpu::kCached).run_lone_block(block, elements, absmax);
 }
 
 void read_block_statistics(const Engine& engine, const EncodedWeight& weight, const Patch& patch, int64_t first,

@@ -86,11 +86,11 @@ moeq_status encode_part(const Call& from, const EncodedWeight& weight, const Pat
     return kHostBackend.encode_part(operation.call, weight, patch, amax, absmax, findings, report);
 }
 
-moeq_status encode_run(const Call& from, const EncodedWeight& weight, int32_t dtype, const void* elements, int64_t run,
-                       int64_t begin, int64_t end, float* absmax, Findings& findings, Report& report)
+moeq_status encode_run(const Call& from, const EncodedWeight& weight, int32_t dtype, const void* elements,
+                       const RunRange& range, float* absmax, Findings& findings, Report& report)
 {
     const Operation operation(from);
-    return kHostBackend.encode_run(operation.call, weight, dtype, elements, run, begin, end, absmax, findings, report);
+    return kHostBackend.encode_run(operation.call, weight, dtype, elements, range, absmax, findings, report);
 }
 
 moeq_status close_nested(const Call& from, const EncodedWeight& weight, const float* absmax, Report& report)

@@ -139,9 +139,9 @@ private:
         return {StackView(view), {expert, expert + experts, 0, g_.rows, 0, g_.columns}};
     }
 
-    void encode_part_of_run(const Patch& patch, int64_t run, int64_t begin, int64_t end)
+    void encode_part_of_run(const Patch& patch, const RunRange& range)
     {
-        encode_run_part(serial_, out_, patch, run, begin, end, staging_, findings_, stores_);
+        encode_run_part(serial_, out_, patch, range, staging_, findings_, stores_);
     }
 
     void encode_chunk(const Chunk& chunk, char* elements)
@@ -149,12 +149,12 @@ private:
         if (chunk.is_range()) {
             const int64_t run = g_.flat() ? 0 : chunk.begin / g_.expert_elements();
             const int64_t begin = chunk.begin - run * g_.expert_elements();
-            encode_part_of_run(range_patch(chunk, elements), run, begin, begin + chunk.end - chunk.begin);
+            encode_part_of_run(range_patch(chunk, elements), {run, begin, begin + chunk.end - chunk.begin});
         } else if (g_.in_runs()) {
             const Box& box = chunk.box;
             const Patch patch = box_patch(chunk, elements);
             for (int64_t row = box.row_begin; row < box.row_end; ++row)
-                encode_part_of_run(patch, box.expert_begin * g_.rows + row, box.column_begin, box.column_end);
+                encode_part_of_run(patch, {box.expert_begin * g_.rows + row, box.column_begin, box.column_end});
         } else {
             encode_box(serial_, out_, box_patch(chunk, elements), chunk.box, amax_, findings_, stores_);
         }
