@@ -731,7 +731,7 @@ typedef struct moeq_convert_options {
 } moeq_convert_options;
 
 /* Dry run. JSON: units with bytes and peak, what is quantized to what, what is not and why (docs/store.md). Same input,
- * same plan, wherever source and target lie. */
+ * same plan, wherever source and target lie, but for "finished": the units that TARGET.partial has records of. */
 MOEQ_API moeq_status moeq_convert_plan(const moeq_context *context, const char *source, const char *target,
                                        const moeq_convert_options *options, moeq_blob **out, moeq_error *err);
 MOEQ_API moeq_status moeq_convert(const moeq_context *context, const char *source, const char *target,

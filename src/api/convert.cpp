@@ -122,8 +122,11 @@ extern "C" moeq_status moeq_convert_plan(const moeq_context* context, const char
         MOEQ_TRY(check_handle(context, 1, "context", report));
         Opened opened(*context);
         MOEQ_TRY(open_source(source, target, options, &opened, report));
+        Array<int64_t> finished(context->allocator);
+        ConvertTarget place(context->allocator);
+        MOEQ_TRY(place.list_finished(target, opened.plan, opened.checkpoint, &finished, report));
         Array<char> text(context->allocator);
-        MOEQ_TRY(opened.plan.print(opened.checkpoint, opened.weights, &text, report));
+        MOEQ_TRY(opened.plan.print(opened.checkpoint, opened.weights, finished, &text, report));
         return blob_create(*context, text.data(), text.size(), out, report);
     });
 }

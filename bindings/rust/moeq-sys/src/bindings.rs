@@ -1685,7 +1685,7 @@ extern "C" {
     ) -> moeq_status;
     pub fn moeq_writer_destroy(writer: *mut moeq_writer);
     /** Dry run. JSON: units with bytes and peak, what is quantized to what, what is not and why (docs/store.md). Same input,
- same plan, wherever source and target lie.*/
+ same plan, wherever source and target lie, but for "finished": the units that TARGET.partial has records of.*/
     pub fn moeq_convert_plan(
         context: *const moeq_context,
         source: *const ::core::ffi::c_char,
