@@ -6,7 +6,8 @@
 //     call SPEC
 //
 // `call` is what a call costs by itself: one row of 64 columns to bf16.
-// OP: amax, quantize, dequantize, dequantize_experts, dequantize_rows. SPEC: a spec text, or "-" for amax. DTYPE: fp32,
+// OP: amax, sum, quantize, dequantize, dequantize_experts, dequantize_rows. SPEC: a spec text; for amax and sum what is reduced to
+// one number each: "-" (everything), experts, rows, columns, blocks (of 128 x 128). DTYPE: fp32,
 // fp16, bf16, of what is read to quantize or to reduce, else of what is written. TIER: best, scalar, avx2, avx512.
 // WARMTH: warm, or cold for a destination that nobody has touched. LAYOUT, of the weight's elements: plain, padded,
 // transposed. All times are nanoseconds, one for each run.
@@ -207,7 +208,7 @@ public:
         moeq_error error{};
         check(moeq_context_create(&options, &context_, &error), error);
         source_ = source_of(request.dtype(), request.span(request.experts, request.rows));
-        if (request.op != "amax") {
+        if (!reduces()) {
             spec_ = sized<moeq_spec>();
             check(moeq_spec_parse(request.spec.c_str(), &spec_, &error), error);
             spec_.logical_dtype = request.dtype();
@@ -229,25 +230,26 @@ public:
     Work(const Work&) = delete;
     Work& operator=(const Work&) = delete;
 
+    bool reduces() const { return request_.op == "amax" || request_.op == "sum"; }
     bool dequantizes() const { return request_.op.rfind("dequantize", 0) == 0; }
     // What is read and what is written, apart from statistics. The movers take the same memory, because how fast a cache is
     // depends on which pages one has.
     const char* read() const { return dequantizes() ? static_cast<const char*>(codes_->dl_tensor.data) : source_; }
-    char* written() { return dequantizes() ? results_.data() : request_.op == "amax" ? nullptr : codes_memory(); }
+    char* written() { return dequantizes() ? results_.data() : reduces() ? nullptr : codes_memory(); }
 
     // Bits of one element: weights on the one side, codes on the other. Scales come on top.
     int64_t weight_bits() const { return bytes_of(request_.dtype()) * 8; }
     int64_t code_bits() const { return spec_.format == MOEQ_FORMAT_NF4 || spec_.format == MOEQ_FORMAT_FP4 ? 4 : 8; }
     int64_t bits_in() const { return dequantizes() ? code_bits() : weight_bits(); }
-    int64_t bits_out() const { return request_.op == "amax" ? 0 : dequantizes() ? weight_bits() : code_bits(); }
+    int64_t bits_out() const { return reduces() ? 0 : dequantizes() ? weight_bits() : code_bits(); }
     int64_t bytes_in() const { return (request_.elements() * bits_in() + 7) / 8; }
     int64_t bytes_out() const { return (request_.elements() * bits_out() + 7) / 8; }
 
     // Nanoseconds of each run; `between` runs around them.
     Times measure_moeq(const std::function<void()>& between)
     {
-        if (request_.op == "amax")
-            return measure_amax(between);
+        if (reduces())
+            return measure_reduce(between);
         if (request_.op == "quantize")
             return measure_quantize(between);
         return measure_dequantize(between);
@@ -289,14 +291,39 @@ private:
         return request_.span(request_.moved_experts(), request_.moved_rows()) * bytes_of(request_.dtype());
     }
 
-    Times measure_amax(const std::function<void()>& between)
+    moeq_reduce_options reduce_options() const
     {
-        float result = 0;
-        Tensor source(request_.dtype(), request_.shape(), source_);
-        Tensor destination(MOEQ_DTYPE_FP32, {}, &result);
+        static constexpr int32_t kAxes[] = {1, 2, 0}; // experts: the first two; rows: the second; columns: the last
+        static constexpr int64_t kBlocks[] = {1, 128, 128};
+        auto options = sized<moeq_reduce_options>();
+        options.operation = request_.op == "sum" ? MOEQ_REDUCE_SUM : MOEQ_REDUCE_AMAX;
+        if (request_.spec == "experts" || request_.spec == "rows" || request_.spec == "columns") {
+            options.axes = request_.spec == "rows" ? kAxes + 1 : kAxes;
+            options.axis_count = request_.spec == "experts" ? 2 : 1;
+        }
+        if (request_.spec == "blocks")
+            options.blocks = kBlocks;
+        return options;
+    }
+
+    Times measure_reduce(const std::function<void()>& between)
+    {
+        const moeq_reduce_options options = reduce_options();
+        const std::vector<int64_t> shape = request_.shape();
+        int32_t ndim = 0;
+        int64_t extents[8] = {};
+        moeq_error error{};
+        check(moeq_reduce_shape(3, shape.data(), &options, &ndim, extents, &error), error);
+        const std::vector<int64_t> results(extents, extents + ndim);
+        int64_t count = 1;
+        for (const int64_t extent : results)
+            count *= extent;
+        std::vector<float> memory(static_cast<size_t>(count));
+        Tensor source(request_.dtype(), shape, source_);
+        Tensor destination(MOEQ_DTYPE_FP32, results, memory.data());
         const auto call = [&] {
-            moeq_error error;
-            check(moeq_reduce(context_, source, nullptr, nullptr, destination, &error), error);
+            moeq_error status;
+            check(moeq_reduce(context_, source, &options, nullptr, destination, &status), status);
         };
         return measure(call, between);
     }

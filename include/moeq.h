@@ -273,17 +273,18 @@ MOEQ_API moeq_status moeq_tensor_from_legacy(const moeq_context *context, struct
 #define MOEQ_FORMAT_FP4 3 /* bitsandbytes' table, not E2M1 */
 #define MOEQ_FORMAT_FP8_E4M3 4
 #define MOEQ_FORMAT_FP8_E5M2 5
+#define MOEQ_FORMAT_MXFP8 6 /* E4M3, an E8M0 factor for every 32 elements of a row (OCP MX) */
 
-#define MOEQ_GRANULARITY_DEFAULT 0 /* int8, FP8: ROW; NF4, FP4: BLOCK */
+#define MOEQ_GRANULARITY_DEFAULT 0 /* int8, FP8: ROW; NF4, FP4, MXFP8: BLOCK */
 #define MOEQ_GRANULARITY_ROW 1     /* one scale per vector along scale_axis */
 #define MOEQ_GRANULARITY_EXPERT 2  /* one scale per expert ("per tensor") */
 #define MOEQ_GRANULARITY_BLOCK 3   /* one scale per block_rows x block_columns tile */
 
 #define MOEQ_BLOCKING_EXPERT 0 /* 1-D blocks run over one expert's elements */
-#define MOEQ_BLOCKING_ROW 1    /* ... restart at each row; ragged tails */
+#define MOEQ_BLOCKING_ROW 1    /* ... restart at each row; ragged tails. MXFP8: always */
 #define MOEQ_BLOCKING_FLAT 2   /* ... over the whole tensor (bitsandbytes files); cannot be sliced */
 
-#define MOEQ_SCALE_DEFAULT 0 /* int8, NF4, FP4: ABSMAX; FP8: FACTOR */
+#define MOEQ_SCALE_DEFAULT 0 /* int8, NF4, FP4: ABSMAX; FP8, MXFP8: FACTOR */
 #define MOEQ_SCALE_ABSMAX 1  /* the stored statistic is max|x| */
 #define MOEQ_SCALE_FACTOR 2  /* ... is the number that a code is multiplied by */
 

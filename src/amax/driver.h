@@ -6,8 +6,10 @@
 //     Value                                                a partial result of one output
 //     kColumns                                             the most outputs that it takes side by side
 //     void reduce(tile, begin, end, Value *out)            elements [begin, end) of each output of the tile
+//     kNeighbours                                          whether it has reduce_neighbours(plan, first, count, Value *): the
+//                                                          outputs of a plan whose are_neighbours() is true
 //     static Value join(const Value *chunks, count)        in order; all but the last have the same power of two of leaves
-//     Result result(Value)
+//     result(Value)                                        exact: a double, or an __int128
 #pragma once
 
 #include <atomic>
@@ -47,15 +49,58 @@ inline Schedule make_schedule(const Plan& plan, int64_t columns, int64_t partial
     return schedule;
 }
 
+// Results to elements of the destination, `stride` elements from one to the next.
+template <class Operation>
+uint32_t store_values(const Plan& plan, const Operation& operation, const typename Operation::Value* values,
+                      int64_t count, int64_t offset, int64_t stride)
+{
+    constexpr int64_t kSome = 64;
+    const int64_t itemsize = dtype_bytes(plan.destination_dtype);
+    decltype(operation.result(*values)) exact[kSome];
+    uint32_t seen = 0;
+    for (int64_t begin = 0; begin < count; begin += kSome) {
+        const int64_t some = minimum(kSome, count - begin);
+        for (int64_t i = 0; i < some; ++i)
+            exact[i] = operation.result(values[begin + i]);
+        seen |= store_results(plan, exact, some, plan.destination + (offset + begin * stride) * itemsize, stride);
+    }
+    return seen;
+}
+
 template <class Operation>
 uint32_t store_tile(const Plan& plan, const Operation& operation, const Tile& tile,
                     const typename Operation::Value* values)
 {
-    const int64_t itemsize = dtype_bytes(plan.destination_dtype);
+    return store_values(plan, operation, values, tile.width, tile.destination_offset, tile.destination_stride);
+}
+
+// Tiles [first, first + count) of a plan of neighbours, each of which is one output.
+template <class Operation>
+uint32_t reduce_neighbours(const Plan& plan, const Operation& operation, int64_t first, int64_t count)
+{
+    const int64_t stride = plan.kept[0].destination_stride;
     uint32_t seen = 0;
-    for (int64_t i = 0; i < tile.width; ++i) {
-        const int64_t offset = tile.destination_offset + i * tile.destination_stride;
-        seen |= store_result(plan, operation.result(values[i]), plan.destination + offset * itemsize);
+    for (int64_t done = 0; done < count; done += Operation::kColumns) {
+        typename Operation::Value values[Operation::kColumns];
+        const int64_t some = minimum(Operation::kColumns, count - done);
+        operation.reduce_neighbours(plan, first + done, some, values);
+        seen |= store_values(plan, operation, values, some, (first + done) * stride, stride);
+    }
+    return seen;
+}
+
+template <class Operation>
+uint32_t reduce_some_tiles(const Plan& plan, const Operation& operation, int64_t first, int64_t count)
+{
+    if constexpr (Operation::kNeighbours)
+        if (plan.are_neighbours())
+            return reduce_neighbours(plan, operation, first, count);
+    TileCursor cursor(plan, Operation::kColumns, first);
+    uint32_t seen = 0;
+    for (int64_t i = 0; i < count; ++i, cursor.advance()) {
+        typename Operation::Value values[Operation::kColumns];
+        operation.reduce(cursor.tile(), 0, cursor.tile().elements, values);
+        seen |= store_tile(plan, operation, cursor.tile(), values);
     }
     return seen;
 }
@@ -68,14 +113,7 @@ moeq_status reduce_tiles(const Plan& plan, const Operation& operation, const Sch
     auto body = [&](int64_t task) {
         const int64_t first = task * schedule.tiles_per_task;
         const int64_t count = minimum(schedule.tiles_per_task, schedule.tiles - first);
-        TileCursor cursor(plan, Operation::kColumns, first);
-        uint32_t bits = 0;
-        for (int64_t i = 0; i < count; ++i, cursor.advance()) {
-            typename Operation::Value values[Operation::kColumns];
-            operation.reduce(cursor.tile(), 0, cursor.tile().elements, values);
-            bits |= store_tile(plan, operation, cursor.tile(), values);
-        }
-        seen.fetch_or(bits, std::memory_order_relaxed);
+        seen.fetch_or(reduce_some_tiles(plan, operation, first, count), std::memory_order_relaxed);
     };
     return executor.for_each(ceil_divide(schedule.tiles, schedule.tiles_per_task), body, report);
 }

@@ -1,5 +1,6 @@
 // The largest magnitude. Floats: the maximum of magnitude bits, exact and independent of order; NaN is larger than Inf.
 // Integers: from the smallest and the largest element, so that |-128| is 128, or wraps where that is asked for.
+#include <cstring>
 #include <limits>
 #include <type_traits>
 
@@ -29,6 +30,7 @@ class FloatAmax {
 public:
     using Value = typename Source::Magnitude;
     static constexpr int64_t kColumns = kAmaxColumns;
+    static constexpr bool kNeighbours = Source::kKernel != kNoKernel;
 
     FloatAmax(const Plan& plan, const cpu::Kernels& kernels)
         : source_(reinterpret_cast<const Stored*>(plan.source)), kernels_(kernels)
@@ -39,15 +41,26 @@ public:
     {
         for (int64_t i = 0; i < tile.width; ++i)
             out[i] = 0;
+        if (tile.width == 1 && rectangle(tile, begin, end, out))
+            return;
         RunCursor cursor(tile, begin, end);
         Run run;
         while (cursor.next(&run)) {
             if (tile.width == 1)
                 out[0] = larger(out[0], along(source_ + run.offset, run.count, run.stride));
             else
-                for (int64_t i = 0; i < run.count; ++i)
-                    side_by_side(source_ + run.offset + i * run.stride, tile.width, tile.source_stride, out);
+                side_by_side(tile, run, out);
         }
+    }
+
+    void reduce_neighbours(const Plan& plan, int64_t first, int64_t count, Value* out) const
+    {
+        const int64_t block = plan.elements;
+        const bool shorter = plan.kept[0].last_block != 0 && first + count == plan.outputs;
+        const int64_t elements = count * block - (shorter ? block - plan.kept[0].last_block : 0);
+        float magnitudes[kColumns];
+        kernels_.amax_blocks[Source::kKernel](source_ + first * block, elements, block, magnitudes);
+        std::memcpy(out, magnitudes, static_cast<uint64_t>(count) * sizeof *out);
     }
 
     static Value join(const Value* chunks, int64_t count)
@@ -58,7 +71,7 @@ public:
         return value;
     }
 
-    static Result result(Value value) { return Result::of_real(Source::magnitude_value(value)); }
+    static double result(Value value) { return Source::magnitude_value(value); }
 
 private:
     using Stored = typename Source::Stored;
@@ -94,17 +107,38 @@ private:
         }
     }
 
-    void side_by_side(const Stored* first, int64_t width, int64_t stride, Value* out) const
+    // One output whose elements are rows of some that follow each other: true where this was done.
+    bool rectangle(const Tile& tile, int64_t begin, int64_t end, Value* out) const
     {
+        if constexpr (Source::kKernel == kNoKernel) {
+            return false;
+        } else {
+            if (tile.reduced_count != 2 || tile.strides[1] != 1 || begin % tile.extents[1] != 0 ||
+                end % tile.extents[1] != 0)
+                return false;
+            const int64_t columns = tile.extents[1];
+            const Stored* first = source_ + tile.source_offset + begin / columns * tile.strides[0];
+            out[0] = kernels_.amax_rectangle[Source::kKernel](
+                first, {(end - begin) / columns, columns, tile.strides[0] * kBytes, 0});
+            return true;
+        }
+    }
+
+    void side_by_side(const Tile& tile, const Run& run, Value* out) const
+    {
+        const Stored* first = source_ + run.offset;
         if constexpr (Source::kKernel != kNoKernel) {
-            if (stride == 1) {
-                kernels_.amax_columns[Source::kKernel](first, {1, width, 0, 0}, out);
+            if (tile.source_stride == 1) {
+                kernels_.amax_columns[Source::kKernel](first, {run.count, tile.width, run.stride * kBytes, 0}, out);
                 return;
             }
         }
-        for (int64_t i = 0; i < width; ++i)
-            out[i] = larger(out[i], Source::magnitude(first[i * stride]));
+        for (int64_t r = 0; r < run.count; ++r)
+            for (int64_t i = 0; i < tile.width; ++i)
+                out[i] = larger(out[i], Source::magnitude(first[r * run.stride + i * tile.source_stride]));
     }
+
+    static constexpr int64_t kBytes = sizeof(Stored);
 
     const Stored* source_;
     const cpu::Kernels& kernels_;
@@ -125,6 +159,7 @@ class IntegerAmax {
 public:
     using Value = Extremes<T>;
     static constexpr int64_t kColumns = kAmaxColumns;
+    static constexpr bool kNeighbours = false;
 
     explicit IntegerAmax(const Plan& plan) : source_(reinterpret_cast<const T*>(plan.source)), wrap_(plan.wrap) {}
 
@@ -151,10 +186,7 @@ public:
         return value;
     }
 
-    Result result(const Value& value) const
-    {
-        return Result::of_whole(larger(absolute(value.low), absolute(value.high)));
-    }
+    __int128 result(const Value& value) const { return larger(absolute(value.low), absolute(value.high)); }
 
 private:
     // Wrapping: the magnitude as the type itself computes it, which leaves its most negative number as it is.

@@ -72,6 +72,13 @@ struct Plan {
     KeptAxis across;  // extent 1 when each output is walked for itself
     int64_t outputs;  // elements of the destination
     int64_t elements; // that go into one output, at most
+
+    // Whether outputs lie in memory one behind the other, each with the elements that go into it.
+    bool are_neighbours() const
+    {
+        return kept_count == 1 && across.extent == 1 && reduced_count == 1 && reduced[0].stride == 1 &&
+               kept[0].source_stride == reduced[0].extent;
+    }
 };
 
 // Both views are accepted, the destination has the shape of result_shape and is not empty.

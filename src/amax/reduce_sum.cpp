@@ -134,6 +134,7 @@ class FloatSum {
 public:
     using Value = double;
     static constexpr int64_t kColumns = kSumColumns;
+    static constexpr bool kNeighbours = false;
 
     explicit FloatSum(const Plan& plan) : source_(reinterpret_cast<const Stored*>(plan.source)) {}
 
@@ -165,7 +166,7 @@ public:
         return tree.result();
     }
 
-    static Result result(double value) { return Result::of_real(value); }
+    static double result(double value) { return value; }
 
 private:
     using Stored = typename Source::Stored;
@@ -177,6 +178,7 @@ class IntegerSum {
 public:
     using Value = uint64_t; // two's complement
     static constexpr int64_t kColumns = kSumColumns;
+    static constexpr bool kNeighbours = false;
 
     explicit IntegerSum(const Plan& plan) : source_(reinterpret_cast<const T*>(plan.source)) {}
 
@@ -202,7 +204,7 @@ public:
         return value;
     }
 
-    static Result result(Value value) { return Result::of_whole(static_cast<int64_t>(value)); }
+    static __int128 result(Value value) { return static_cast<int64_t>(value); }
 
 private:
     const T* source_;

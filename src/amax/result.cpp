@@ -84,9 +84,8 @@ struct ToE5m2 {
 double larger(double old, double value) { return is_nan(old) || is_nan(value) ? kNan : value >= old ? value : old; }
 
 template <class To>
-void store_real(const Plan& plan, double value, char* element)
+void store_real(const Plan& plan, double value, typename To::Stored* stored)
 {
-    auto* stored = reinterpret_cast<typename To::Stored*>(element);
     if (plan.accumulate && plan.operation == MOEQ_REDUCE_AMAX)
         value = larger(To::load(*stored), To::load(To::store(value)));
     else if (plan.accumulate)
@@ -95,12 +94,24 @@ void store_real(const Plan& plan, double value, char* element)
 }
 
 // An integer rounds to fp32 directly: by way of fp64 it could be rounded twice.
-void store_whole_as_fp32(const Plan& plan, __int128 whole, char* element)
+template <class To>
+double to_real(const Plan& plan, __int128 whole)
 {
-    if (plan.accumulate && plan.operation == MOEQ_REDUCE_SUM)
-        store_real<ToFp32>(plan, static_cast<double>(whole), element);
-    else
-        store_real<ToFp32>(plan, static_cast<double>(static_cast<float>(whole)), element);
+    const bool directly = sizeof(typename To::Stored) == 4 && !(plan.accumulate && plan.operation == MOEQ_REDUCE_SUM);
+    return directly ? static_cast<double>(static_cast<float>(whole)) : static_cast<double>(whole);
+}
+template <class To>
+double to_real(const Plan&, double value)
+{
+    return value;
+}
+
+template <class To, class Exact>
+void store_reals(const Plan& plan, const Exact* results, int64_t count, char* first, int64_t stride)
+{
+    auto* stored = reinterpret_cast<typename To::Stored*>(first);
+    for (int64_t i = 0; i < count; ++i)
+        store_real<To>(plan, to_real<To>(plan, results[i]), stored + i * stride);
 }
 
 template <class T>
@@ -114,9 +125,8 @@ T narrow(__int128 value, bool wrap)
 }
 
 template <class T>
-void store_whole(const Plan& plan, __int128 value, char* element)
+void store_whole(const Plan& plan, __int128 value, T* stored)
 {
-    auto* stored = reinterpret_cast<T*>(element);
     const __int128 old = *stored;
     const bool is_sum = plan.operation == MOEQ_REDUCE_SUM;
     if (plan.accumulate && is_sum)
@@ -125,50 +135,77 @@ void store_whole(const Plan& plan, __int128 value, char* element)
     *stored = plan.accumulate && !is_sum && old > result ? static_cast<T>(old) : result;
 }
 
-} // namespace
-
-uint32_t store_result(const Plan& plan, const Result& result, char* element)
+template <class T>
+void store_wholes(const Plan& plan, const __int128* results, int64_t count, char* first, int64_t stride)
 {
-    const double real = result.is_integer ? static_cast<double>(result.whole) : result.real;
+    for (int64_t i = 0; i < count; ++i)
+        store_whole(plan, results[i], reinterpret_cast<T*>(first) + i * stride);
+}
+
+// False: the destination's type is none of these.
+template <class Exact>
+bool store_floats(const Plan& plan, const Exact* results, int64_t count, char* first, int64_t stride)
+{
     switch (plan.destination_dtype) {
     case MOEQ_DTYPE_FP64:
-        store_real<ToFp64>(plan, real, element);
-        break;
+        store_reals<ToFp64>(plan, results, count, first, stride);
+        return true;
     case MOEQ_DTYPE_FP32:
-        if (result.is_integer)
-            store_whole_as_fp32(plan, result.whole, element);
-        else
-            store_real<ToFp32>(plan, real, element);
-        break;
+        store_reals<ToFp32>(plan, results, count, first, stride);
+        return true;
     case MOEQ_DTYPE_FP16:
-        store_real<ToFp16>(plan, real, element);
-        break;
+        store_reals<ToFp16>(plan, results, count, first, stride);
+        return true;
     case MOEQ_DTYPE_BF16:
-        store_real<ToBf16>(plan, real, element);
-        break;
+        store_reals<ToBf16>(plan, results, count, first, stride);
+        return true;
     case MOEQ_DTYPE_FP8_E4M3FN:
-        store_real<ToE4m3>(plan, real, element);
-        break;
+        store_reals<ToE4m3>(plan, results, count, first, stride);
+        return true;
     case MOEQ_DTYPE_FP8_E5M2:
-        store_real<ToE5m2>(plan, real, element);
-        break;
+        store_reals<ToE5m2>(plan, results, count, first, stride);
+        return true;
+    default:
+        return false;
+    }
+}
+
+} // namespace
+
+uint32_t store_results(const Plan& plan, const double* results, int64_t count, char* first, int64_t stride)
+{
+    (void)store_floats(plan, results, count, first, stride); // floats go to floats
+    bool nan = false;
+    bool inf = false;
+    for (int64_t i = 0; i < count; ++i) {
+        nan = nan || is_nan(results[i]);
+        inf = inf || is_inf(results[i]);
+    }
+    return (nan ? MOEQ_SEEN_NAN : 0) | (inf ? MOEQ_SEEN_INF : 0);
+}
+
+uint32_t store_results(const Plan& plan, const __int128* results, int64_t count, char* first, int64_t stride)
+{
+    if (store_floats(plan, results, count, first, stride))
+        return 0;
+    switch (plan.destination_dtype) {
     case MOEQ_DTYPE_INT8:
-        store_whole<int8_t>(plan, result.whole, element);
+        store_wholes<int8_t>(plan, results, count, first, stride);
         break;
     case MOEQ_DTYPE_UINT8:
-        store_whole<uint8_t>(plan, result.whole, element);
+        store_wholes<uint8_t>(plan, results, count, first, stride);
         break;
     case MOEQ_DTYPE_INT16:
-        store_whole<int16_t>(plan, result.whole, element);
+        store_wholes<int16_t>(plan, results, count, first, stride);
         break;
     case MOEQ_DTYPE_INT32:
-        store_whole<int32_t>(plan, result.whole, element);
+        store_wholes<int32_t>(plan, results, count, first, stride);
         break;
     default:
-        store_whole<int64_t>(plan, result.whole, element);
+        store_wholes<int64_t>(plan, results, count, first, stride);
         break;
     }
-    return is_nan(real) ? MOEQ_SEEN_NAN : is_inf(real) ? MOEQ_SEEN_INF : 0;
+    return 0;
 }
 
 } // namespace moeq::amax

@@ -154,7 +154,7 @@ void describe_cuda(Text& text)
     for (; *absent != '\0'; ++absent) { // what the loader says may quote the names of files
         if (*absent == '"' || *absent == '\\')
             text.add('\\');
-        text.add(*absent >= 0 && *absent < ' ' ? ' ' : *absent);
+        text.add(static_cast<unsigned char>(*absent) < ' ' ? ' ' : *absent);
     }
     text.add('"');
 }

@@ -30,6 +30,13 @@ inline constexpr Fp4Thresholds kFp4Thresholds = {
 // The code of zero, also of the padding behind an odd count.
 inline constexpr uint8_t kFp4ZeroCode = 0;
 
+// The code of a rank: of how many thresholds a magnitude exceeds. What rounds to zero has no sign.
+MOEQ_HOST_DEVICE constexpr uint8_t fp4_code_of_rank(uint32_t rank, bool negative)
+{
+    const uint32_t magnitude = kFp4CodesByMagnitude >> (4 * rank) & 7u;
+    return static_cast<uint8_t>(rank == 0 ? uint32_t{kFp4ZeroCode} : magnitude | (negative ? 8u : 0u));
+}
+
 // The magnitude is the number of thresholds that |t| exceeds, so ties go to the smaller magnitude; beyond 1 it
 // saturates. What rounds to zero gets code 0 for both signs; so does NaN.
 MOEQ_HOST_DEVICE inline uint8_t fp4_code(float t)
@@ -45,8 +52,7 @@ MOEQ_HOST_DEVICE inline uint8_t fp4_code(float t)
         // Magnitude bits of finite numbers order like the numbers.
         rank += magnitude > thresholds.bits[rank + step - 1] ? step : 0u;
     }
-    const uint32_t sign = rank != 0 ? (bits >> 28) & 8u : 0u;
-    return static_cast<uint8_t>(sign | ((kFp4CodesByMagnitude >> (4 * rank)) & 7u));
+    return fp4_code_of_rank(rank, (bits >> 31) != 0);
 }
 
 // bitsandbytes' CPU rule: codes in ascending value (the lowest first), -0.0 behind +0.0 as its sort leaves them.

@@ -51,9 +51,9 @@ using EncodeTiles = void (*)(const void* source, const Rectangle& area, int64_t 
 using DecodeTiles = void (*)(const uint8_t* codes, const Rectangle& area, int64_t tile, const float* scales,
                              void* destination);
 
-// Units that are runs, codes of 4 bits. Element 0 is the high nibble of codes[0]; block b holds elements
-// [b * block, (b + 1) * block), the last one may be shorter; `block` is even. An odd count fills its last low nibble with the
-// code of 0.
+// Units that are runs. Block b holds elements [b * block, (b + 1) * block), the last one may be shorter; `block` is even. Codes
+// of 4 bits: element 0 is the high nibble of codes[0], an odd count fills its last low nibble with the code of 0.
+// absmax: the statistic of each block, in fp32 whatever it is stored as (a factor where the format has those).
 // Returns the largest magnitude as AmaxRun does; at or above 0x7F800000 codes and absmax of such blocks are unspecified.
 using EncodeBlocks = uint32_t (*)(const void* source, int64_t count, int64_t block, float* absmax, uint8_t* codes);
 // Elements [begin, end), of which `codes` and `absmax` hold all from element 0 on.
@@ -87,15 +87,18 @@ enum ElementSize : int32_t { kTwoBytes = 0, kFourBytes = 1, kElementSizes = 2 };
 // by another thread only after a fence, stream_fence of cpu/stores.h. A kernel streams what it can: whole cache lines.
 enum Stores : int32_t { kCached = 0, kStreamed = 1, kStoreKinds = 2 };
 
-// Indexed by FloatType: of the source to encode, of the destination to decode. NULL: units of the format have no such
-// shape; in a tier's own overlay also: the tier below has it.
-struct FormatKernels {
+// What a format whose units are tiles has. Indexed by FloatType: of the source to encode, of the destination to decode.
+struct TileKernels {
     EncodeRun encode[kStoreKinds][kFloatTypes];
     EncodeColumns encode_columns[kStoreKinds][kFloatTypes];
     EncodeTiles encode_tiles[kStoreKinds][kFloatTypes];
     DecodeRows decode_rows[kStoreKinds][kScaleKinds][kFloatTypes];
     DecodeColumns decode_columns[kStoreKinds][kScaleKinds][kFloatTypes];
     DecodeTiles decode_tiles[kStoreKinds][kScaleKinds][kFloatTypes];
+};
+
+// ... and one whose units are runs.
+struct RunKernels {
     EncodeBlocks encode_blocks[kStoreKinds][kFloatTypes];
     DecodeBlocks decode_blocks[kStoreKinds][kFloatTypes];
 };
@@ -109,7 +112,8 @@ struct Kernels {
     DecodeNested decode_nested;
     DigestRun digest;
     Transpose transpose[kStoreKinds][kElementSizes];
-    FormatKernels formats[kFormats];
+    TileKernels tiles[kTileFormats];
+    RunKernels runs[kRunFormats];
 };
 
 } // namespace moeq::cpu

@@ -66,12 +66,15 @@ moeq_status encode_elements(const Call& call, const EncodedWeight& weight, int32
                             int64_t run, int64_t begin, int64_t end, float* absmax, Findings& findings, Report&)
 {
     const int64_t block = weight.geometry.block;
-    if (absmax == nullptr)
-        absmax = weight.run_absmax(run) + begin / block;
     const char* at = static_cast<const char*>(elements);
     for (int64_t first = begin; first < end; first += block) {
         const int64_t count = minimum(block, end - first);
-        encode_lone_block(*call.engine, weight, dtype, at, run, first, count, absmax++, findings);
+        float statistic;
+        encode_lone_block(*call.engine, weight, dtype, at, run, first, count, &statistic, findings);
+        if (absmax == nullptr)
+            store_block_statistics(weight, run, first / block, 1, &statistic);
+        else
+            absmax[(first - begin) / block] = statistic;
         at += count * dtype_bytes(dtype);
     }
     return MOEQ_OK;

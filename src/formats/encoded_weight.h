@@ -9,7 +9,7 @@ namespace moeq {
 struct EncodedWeight {
     Geometry geometry;
     TensorView codes;
-    TensorView scale;        // fp32; nested: uint8
+    TensorView scale;        // fp32, or E8M0; nested: uint8
     TensorView nested_scale; // these three only where nested
     TensorView nested_map;
     TensorView nested_offset;
@@ -43,14 +43,18 @@ struct EncodedWeight {
 
     // Units that are runs: the first byte of a run's codes, and the offset of its first statistic in elements of `scale`.
     uint8_t* run_codes(int64_t run) const { return bytes_of(codes) + run_offset(run, code_lead_, code_row_stride_); }
+    // Where statistics are floats.
     float* run_absmax(int64_t run) const
     {
         return reinterpret_cast<float*>(scale.data) + run_offset(run, scale_lead_, scale_row_stride_);
     }
-    uint8_t* run_nested_codes(int64_t run) const
+    // Its first statistic's bytes, whatever those are.
+    uint8_t* run_statistics(int64_t run) const
     {
-        return bytes_of(scale) + run_offset(run, scale_lead_, scale_row_stride_);
+        return bytes_of(scale) + run_offset(run, scale_lead_, scale_row_stride_) * scale.itemsize();
     }
+    // Whether statistics are what kernels take: else they are decoded first (host/decode.h).
+    bool statistics_are_floats() const { return scale.dtype == MOEQ_DTYPE_FP32; }
     float nested_offset_value() const { return *reinterpret_cast<const float*>(nested_offset.data); }
 
 private:

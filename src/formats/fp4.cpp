@@ -18,6 +18,6 @@ struct Code {
 } // namespace
 
 constinit const Format kFp4Format = make_4bit_format<Code>(MOEQ_FORMAT_FP4, "fp4");
-constinit const cpu::FormatKernels kFp4Reference = Reference4Bit<Code>::kernels();
+constinit const cpu::RunKernels kFp4Reference = Reference4Bit<Code>::kernels();
 
 } // namespace moeq

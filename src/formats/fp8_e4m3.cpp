@@ -16,6 +16,6 @@ struct Rules {
 } // namespace
 
 constinit const Format kE4m3Format = make_fp8_format<Rules>(MOEQ_FORMAT_FP8_E4M3, "fp8_e4m3", MOEQ_DTYPE_FP8_E4M3FN);
-constinit const cpu::FormatKernels kE4m3Reference = Reference8Bit<Fp8Code<Rules>>::kernels();
+constinit const cpu::TileKernels kE4m3Reference = Reference8Bit<Fp8Code<Rules>>::kernels();
 
 } // namespace moeq

@@ -16,6 +16,6 @@ struct Rules {
 } // namespace
 
 constinit const Format kE5m2Format = make_fp8_format<Rules>(MOEQ_FORMAT_FP8_E5M2, "fp8_e5m2", MOEQ_DTYPE_FP8_E5M2);
-constinit const cpu::FormatKernels kE5m2Reference = Reference8Bit<Fp8Code<Rules>>::kernels();
+constinit const cpu::TileKernels kE5m2Reference = Reference8Bit<Fp8Code<Rules>>::kernels();
 
 } // namespace moeq

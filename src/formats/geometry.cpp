@@ -82,7 +82,7 @@ void set_code_shape(const Geometry& g, TensorView* out)
 
 void set_scale_shape(const Geometry& g, TensorView* out)
 {
-    out->dtype = g.nested() ? MOEQ_DTYPE_UINT8 : MOEQ_DTYPE_FP32;
+    out->dtype = g.nested() ? MOEQ_DTYPE_UINT8 : g.format->statistic_dtype;
     if (g.in_runs()) {
         const int64_t blocks = g.run_blocks();
         const int64_t extents[2] = {g.rows, blocks};

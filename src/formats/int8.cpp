@@ -30,6 +30,6 @@ struct Code {
 
 constinit const Format kInt8Format =
     make_8bit_format<Code>(MOEQ_FORMAT_INT8, "int8", MOEQ_DTYPE_INT8, 127.0f, MOEQ_SCALE_ABSMAX);
-constinit const cpu::FormatKernels kInt8Reference = Reference8Bit<Code>::kernels();
+constinit const cpu::TileKernels kInt8Reference = Reference8Bit<Code>::kernels();
 
 } // namespace moeq

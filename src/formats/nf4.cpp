@@ -18,6 +18,6 @@ struct Code {
 } // namespace
 
 constinit const Format kNf4Format = make_4bit_format<Code>(MOEQ_FORMAT_NF4, "nf4");
-constinit const cpu::FormatKernels kNf4Reference = Reference4Bit<Code>::kernels();
+constinit const cpu::RunKernels kNf4Reference = Reference4Bit<Code>::kernels();
 
 } // namespace moeq

@@ -2,7 +2,7 @@
 // over a format's rules: Code::encode(t), Code::encode_bnb_cpu(t), Code::value(code) and the bits of its 16 values.
 #pragma once
 
-#include "cpu/kernels.h"
+#include "cpu/fill.h"
 #include "formats/elements.h"
 #include "formats/format.h"
 
@@ -65,24 +65,20 @@ struct Reference4Bit {
         return codec::stored_absmax_bnb_cpu(amax, partial);
     }
 
-    static constexpr cpu::FormatKernels kernels()
+    static constexpr cpu::RunKernels kernels()
     {
-        cpu::FormatKernels table{};
-        for (int32_t stores = 0; stores < cpu::kStoreKinds; ++stores) {
-            fill<kFp32>(table, stores);
-            fill<kFp16>(table, stores);
-            fill<kBf16>(table, stores);
-        }
+        cpu::RunKernels table{};
+        cpu::fill_kernels<Kernel>(&table);
         return table;
     }
 
 private:
-    template <FloatType type>
-    static constexpr void fill(cpu::FormatKernels& table, int32_t stores)
-    {
-        table.encode_blocks[stores][type] = encode_blocks<type>;
-        table.decode_blocks[stores][type] = decode_blocks<type>;
-    }
+    struct Kernel {
+        template <FloatType type, cpu::Stores>
+        static constexpr cpu::EncodeBlocks encode_blocks = Reference4Bit::encode_blocks<type>;
+        template <FloatType type, cpu::Stores>
+        static constexpr cpu::DecodeBlocks decode_blocks = Reference4Bit::decode_blocks<type>;
+    };
 };
 
 // The 16 decoded values for an absmax of 1: MOEQ_COMPONENT_CODE_MAP.
@@ -110,12 +106,14 @@ constexpr Format make_4bit_format(int32_t id, const char* name)
         .code_dtype = MOEQ_DTYPE_UINT8,
         .code_bits = 4,
         .units = Units::kRuns,
+        .statistic_dtype = MOEQ_DTYPE_FP32,
         .signed_statistics = true,
         .nests = true,
         .default_granularity = MOEQ_GRANULARITY_BLOCK,
         .default_scale_kind = MOEQ_SCALE_ABSMAX,
         .default_block_rows = 1,
         .default_block_columns = 64,
+        .blocks = {.least = 32, .most = 4096, .rows_only = false}, // as bitsandbytes
         .has_bnb_profile = true,
         .largest = 1.0f,
         .multiplier = nullptr,

@@ -3,6 +3,7 @@
 // and Code::factor(amax).
 #pragma once
 
+#include "cpu/fill.h"
 #include "cpu/rectangles.h"
 #include "formats/elements.h"
 #include "formats/format.h"
@@ -45,35 +46,30 @@ struct Reference8Bit {
             elements[i] = Element<type>::store(Code::template decode<kind>(codes[i], scales[i]));
     }
 
-    static constexpr cpu::FormatKernels kernels()
+    static constexpr cpu::TileKernels kernels()
     {
-        cpu::FormatKernels table{};
-        for (int32_t stores = 0; stores < cpu::kStoreKinds; ++stores) {
-            fill<kFp32>(table, stores);
-            fill<kFp16>(table, stores);
-            fill<kBf16>(table, stores);
-        }
+        cpu::TileKernels table{};
+        cpu::fill_kernels<Kernel>(&table);
         return table;
     }
 
 private:
-    template <FloatType type>
-    static constexpr void fill(cpu::FormatKernels& table, int32_t stores)
-    {
-        table.encode[stores][type] = encode<type>;
-        table.encode_columns[stores][type] = cpu::encode_columns_by_rows<encode_columns<type>>;
-        table.encode_tiles[stores][type] = cpu::encode_tiles_by_runs<type, encode<type>>;
-        fill_decode<kAbsmax, type>(table, stores);
-        fill_decode<kFactor, type>(table, stores);
-    }
-
-    template <ScaleKind kind, FloatType type>
-    static constexpr void fill_decode(cpu::FormatKernels& table, int32_t stores)
-    {
-        table.decode_rows[stores][kind][type] = cpu::decode_rows_by_runs<decode<kind, type>>;
-        table.decode_columns[stores][kind][type] = cpu::decode_columns_by_rows<decode_columns<kind, type>>;
-        table.decode_tiles[stores][kind][type] = cpu::decode_tiles_by_runs<type, decode<kind, type>>;
-    }
+    struct Kernel {
+        template <FloatType type, cpu::Stores>
+        static constexpr cpu::EncodeRun encode = Reference8Bit::encode<type>;
+        template <FloatType type, cpu::Stores>
+        static constexpr cpu::EncodeColumns encode_columns =
+            cpu::encode_columns_by_rows<Reference8Bit::encode_columns<type>>;
+        template <FloatType type, cpu::Stores>
+        static constexpr cpu::EncodeTiles encode_tiles = cpu::encode_tiles_by_runs<type, Reference8Bit::encode<type>>;
+        template <ScaleKind kind, FloatType type, cpu::Stores>
+        static constexpr cpu::DecodeRows decode_rows = cpu::decode_rows_by_runs<decode<kind, type>>;
+        template <ScaleKind kind, FloatType type, cpu::Stores>
+        static constexpr cpu::DecodeColumns decode_columns =
+            cpu::decode_columns_by_rows<Reference8Bit::decode_columns<kind, type>>;
+        template <ScaleKind kind, FloatType type, cpu::Stores>
+        static constexpr cpu::DecodeTiles decode_tiles = cpu::decode_tiles_by_runs<type, decode<kind, type>>;
+    };
 };
 
 // largest: the magnitude that amax is mapped to.
@@ -86,12 +82,14 @@ constexpr Format make_8bit_format(int32_t id, const char* name, int32_t code_dty
         .code_dtype = code_dtype,
         .code_bits = 8,
         .units = Units::kTiles,
+        .statistic_dtype = MOEQ_DTYPE_FP32,
         .signed_statistics = false,
         .nests = false,
         .default_granularity = MOEQ_GRANULARITY_ROW,
         .default_scale_kind = scale_kind,
         .default_block_rows = 128,
         .default_block_columns = 128,
+        .blocks = {},
         .has_bnb_profile = Code::kHasBnbProfile,
         .largest = largest,
         .multiplier = Code::multiplier,

@@ -6,10 +6,14 @@
 
 namespace moeq {
 
-#define MOEQ_FORMAT_ROW(name, id)        \
+#define MOEQ_TILE_ROW(name, id)          \
     extern const Format k##name##Format; \
-    extern const cpu::FormatKernels k##name##Reference;
-MOEQ_FORMAT_LIST(MOEQ_FORMAT_ROW)
-#undef MOEQ_FORMAT_ROW
+    extern const cpu::TileKernels k##name##Reference;
+#define MOEQ_RUN_ROW(name, id)           \
+    extern const Format k##name##Format; \
+    extern const cpu::RunKernels k##name##Reference;
+MOEQ_FORMAT_LIST(MOEQ_TILE_ROW, MOEQ_RUN_ROW)
+#undef MOEQ_RUN_ROW
+#undef MOEQ_TILE_ROW
 
 } // namespace moeq

@@ -5,9 +5,6 @@ namespace moeq {
 
 namespace {
 
-constexpr int32_t kBlockMin = 32; // of runs, as bitsandbytes
-constexpr int32_t kBlockMax = 4096;
-
 class Resolver {
 public:
     Resolver(int32_t argument, const char* name, Report& report) : argument_(argument), name_(name), report_(report) {}
@@ -78,8 +75,13 @@ private:
     {
         if (spec_.granularity != MOEQ_GRANULARITY_BLOCK)
             return refuse(MOEQ_ERROR_UNSUPPORTED, "granularity", spec_.granularity, "MOEQ_GRANULARITY_BLOCK");
-        if (spec_.scale_kind != MOEQ_SCALE_ABSMAX)
-            return refuse(MOEQ_ERROR_UNSUPPORTED, "scale_kind", spec_.scale_kind, "MOEQ_SCALE_ABSMAX");
+        if (spec_.scale_kind != format_->default_scale_kind)
+            return refuse(MOEQ_ERROR_UNSUPPORTED, "scale_kind", spec_.scale_kind,
+                          spec_.scale_kind == MOEQ_SCALE_FACTOR ? "MOEQ_SCALE_ABSMAX" : "MOEQ_SCALE_FACTOR");
+        if (format_->blocks.rows_only && spec_.blocking == MOEQ_BLOCKING_FLAT)
+            return refuse(MOEQ_ERROR_UNSUPPORTED, "blocking", spec_.blocking, "MOEQ_BLOCKING_ROW (or 0)");
+        if (format_->blocks.rows_only)
+            spec_.blocking = MOEQ_BLOCKING_ROW;
         if (spec_.block_rows == 0)
             spec_.block_rows = format_->default_block_rows;
         if (spec_.block_columns == 0)
@@ -88,8 +90,10 @@ private:
             return refuse(MOEQ_ERROR_UNSUPPORTED, "block_rows", spec_.block_rows,
                           "1 (or 0): blocks are one-dimensional");
         const int32_t block = spec_.block_columns;
-        if (block < kBlockMin || block > kBlockMax || (block & (block - 1)) != 0)
-            return refuse(MOEQ_ERROR_ARGUMENT, "block_columns", block, "a power of two from 32 to 4096");
+        if (block < format_->blocks.least || block > format_->blocks.most || (block & (block - 1)) != 0)
+            return refuse(
+                MOEQ_ERROR_ARGUMENT, "block_columns", block,
+                format_->blocks.most == format_->blocks.least ? "32 (or 0)" : "a power of two from 32 to 4096");
         if (spec_.blocking == MOEQ_BLOCKING_ROW && spec_.scale_axis == -2)
             return refuse(MOEQ_ERROR_UNSUPPORTED, "scale_axis", -2,
                           "-1 with blocking ROW: blocks run in storage order");
@@ -99,7 +103,8 @@ private:
     moeq_status check_tiles()
     {
         if (spec_.blocking != 0)
-            return refuse(MOEQ_ERROR_UNSUPPORTED, "blocking", spec_.blocking, "0: only NF4 and FP4 have 1-D blocks");
+            return refuse(MOEQ_ERROR_UNSUPPORTED, "blocking", spec_.blocking,
+                          "0: only NF4, FP4 and MXFP8 have 1-D blocks");
         if (spec_.granularity != MOEQ_GRANULARITY_BLOCK) {
             if (spec_.block_rows != 0 || spec_.block_columns != 0)
                 return refuse(MOEQ_ERROR_ARGUMENT, "block size",

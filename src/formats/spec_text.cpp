@@ -213,6 +213,8 @@ moeq_status print_spec(const moeq_spec& given, char* out, Report& report)
     }
     if (spec.scale_axis == -1)
         spec.scale_axis = 0; // the default
+    if (format.blocks.rows_only)
+        spec.blocking = 0;
     if (spec.scale_kind == format.default_scale_kind)
         spec.scale_kind = 0;
     for (const Option& option : kOptions)

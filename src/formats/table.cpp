@@ -8,13 +8,21 @@ namespace moeq {
 namespace {
 
 #define MOEQ_FORMAT_ENTRY(name, id) &k##name##Format,
-constexpr const Format* kTable[kFormatCount] = {MOEQ_FORMAT_LIST(MOEQ_FORMAT_ENTRY)};
+constexpr const Format* kTable[kFormatCount] = {MOEQ_FORMAT_LIST(MOEQ_FORMAT_ENTRY, MOEQ_FORMAT_ENTRY)};
 #undef MOEQ_FORMAT_ENTRY
 
-// Format::index relies on it: ids have no gaps.
-#define MOEQ_FORMAT_IN_ORDER(name, id) static_assert(MOEQ_FORMAT_##id == k##name + 1);
-MOEQ_FORMAT_LIST(MOEQ_FORMAT_IN_ORDER)
-#undef MOEQ_FORMAT_IN_ORDER
+// Format::kernels relies on it: the list is in the order of the ids, which have no gaps.
+#define MOEQ_FORMAT_ID(name, id) MOEQ_FORMAT_##id,
+constexpr int32_t kIds[kFormatCount] = {MOEQ_FORMAT_LIST(MOEQ_FORMAT_ID, MOEQ_FORMAT_ID)};
+#undef MOEQ_FORMAT_ID
+constexpr bool ids_in_order()
+{
+    for (int32_t i = 0; i < kFormatCount; ++i)
+        if (kIds[i] != i + 1)
+            return false;
+    return true;
+}
+static_assert(ids_in_order());
 
 } // namespace
 

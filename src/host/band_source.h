@@ -33,10 +33,8 @@ struct BandSource {
             codes = span_of(weight.codes_at(expert, begin, 0), weight.codes_at(expert, end - 1, 0), rows, g.columns);
             return;
         }
-        const int64_t size = g.nested() ? 1 : sizeof(float);
-        const auto statistic = [&](int64_t run) {
-            return g.nested() ? weight.run_nested_codes(run) : reinterpret_cast<const uint8_t*>(weight.run_absmax(run));
-        };
+        const int64_t size = weight.scale.itemsize();
+        const auto statistic = [&](int64_t run) { return weight.run_statistics(run); };
         if (g.run_per_row()) {
             const int64_t first = expert * g.rows + begin;
             const int64_t last = expert * g.rows + end - 1;

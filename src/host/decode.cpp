@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "codec/e8m0.h"
 #include "cpu/stores.h"
 #include "formats/elements.h"
 #include "host/band_decoder.h"
@@ -20,7 +21,7 @@ class RowDecoder {
 public:
     RowDecoder(const Engine& engine, const EncodedWeight& weight, const StackView& destination, cpu::Stores stores)
         : g_(weight.geometry), weight_(weight), destination_(destination), type_(float_type(destination.dtype)),
-          stores_(stores), all_kernels_(engine.kernels), kernels_(engine.kernels.formats[g_.format->index()])
+          stores_(stores), kernels_(engine.kernels)
     {
     }
 
@@ -67,11 +68,14 @@ public:
     }
 
 private:
+    const cpu::TileKernels& tiles() const { return kernels_.tiles[g_.format->kernels()]; }
+    const cpu::RunKernels& runs() const { return kernels_.runs[g_.format->kernels()]; }
+
     void decode_band_rows(int64_t expert, int64_t begin, int64_t end, int64_t first, int64_t last, char* to)
     {
         const int64_t pitch = destination_.row_stride * destination_.itemsize;
-        if (g_.in_runs() && !g_.run_per_row() && !g_.nested()) {
-            const cpu::DecodeBlocks decode = kernels_.decode_blocks[stores_][type_];
+        if (g_.in_runs() && !g_.run_per_row() && weight_.statistics_are_floats()) {
+            const cpu::DecodeBlocks decode = runs().decode_blocks[stores_][type_];
             const auto [run, base] = g_.run_place(expert, begin);
             const uint8_t* codes = weight_.run_codes(run);
             const float* absmax = weight_.run_absmax(run);
@@ -91,7 +95,7 @@ private:
     // Columns [first, last) of rows that have one scale each, or share it with the rows around them.
     void decode_whole_rows(int64_t expert, int64_t begin, int64_t end, int64_t first, int64_t last, char* to)
     {
-        const cpu::DecodeRows decode = kernels_.decode_rows[stores_][g_.scale_kind()][type_];
+        const cpu::DecodeRows decode = tiles().decode_rows[stores_][g_.scale_kind()][type_];
         cpu::Rectangle area = rectangle(expert, end - begin);
         area.columns = last - first;
         if (g_.row_tiling.size == 1) {
@@ -129,7 +133,7 @@ private:
     // Columns [first, last) of rows [begin, end) whose columns have a scale each.
     void decode_column_rows(int64_t expert, int64_t begin, int64_t end, int64_t first, int64_t last, char* to)
     {
-        const cpu::DecodeColumns decode = kernels_.decode_columns[stores_][g_.scale_kind()][type_];
+        const cpu::DecodeColumns decode = tiles().decode_columns[stores_][g_.scale_kind()][type_];
         cpu::Rectangle area = rectangle(expert, end - begin);
         float gathered[kStatistics];
         for (int64_t c = first; c < last; c += area.columns) {
@@ -142,7 +146,7 @@ private:
     // Columns [first, last) of rows [begin, end) of several tiles each, one of which begins at `first`.
     void decode_tile_rows(int64_t expert, int64_t begin, int64_t end, int64_t first, int64_t last, char* to)
     {
-        const cpu::DecodeTiles decode = kernels_.decode_tiles[stores_][g_.scale_kind()][type_];
+        const cpu::DecodeTiles decode = tiles().decode_tiles[stores_][g_.scale_kind()][type_];
         const int64_t tile = g_.column_tiling.size;
         const int64_t tiles = ceil_divide(last, tile);
         float gathered[kStatistics];
@@ -186,7 +190,7 @@ private:
 
     void decode_tiles(int64_t expert, int64_t row, int64_t begin, int64_t end, char* to)
     {
-        const cpu::DecodeRows decode = kernels_.decode_rows[stores_][g_.scale_kind()][type_];
+        const cpu::DecodeRows decode = tiles().decode_rows[stores_][g_.scale_kind()][type_];
         const int64_t i = g_.row_tiling.index_of(row);
         int64_t j = g_.column_tiling.index_of(begin);
         for (int64_t c = begin; c < end; ++j) {
@@ -200,7 +204,7 @@ private:
 
     void decode_columns(int64_t expert, int64_t row, int64_t begin, int64_t end, char* to)
     {
-        const cpu::DecodeColumns decode = kernels_.decode_columns[stores_][g_.scale_kind()][type_];
+        const cpu::DecodeColumns decode = tiles().decode_columns[stores_][g_.scale_kind()][type_];
         float gathered[kStatistics];
         for (int64_t c = begin; c < end;) {
             int64_t count = end - c;
@@ -214,9 +218,9 @@ private:
     // Elements [begin, end) of a run of blocks.
     void decode_range(int64_t run, int64_t begin, int64_t end, char* to)
     {
-        const cpu::DecodeBlocks decode = kernels_.decode_blocks[stores_][type_];
+        const cpu::DecodeBlocks decode = runs().decode_blocks[stores_][type_];
         const uint8_t* codes = weight_.run_codes(run);
-        if (!g_.nested()) {
+        if (weight_.statistics_are_floats()) {
             decode(codes, begin, end, weight_.run_absmax(run), g_.block, to);
             return;
         }
@@ -224,7 +228,7 @@ private:
         for (int64_t f = begin; f < end;) {
             const int64_t first = f / g_.block;
             const int64_t stop = minimum(end, (first + kStatistics) * g_.block);
-            load_block_statistics(all_kernels_, weight_, run, first, ceil_divide(stop, g_.block) - first, absmax);
+            load_block_statistics(kernels_, weight_, run, first, ceil_divide(stop, g_.block) - first, absmax);
             fetch_statistics(run, first + kStatistics);
             decode(codes + g_.format->code_byte(first * g_.block), f - first * g_.block, stop - first * g_.block,
                    absmax, g_.block, to + (f - begin) * destination_.itemsize);
@@ -232,12 +236,12 @@ private:
         }
     }
 
-    // Nested ones of the blocks that come next, while others are decoded: so few bytes of them are read at a time that no
+    // Those of the blocks that come next, while others are decoded: so few bytes of them are read at a time that no
     // processor sees a pattern, and each cache line would be waited for. The address need not be one.
     void fetch_statistics(int64_t run, int64_t first) const
     {
         constexpr int64_t kLine = 64;
-        const auto next = reinterpret_cast<uintptr_t>(weight_.run_nested_codes(run)) + static_cast<uintptr_t>(first);
+        const auto next = reinterpret_cast<uintptr_t>(weight_.run_statistics(run)) + static_cast<uintptr_t>(first);
         for (int64_t i = 0; i < kStatistics; i += kLine)
             __builtin_prefetch(reinterpret_cast<const void*>(next + static_cast<uintptr_t>(i)));
     }
@@ -247,8 +251,7 @@ private:
     const StackView& destination_;
     int32_t type_;
     cpu::Stores stores_;
-    const cpu::Kernels& all_kernels_;
-    const cpu::FormatKernels& kernels_;
+    const cpu::Kernels& kernels_;
 };
 
 moeq_status decode_bands(const Engine& engine, const EncodedWeight& weight, const ExpertList& experts,
@@ -334,11 +337,16 @@ void load_block_statistics(const cpu::Kernels& kernels, const EncodedWeight& wei
                            int64_t count, float* out)
 {
     const Geometry& g = weight.geometry;
-    if (!g.nested()) {
+    if (weight.statistics_are_floats()) {
         std::memcpy(out, weight.run_absmax(run) + first, static_cast<uint64_t>(count) * sizeof(float));
         return;
     }
-    const uint8_t* codes = weight.run_nested_codes(run) + first;
+    const uint8_t* codes = weight.run_statistics(run) + first;
+    if (!g.nested()) {
+        for (int64_t i = 0; i < count; ++i)
+            out[i] = codec::e8m0_to_float(codes[i]);
+        return;
+    }
     const auto* map = reinterpret_cast<const float*>(weight.nested_map.data);
     const auto* scales = reinterpret_cast<const float*>(weight.nested_scale.data);
     const float offset = weight.nested_offset_value();

@@ -1,6 +1,9 @@
 // Cuts a whole weight into tasks for the executor, and says what the data told.
 #include "host/encode.h"
 
+#include <cstring>
+
+#include "codec/e8m0.h"
 #include "host/nested.h"
 #include "host/segment_reader.h"
 
@@ -154,25 +157,6 @@ struct SegmentParts {
     }
 };
 
-// absmax_staging NULL with nested statistics: they are dropped.
-void encode_range(const Engine& engine, const EncodedWeight& weight, const Patch& patch, int64_t run, int64_t begin,
-                  int64_t end, float* absmax_staging, Findings& findings, cpu::Stores stores)
-{
-    const Geometry& g = weight.geometry;
-    const int64_t first_block = begin / g.block;
-    if (!g.nested()) {
-        encode_run(engine, weight, patch, run, begin, end, weight.run_absmax(run) + first_block, findings, stores);
-    } else if (absmax_staging != nullptr) {
-        encode_run(engine, weight, patch, run, begin, end, absmax_staging + run * g.run_blocks() + first_block,
-                   findings, stores);
-    } else {
-        float dropped[kNestedBlock];
-        for (int64_t f = begin; f < end; f += kNestedBlock * g.block)
-            encode_run(engine, weight, patch, run, f, minimum(end, f + kNestedBlock * g.block), dropped, findings,
-                       stores);
-    }
-}
-
 moeq_status encode_whole_blocks(const Engine& engine, const EncodedWeight& weight, const Patch& patch,
                                 float* absmax_staging, Findings& findings, Report& report)
 {
@@ -195,7 +179,7 @@ moeq_status encode_whole_blocks(const Engine& engine, const EncodedWeight& weigh
                 end = minimum(end, begin + parts.part);
             }
             if (begin < end)
-                encode_range(engine, weight, patch, segment.run, begin, end, absmax_staging, findings, stores);
+                encode_run_part(engine, weight, patch, segment.run, begin, end, absmax_staging, findings, stores);
         }
         cpu::stream_fence(stores);
     };
@@ -302,6 +286,37 @@ moeq_status encode_whole_units(const Engine& engine, const EncodedWeight& weight
 {
     return weight.geometry.in_runs() ? encode_whole_blocks(engine, weight, patch, absmax_staging, findings, report)
                                      : encode_whole_tiles(engine, weight, patch, amax, findings, report);
+}
+
+void store_block_statistics(const EncodedWeight& weight, int64_t run, int64_t first, int64_t count,
+                            const float* statistics)
+{
+    if (weight.statistics_are_floats()) {
+        std::memcpy(weight.run_absmax(run) + first, statistics, static_cast<uint64_t>(count) * sizeof(float));
+        return;
+    }
+    uint8_t* codes = weight.run_statistics(run) + first;
+    for (int64_t i = 0; i < count; ++i)
+        codes[i] = codec::float_to_e8m0(statistics[i]);
+}
+
+void encode_run_part(const Engine& engine, const EncodedWeight& weight, const Patch& patch, int64_t run, int64_t begin,
+                     int64_t end, float* absmax_staging, Findings& findings, cpu::Stores stores)
+{
+    const Geometry& g = weight.geometry;
+    const int64_t first = begin / g.block;
+    if (weight.statistics_are_floats() || absmax_staging != nullptr) {
+        float* to = absmax_staging != nullptr ? absmax_staging + run * g.run_blocks() : weight.run_absmax(run);
+        encode_run(engine, weight, patch, run, begin, end, to + first, findings, stores);
+        return;
+    }
+    float some[kNestedBlock];
+    for (int64_t f = begin; f < end; f += kNestedBlock * g.block) {
+        const int64_t stop = minimum(end, f + kNestedBlock * g.block);
+        encode_run(engine, weight, patch, run, f, stop, some, findings, stores);
+        if (!g.nested())
+            store_block_statistics(weight, run, f / g.block, ceil_divide(stop - f, g.block), some);
+    }
 }
 
 void store_zero_scales(const EncodedWeight& weight)

@@ -73,6 +73,15 @@ void store_gathered_scale(const EncodedWeight& weight, int64_t expert);
 void encode_run(const Engine& engine, const EncodedWeight& weight, const Patch& patch, int64_t run, int64_t begin,
                 int64_t end, float* absmax, Findings& findings, cpu::Stores stores = cpu::kCached);
 
+// The same, with the statistics to where they belong: in the weight, or in absmax_staging, for all blocks of it, where they will
+// be nested. Nested without staging: they are dropped.
+void encode_run_part(const Engine& engine, const EncodedWeight& weight, const Patch& patch, int64_t run, int64_t begin,
+                     int64_t end, float* absmax_staging, Findings& findings, cpu::Stores stores = cpu::kCached);
+
+// Statistics of blocks [first, first + count) of a run into a weight that is not nested, as it stores them.
+void store_block_statistics(const EncodedWeight& weight, int64_t run, int64_t first, int64_t count,
+                            const float* statistics);
+
 // Units that are runs: one block from `count` contiguous elements of a type, for the run's element `begin` on. Serial.
 void encode_lone_block(const Engine& engine, const EncodedWeight& weight, int32_t dtype, const void* elements,
                        int64_t run, int64_t begin, int64_t count, float* absmax, Findings& findings);

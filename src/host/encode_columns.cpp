@@ -14,7 +14,7 @@ public:
         : geometry_(weight.geometry), weight_(weight), patch_(patch), findings_(findings),
           reader_(engine, patch, weight.geometry.spec.profile == MOEQ_PROFILE_BNB_CPU_FP16), type_(reader_.type()),
           amax_columns_(engine.kernels.amax_columns[type_]),
-          encode_columns_(engine.kernels.formats[geometry_.format->index()].encode_columns[stores][type_])
+          encode_columns_(engine.kernels.tiles[geometry_.format->kernels()].encode_columns[stores][type_])
     {
     }
 

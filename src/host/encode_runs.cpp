@@ -11,7 +11,7 @@ public:
                cpu::Stores stores)
         : g_(weight.geometry), weight_(weight), patch_(patch), findings_(findings), reader_(engine, patch, false),
           type_(reader_.type()), amax_run_(engine.kernels.amax[type_]), amax_blocks_(engine.kernels.amax_blocks[type_]),
-          encode_blocks_(engine.kernels.formats[g_.format->index()].encode_blocks[stores][type_])
+          encode_blocks_(engine.kernels.runs[g_.format->kernels()].encode_blocks[stores][type_])
     {
     }
 

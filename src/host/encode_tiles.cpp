@@ -16,8 +16,8 @@ public:
           reader_(engine, patch, weight.geometry.spec.profile == MOEQ_PROFILE_BNB_CPU_FP16), type_(reader_.type()),
           amax_run_(engine.kernels.amax[type_]), amax_rectangle_(engine.kernels.amax_rectangle[type_]),
           amax_columns_(engine.kernels.amax_columns[type_]),
-          encode_(engine.kernels.formats[geometry_.format->index()].encode[stores][type_]),
-          encode_tiles_(engine.kernels.formats[geometry_.format->index()].encode_tiles[stores][type_])
+          encode_(engine.kernels.tiles[geometry_.format->kernels()].encode[stores][type_]),
+          encode_tiles_(engine.kernels.tiles[geometry_.format->kernels()].encode_tiles[stores][type_])
     {
     }
 

@@ -58,10 +58,13 @@ void fill_reference_kernels(cpu::Kernels* kernels)
         .decode_nested = decode_nested_block,
         .digest = cpu::digest_plain,
         .transpose = {{transpose<uint16_t>, transpose<uint32_t>}, {transpose<uint16_t>, transpose<uint32_t>}},
-        .formats = {}};
-#define MOEQ_FORMAT_REFERENCE(name, id) kernels->formats[k##name] = k##name##Reference;
-    MOEQ_FORMAT_LIST(MOEQ_FORMAT_REFERENCE)
-#undef MOEQ_FORMAT_REFERENCE
+        .tiles = {},
+        .runs = {}};
+#define MOEQ_TILE_REFERENCE(name, id) kernels->tiles[k##name] = k##name##Reference;
+#define MOEQ_RUN_REFERENCE(name, id) kernels->runs[k##name] = k##name##Reference;
+    MOEQ_FORMAT_LIST(MOEQ_TILE_REFERENCE, MOEQ_RUN_REFERENCE)
+#undef MOEQ_RUN_REFERENCE
+#undef MOEQ_TILE_REFERENCE
 }
 
 } // namespace moeq

@@ -179,7 +179,7 @@ TEST_P(BuilderOf, N01_a_refused_piece_may_be_sent_again)
 INSTANTIATE_TEST_SUITE_P(Specs, BuilderOf,
                          testing::Values("int8", "int8:axis=-2", "int8:profile=bnb_cpu_fp16", "int8:block16x32",
                                          "fp8_e4m3", "fp8_e4m3:expert", "fp8_e4m3:block128x128", "fp8_e5m2:block8x16",
-                                         "nf4:32", "nf4:64", "nf4:64,blocking=row", "nf4:64,blocking=flat",
+                                         "mxfp8", "nf4:32", "nf4:64", "nf4:64,blocking=row", "nf4:64,blocking=flat",
                                          "nf4:32,nested", "nf4:64,profile=bnb_cpu,blocking=flat",
                                          "fp4:128,nested,blocking=row", "nf4:4096", "fp4:32,nonfinite=refuse,axis=-2"));
 

@@ -13,10 +13,11 @@ struct DenseCase {
     const char* spec;
 };
 
-// Rows of a transposed weight are no outputs, which some files have the scales of; and FP8 loaders take none.
+// Rows of a transposed weight are no outputs, which some files have the scales of and some blocks run along; and FP8 loaders take
+// none.
 bool has_transposed(int32_t dialect, const std::string& spec)
 {
-    return dialect != MOEQ_DIALECT_HF_FP8 && spec != "nf4:blocking=row" &&
+    return dialect != MOEQ_DIALECT_HF_FP8 && spec != "nf4:blocking=row" && spec != "mxfp8" &&
            (dialect != MOEQ_DIALECT_BITSANDBYTES || spec != "int8");
 }
 
@@ -25,7 +26,7 @@ std::vector<DenseCase> all_cases()
     const std::map<int32_t, std::vector<const char*>> specs = {
         {MOEQ_DIALECT_NATIVE,
          {"int8", "int8:expert,scale=factor", "int8:block32x48", "fp8_e4m3", "fp8_e4m3:block128x128", "fp8_e5m2:expert",
-          "nf4", "nf4:nested", "nf4:blocking=flat", "nf4:blocking=row", "fp4:128"}},
+          "mxfp8", "nf4", "nf4:nested", "nf4:blocking=flat", "nf4:blocking=row", "fp4:128"}},
         {MOEQ_DIALECT_BITSANDBYTES, {"nf4", "nf4:nested", "fp4:32", "nf4:4096", "int8"}},
         {MOEQ_DIALECT_COMPRESSED_TENSORS, {"int8", "int8:expert", "fp8_e4m3", "fp8_e4m3:expert", "fp8_e4m3:block"}},
         {MOEQ_DIALECT_HF_FP8, {"fp8_e4m3", "fp8_e4m3:block32x64"}},

@@ -124,7 +124,7 @@ TEST_P(Determinism, N06_strides_and_pieces_give_the_same_bytes)
 INSTANTIATE_TEST_SUITE_P(Specs, Determinism,
                          testing::Values("int8", "int8:axis=-2", "int8:expert", "int8:block33x70", "fp8_e4m3",
                                          "fp8_e4m3:block128x128", "fp8_e4m3:block128x128,layout=gate_up",
-                                         "fp8_e5m2:expert", "nf4", "nf4:32,nested", "nf4:blocking=row",
+                                         "fp8_e5m2:expert", "mxfp8", "nf4", "nf4:32,nested", "nf4:blocking=row",
                                          "nf4:4096,blocking=flat", "fp4:128,nested,blocking=row",
                                          "fp4:profile=bnb_cpu"));
 

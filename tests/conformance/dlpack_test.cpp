@@ -376,7 +376,7 @@ TEST_F(Dlpack, strided_sources_give_the_bytes_of_contiguous_ones)
     const int64_t E = 3, R = 33, C = 70;
     for (const int32_t dtype : {MOEQ_DTYPE_FP32, MOEQ_DTYPE_BF16, MOEQ_DTYPE_FP16})
         for (const char* spec : {"int8", "int8:axis=-2", "nf4:32", "fp4:64,blocking=row", "nf4:64,blocking=flat,nested",
-                                 "fp8_e4m3:block16x32", "fp8_e5m2:expert"}) {
+                                 "fp8_e4m3:block16x32", "fp8_e5m2:expert", "mxfp8"}) {
             HostTensor plain(dtype, {E, R, C});
             plain.fill(7);
             const int64_t item = bytes_of(dtype);

@@ -264,7 +264,7 @@ TEST_P(LayoutsOf, sources_with_nan_and_inf)
 INSTANTIATE_TEST_SUITE_P(Specs, LayoutsOf,
                          testing::Values("int8", "int8:scale=factor", "int8:axis=-2", "int8:expert", "int8:block16x32",
                                          "fp8_e4m3", "fp8_e4m3:block128x128", "fp8_e4m3:block64x300",
-                                         "fp8_e4m3:block7x13,layout=gate_up", "fp8_e5m2:axis=-2", "nf4",
+                                         "fp8_e4m3:block7x13,layout=gate_up", "fp8_e5m2:axis=-2", "mxfp8", "nf4",
                                          "nf4:32,nested", "nf4:64,blocking=row", "nf4:128,nested,blocking=flat",
                                          "nf4:4096", "fp4:32,nested,blocking=row", "fp4:profile=bnb_cpu"));
 

@@ -22,6 +22,7 @@ const char* const kSpecs[] = {
     "fp8_e4m3:block128x128",
     "fp8_e4m3:block9x100,layout=gate_up",
     "fp8_e5m2",
+    "mxfp8",
     "fp8_e5m2:block128x128,axis=-2,layout=up_gate",
     "nf4",
     "nf4:4096",

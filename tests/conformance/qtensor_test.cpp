@@ -20,6 +20,7 @@ const char* const kSpecs[] = {
     "fp8_e4m3:block128x128",
     "fp8_e4m3:block7x13,layout=gate_up",
     "fp8_e5m2",
+    "mxfp8",
     "nf4",
     "nf4:32,nested",
     "nf4:64,blocking=row",

@@ -36,9 +36,9 @@ std::vector<LoadCase> all_cases()
     std::vector<LoadCase> cases;
     for (const Form form : {Form::kPerExpert, Form::kFused, Form::kTransposed})
         for (const int32_t dtype : {MOEQ_DTYPE_BF16, MOEQ_DTYPE_FP16, MOEQ_DTYPE_FP32})
-            for (const char* spec :
-                 {"int8", "int8:expert", "int8:axis=-2", "int8:block32x48", "fp8_e4m3", "fp8_e4m3:block128x128",
-                  "fp8_e5m2:expert", "nf4", "nf4:nested", "nf4:32,blocking=row", "nf4:blocking=flat", "fp4:128"})
+            for (const char* spec : {"int8", "int8:expert", "int8:axis=-2", "int8:block32x48", "fp8_e4m3",
+                                     "fp8_e4m3:block128x128", "fp8_e5m2:expert", "mxfp8", "nf4", "nf4:nested",
+                                     "nf4:32,blocking=row", "nf4:blocking=flat", "fp4:128"})
                 cases.push_back({form, dtype, spec});
     return cases;
 }
@@ -48,8 +48,10 @@ protected:
     moeq_spec spec_for(const ExpertLayer& layer) const
     {
         moeq_spec spec = parse(GetParam().spec);
-        if (std::string(GetParam().spec).find("axis") == std::string::npos)
-            spec.scale_axis = std::string(GetParam().spec).find("row") == std::string::npos ? layer.axis() : -1;
+        const std::string text = GetParam().spec;
+        const bool along_rows = text.find("row") != std::string::npos || text == "mxfp8"; // whatever rows are
+        if (text.find("axis") == std::string::npos)
+            spec.scale_axis = along_rows ? -1 : layer.axis();
         spec.layout = layer.layout();
         return spec;
     }

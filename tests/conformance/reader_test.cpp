@@ -376,10 +376,19 @@ struct Writer {
     moeq_writer* writer = nullptr;
 };
 
-const std::vector<const char*> kNativeSpecs = {
-    "int8",       "int8:expert",           "int8:axis=-2",      "int8:block32x48",
-    "fp8_e4m3",   "fp8_e4m3:block128x128", "fp8_e5m2:expert",   "nf4",
-    "nf4:nested", "nf4:32,blocking=row",   "nf4:blocking=flat", "fp4:128"};
+const std::vector<const char*> kNativeSpecs = {"int8",
+                                               "int8:expert",
+                                               "int8:axis=-2",
+                                               "int8:block32x48",
+                                               "fp8_e4m3",
+                                               "fp8_e4m3:block128x128",
+                                               "fp8_e5m2:expert",
+                                               "mxfp8",
+                                               "nf4",
+                                               "nf4:nested",
+                                               "nf4:32,blocking=row",
+                                               "nf4:blocking=flat",
+                                               "fp4:128"};
 
 TEST_F(OpenReader, NativeStacksComeBackAsTheyWere)
 {

@@ -37,7 +37,7 @@ void for_each_spec(Visit visit)
     const int32_t sizes[][2] = {{0, 0},    {0, 64},  {1, 32}, {128, 0}, {2147483647, 2147483647},
                                 {1, 4096}, {-1, 64}, {0, 48}};
     auto s = sized<moeq_spec>();
-    for (s.format = MOEQ_FORMAT_INT8; s.format <= MOEQ_FORMAT_FP8_E5M2; ++s.format)
+    for (s.format = MOEQ_FORMAT_INT8; s.format <= MOEQ_FORMAT_MXFP8; ++s.format)
         for (s.granularity = 0; s.granularity <= MOEQ_GRANULARITY_BLOCK; ++s.granularity)
             for (const auto& size : sizes)
                 for (s.blocking = 0; s.blocking <= MOEQ_BLOCKING_FLAT; ++s.blocking)
@@ -120,7 +120,7 @@ TEST(Spec, constants_out_of_range_are_named)
         moeq_status status;
     };
     const std::vector<Case> cases = {
-        {&moeq_spec::format, "format", {0, -1, 6, 100}, MOEQ_ERROR_ARGUMENT},
+        {&moeq_spec::format, "format", {0, -1, MOEQ_FORMAT_MXFP8 + 1, 100}, MOEQ_ERROR_ARGUMENT},
         {&moeq_spec::granularity, "granularity", {-1, 4}, MOEQ_ERROR_ARGUMENT},
         {&moeq_spec::blocking, "blocking", {-1, 3}, MOEQ_ERROR_ARGUMENT},
         {&moeq_spec::scale_axis, "scale_axis", {1, -3}, MOEQ_ERROR_ARGUMENT},
@@ -274,8 +274,8 @@ TEST(Spec, component_sizes_add_up)
     const Shape shapes[] = {{2, 12, 130}, {12, 130}, {2, 3, 6, 64}, {1, 1, 1},
                             {0, 4, 8},    {3, 0, 8}, {3, 4, 0},     {5, 7, 33}};
     for (const char* text : {"int8", "int8:axis=-2", "int8:expert", "int8:block5x7", "fp8_e4m3", "fp8_e5m2:expert",
-                             "fp8_e4m3:block128x128", "nf4", "nf4:32,nested", "nf4:blocking=row", "nf4:blocking=flat",
-                             "fp4:nested,blocking=row", "fp4:4096,nested,blocking=flat"})
+                             "mxfp8", "fp8_e4m3:block128x128", "nf4", "nf4:32,nested", "nf4:blocking=row",
+                             "nf4:blocking=flat", "fp4:nested,blocking=row", "fp4:4096,nested,blocking=flat"})
         for (const Shape& shape : shapes) {
             const moeq_spec spec = parse(text);
             const int32_t ndim = static_cast<int32_t>(shape.size());

@@ -106,7 +106,7 @@ TEST_F(Writers, QuantizedWeightsOfEveryFormat)
         const char* suffix;
     };
     for (const char* spec : {"int8", "int8:expert", "int8:scale=factor", "nf4", "nf4:32", "nf4:nested", "fp4",
-                             "fp8_e4m3", "fp8_e4m3:block128x128", "fp8_e5m2"}) {
+                             "fp8_e4m3", "fp8_e4m3:block128x128", "fp8_e5m2", "mxfp8"}) {
         HostTensor source(MOEQ_DTYPE_BF16, {3, 64, 128});
         source.fill(11);
         const QTensor q = quantize(context, source, spec);

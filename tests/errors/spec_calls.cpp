@@ -68,7 +68,7 @@ std::vector<WrongCall> wrong_fields()
                     s.scale_axis = -2;
                 }),
         resolve(kUnsupported, {"nested 1", "int8", "only NF4 and FP4"}, "int8", [](moeq_spec& s) { s.nested = 1; }),
-        resolve(kUnsupported, {"blocking 1", "fp8_e4m3", "only NF4 and FP4"}, "fp8_e4m3",
+        resolve(kUnsupported, {"blocking 1", "fp8_e4m3", "only NF4, FP4 and MXFP8"}, "fp8_e4m3",
                 [](moeq_spec& s) { s.blocking = 1; }),
         resolve(kArgument, {"block size 64", "granularity BLOCK"}, "fp8_e4m3",
                 [](moeq_spec& s) { s.block_columns = 64; }),

@@ -58,6 +58,7 @@ std::vector<Entry> entries()
                              "fp8_e5m2",
                              "fp8_e5m2:scale=absmax",
                              "fp8_e5m2:block4x32",
+                             "mxfp8",
                              "nf4:32",
                              "nf4",
                              "nf4:256",

@@ -31,6 +31,7 @@ constexpr const char* kAny[] = {"int8",
                                 "fp8_e5m2",
                                 "fp8_e5m2:expert",
                                 "fp8_e5m2:block64x64",
+                                "mxfp8",
                                 "fp8_e4m3:scale=absmax",
                                 "int8:nonfinite=saturate",
                                 "fp8_e4m3:nonfinite=saturate"};

@@ -135,7 +135,7 @@ inline const std::vector<std::string> kOne = {"int8"};
 inline const std::vector<std::string> kFew = {"int8", "nf4:nested", "fp8_e4m3:block128x128"};
 inline const std::vector<std::string> kAll = {"int8",       "int8:expert",           "int8:axis=-2",      "nf4",
                                               "nf4:nested", "nf4:32,blocking=row",   "nf4:blocking=flat", "fp4",
-                                              "fp8_e4m3",   "fp8_e4m3:block128x128", "fp8_e5m2:expert"};
+                                              "fp8_e4m3",   "fp8_e4m3:block128x128", "fp8_e5m2:expert",   "mxfp8"};
 
 template <class T>
 void add(std::vector<CallKind>& calls, const char* name, const char* function, bool hot,

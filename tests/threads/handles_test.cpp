@@ -347,7 +347,7 @@ std::string test_name(const testing::TestParamInfo<std::string>& info)
 
 INSTANTIATE_TEST_SUITE_P(Formats, Threads,
                          testing::Values("int8", "int8:expert", "int8:axis=-2", "nf4", "nf4:nested",
-                                         "nf4:blocking=flat", "fp8_e4m3:block128x128", "fp8_e5m2:expert"),
+                                         "nf4:blocking=flat", "fp8_e4m3:block128x128", "fp8_e5m2:expert", "mxfp8"),
                          test_name);
 
 // NULL is fine for all of them.

@@ -5,6 +5,7 @@
 #include "codec/fp4.h"
 #include "codec/fp8.h"
 #include "codec/int8.h"
+#include "codec/mxfp8.h"
 #include "codec/nf4.h"
 #include "codec/statistic.h"
 #include "codec_oracle.h"
@@ -51,6 +52,12 @@ inline const char* violated_bound(float x, float a)
     const double e5m2_step = std::max(magnitude / 9, static_cast<double>(e5m2_scale) * 0x1p-17);
     if (!within(e5m2_decode(e5m2, e5m2_scale), e5m2_step * (1 + 0x1p-20) + 57345 * 0x1p-150)) {
         return "e5m2";
+    }
+    const uint8_t power = mxfp8_scale_code(float_bits(a));
+    const uint8_t mxfp8 = mxfp8_code(x, power);
+    const double mxfp8_step = std::max(magnitude / (amax < 0x1.f8p127 ? 17 : 16), std::ldexp(1.0, power - 137));
+    if (!within(e4m3_decode(mxfp8, e8m0_to_float(power)), mxfp8_step + 0x1p-150)) {
+        return "mxfp8";
     }
     return nullptr;
 }

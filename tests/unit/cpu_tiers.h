@@ -21,10 +21,21 @@
 
 namespace moeq {
 
-inline constexpr int32_t kEightBit[] = {kInt8, kE4m3, kE5m2};
-inline constexpr int32_t kFourBit[] = {kNf4, kFp4};
+inline constexpr TileFormat kEightBit[] = {kInt8, kE4m3, kE5m2};
+inline constexpr RunFormat kFourBit[] = {kNf4, kFp4};
 inline constexpr int32_t kTypes[] = {kFp32, kFp16, kBf16};
 inline constexpr const char* kTypeNames[] = {"fp32", "fp16", "bf16"};
+
+// The format that has such kernels.
+inline const Format& format_of(Units units, int32_t kernels)
+{
+    int32_t i = 0;
+    while (format_at(i).units != units || format_at(i).kernels() != kernels)
+        ++i;
+    return format_at(i);
+}
+inline const Format& tile_format(int32_t kernels) { return format_of(Units::kTiles, kernels); }
+inline const Format& run_format(int32_t kernels) { return format_of(Units::kRuns, kernels); }
 
 inline float from_bits(uint32_t bits) { return std::bit_cast<float>(bits); }
 inline uint32_t to_bits(float value) { return std::bit_cast<uint32_t>(value); }

@@ -7,7 +7,7 @@ namespace {
 TEST_P(CpuTiers, EncodeEightBit)
 {
     for (const int32_t index : kEightBit) {
-        const Format& format = format_at(index);
+        const Format& format = tile_format(index);
         const std::vector<codec::Multiplier> all = multipliers(format);
         size_t next = 0;
         for (const int32_t type : kTypes) {
@@ -18,9 +18,9 @@ TEST_P(CpuTiers, EncodeEightBit)
                     const Fenced expected(count);
                     const Fenced got(count);
                     const codec::Multiplier multiplier = all[next++ % all.size()];
-                    reference_.formats[index].encode[cpu::kCached][type](source.data(), count, multiplier, nullptr,
-                                                                         expected.data());
-                    tier_.formats[index].encode[stores()][type](source.data(), count, multiplier, nullptr, got.data());
+                    reference_.tiles[index].encode[cpu::kCached][type](source.data(), count, multiplier, nullptr,
+                                                                       expected.data());
+                    tier_.tiles[index].encode[stores()][type](source.data(), count, multiplier, nullptr, got.data());
                     ASSERT_TRUE(same_bytes(expected, got, std::string(format.name) + " from " + kTypeNames[type]))
                         << "count " << count << ", multiplier " << multiplier.prescale << " * " << multiplier.value;
 
@@ -29,9 +29,9 @@ TEST_P(CpuTiers, EncodeEightBit)
                         columns.as<codec::Multiplier>()[i] = all[static_cast<size_t>(random_bits()) % all.size()];
                     const auto* each = columns.as<codec::Multiplier>();
                     const cpu::Rectangle row{.rows = 1, .columns = count, .element_pitch = 0, .code_pitch = 0};
-                    reference_.formats[index].encode_columns[cpu::kCached][type](source.data(), row, each,
-                                                                                 expected.data());
-                    tier_.formats[index].encode_columns[stores()][type](source.data(), row, each, got.data());
+                    reference_.tiles[index].encode_columns[cpu::kCached][type](source.data(), row, each,
+                                                                               expected.data());
+                    tier_.tiles[index].encode_columns[stores()][type](source.data(), row, each, got.data());
                     ASSERT_TRUE(
                         same_bytes(expected, got, std::string(format.name) + " columns from " + kTypeNames[type]))
                         << "count " << count;
@@ -48,14 +48,14 @@ TEST_P(CpuTiers, EncodeEightBitOfEvery16BitInput)
     for (int64_t i = 0; i < count; ++i)
         source.as<uint16_t>()[i] = static_cast<uint16_t>(i);
     for (const int32_t index : kEightBit) {
-        const Format& format = format_at(index);
+        const Format& format = tile_format(index);
         for (const codec::Multiplier multiplier : multipliers(format)) {
             for (const int32_t type : {kFp16, kBf16}) {
                 const Fenced expected(count);
                 const Fenced got(count);
-                reference_.formats[index].encode[cpu::kCached][type](source.data(), count, multiplier, nullptr,
-                                                                     expected.data());
-                tier_.formats[index].encode[stores()][type](source.data(), count, multiplier, nullptr, got.data());
+                reference_.tiles[index].encode[cpu::kCached][type](source.data(), count, multiplier, nullptr,
+                                                                   expected.data());
+                tier_.tiles[index].encode[stores()][type](source.data(), count, multiplier, nullptr, got.data());
                 ASSERT_TRUE(same_bytes(expected, got, std::string(format.name) + " from " + kTypeNames[type]))
                     << multiplier.prescale << " * " << multiplier.value;
             }
@@ -67,7 +67,7 @@ TEST_P(CpuTiers, EncodeEightBitOfEvery16BitInput)
 TEST_P(CpuTiers, EncodeEightBitFindsTheNextAmax)
 {
     for (const int32_t index : kEightBit) {
-        const std::vector<codec::Multiplier> all = multipliers(format_at(index));
+        const std::vector<codec::Multiplier> all = multipliers(tile_format(index));
         for (const int32_t type : kTypes) {
             for (const Values values : kAllValues) {
                 for (const int64_t count : counts()) {
@@ -78,14 +78,15 @@ TEST_P(CpuTiers, EncodeEightBitFindsTheNextAmax)
                     const Fenced expected(count);
                     const Fenced got(count);
                     const codec::Multiplier multiplier = all[static_cast<size_t>(random_bits()) % all.size()];
-                    const uint32_t largest = reference_.formats[index].encode[cpu::kCached][type](
+                    const uint32_t largest = reference_.tiles[index].encode[cpu::kCached][type](
                         source.data(), count, multiplier, next.data(), expected.data());
                     ASSERT_EQ(largest, reference_.amax[type](next.data(), count));
-                    ASSERT_EQ(tier_.formats[index].encode[stores()][type](source.data(), count, multiplier, next.data(),
-                                                                          got.data()),
+                    ASSERT_EQ(tier_.tiles[index].encode[stores()][type](source.data(), count, multiplier, next.data(),
+                                                                        got.data()),
                               largest)
                         << kTypeNames[type] << " x " << count;
-                    ASSERT_TRUE(same_bytes(expected, got, format_at(index).name)) << kTypeNames[type] << " x " << count;
+                    ASSERT_TRUE(same_bytes(expected, got, tile_format(index).name))
+                        << kTypeNames[type] << " x " << count;
                 }
             }
         }
@@ -96,7 +97,7 @@ TEST_P(CpuTiers, EncodeEightBitFindsTheNextAmax)
 TEST_P(CpuTiers, EncodeEightBitAtEveryBorder)
 {
     for (const int32_t index : kEightBit) {
-        const Format& format = format_at(index);
+        const Format& format = tile_format(index);
         std::vector<float> arguments;
         const auto around = [&](float value) {
             const int64_t bits = to_bits(std::abs(value));
@@ -118,9 +119,9 @@ TEST_P(CpuTiers, EncodeEightBitAtEveryBorder)
         const int64_t count = static_cast<int64_t>(arguments.size());
         const Fenced expected(count);
         const Fenced got(count);
-        reference_.formats[index].encode[cpu::kCached][kFp32](arguments.data(), count, {1.0f, 1.0f}, nullptr,
-                                                              expected.data());
-        tier_.formats[index].encode[stores()][kFp32](arguments.data(), count, {1.0f, 1.0f}, nullptr, got.data());
+        reference_.tiles[index].encode[cpu::kCached][kFp32](arguments.data(), count, {1.0f, 1.0f}, nullptr,
+                                                            expected.data());
+        tier_.tiles[index].encode[stores()][kFp32](arguments.data(), count, {1.0f, 1.0f}, nullptr, got.data());
         ASSERT_TRUE(same_bytes(expected, got, format.name));
     }
 }
@@ -139,11 +140,11 @@ TEST_P(CpuTiers, DecodeEightBit)
                     const Fenced expected(count * float_type_bytes(type));
                     const Fenced got(count * float_type_bytes(type));
                     const float scale = all[next++ % all.size()];
-                    decode_run(reference_.formats[index].decode_rows[cpu::kCached][kind][type], codes.data(), count,
+                    decode_run(reference_.tiles[index].decode_rows[cpu::kCached][kind][type], codes.data(), count,
                                scale, expected.data());
-                    decode_run(tier_.formats[index].decode_rows[stores()][kind][type], codes.data(), count, scale,
+                    decode_run(tier_.tiles[index].decode_rows[stores()][kind][type], codes.data(), count, scale,
                                got.data());
-                    ASSERT_TRUE(same_or_two_nans(expected, got, type, &scale, 0, format_at(index).name))
+                    ASSERT_TRUE(same_or_two_nans(expected, got, type, &scale, 0, tile_format(index).name))
                         << kTypeNames[type] << " x " << count << ", scale " << scale << ", kind " << kind;
 
                     const Fenced columns(count * 4);
@@ -151,10 +152,10 @@ TEST_P(CpuTiers, DecodeEightBit)
                         columns.as<float>()[i] = all[static_cast<size_t>(random_bits()) % all.size()];
                     const float* each = columns.as<float>();
                     const cpu::Rectangle row{.rows = 1, .columns = count, .element_pitch = 0, .code_pitch = 0};
-                    reference_.formats[index].decode_columns[cpu::kCached][kind][type](codes.data(), row, each,
-                                                                                       expected.data());
-                    tier_.formats[index].decode_columns[stores()][kind][type](codes.data(), row, each, got.data());
-                    ASSERT_TRUE(same_or_two_nans(expected, got, type, each, 1, format_at(index).name))
+                    reference_.tiles[index].decode_columns[cpu::kCached][kind][type](codes.data(), row, each,
+                                                                                     expected.data());
+                    tier_.tiles[index].decode_columns[stores()][kind][type](codes.data(), row, each, got.data());
+                    ASSERT_TRUE(same_or_two_nans(expected, got, type, each, 1, tile_format(index).name))
                         << kTypeNames[type] << " columns x " << count << ", kind " << kind;
                 }
             }
@@ -179,11 +180,11 @@ TEST_P(CpuTiers, DecodeEightBitOfEveryCode)
             for (const int32_t index : kEightBit) {
                 for (const float scale : all) {
                     for (const int32_t kind : {kAbsmax, kFactor}) {
-                        decode_run(reference_.formats[index].decode_rows[cpu::kCached][kind][type], codes.data(), count,
+                        decode_run(reference_.tiles[index].decode_rows[cpu::kCached][kind][type], codes.data(), count,
                                    scale, expected.data());
-                        decode_run(tier_.formats[index].decode_rows[stores()][kind][type], codes.data(), count, scale,
+                        decode_run(tier_.tiles[index].decode_rows[stores()][kind][type], codes.data(), count, scale,
                                    got.data());
-                        ASSERT_TRUE(same_or_two_nans(expected, got, type, &scale, 0, format_at(index).name))
+                        ASSERT_TRUE(same_or_two_nans(expected, got, type, &scale, 0, tile_format(index).name))
                             << kTypeNames[type] << ", scale bits " << to_bits(scale) << ", kind " << kind;
                     }
                 }
@@ -202,16 +203,17 @@ TEST_P(CpuTiers, DecodeEightBitOfOwnCodes)
                 const Fenced source(count * 4);
                 fill(source, kFp32, Values::kOrdinary);
                 const Fenced codes(count);
-                reference_.formats[index].encode[cpu::kCached][kFp32](
-                    source.data(), count, format_at(index).multiplier(4.0f, MOEQ_PROFILE_MOEQ), nullptr, codes.data());
+                reference_.tiles[index].encode[cpu::kCached][kFp32](
+                    source.data(), count, tile_format(index).multiplier(4.0f, MOEQ_PROFILE_MOEQ), nullptr,
+                    codes.data());
                 const Fenced expected(count * float_type_bytes(type));
                 const Fenced got(count * float_type_bytes(type));
                 for (const int32_t kind : {kAbsmax, kFactor}) {
-                    decode_run(reference_.formats[index].decode_rows[cpu::kCached][kind][type], codes.data(), count,
+                    decode_run(reference_.tiles[index].decode_rows[cpu::kCached][kind][type], codes.data(), count,
                                scale, expected.data());
-                    decode_run(tier_.formats[index].decode_rows[stores()][kind][type], codes.data(), count, scale,
+                    decode_run(tier_.tiles[index].decode_rows[stores()][kind][type], codes.data(), count, scale,
                                got.data());
-                    ASSERT_TRUE(same_bytes(expected, got, format_at(index).name)) << scale;
+                    ASSERT_TRUE(same_bytes(expected, got, tile_format(index).name)) << scale;
                 }
             }
         }

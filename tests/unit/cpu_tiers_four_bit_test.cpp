@@ -25,14 +25,14 @@ TEST_P(CpuTiers, EncodeFourBit)
                         const Fenced got((count + 1) / 2);
                         const Fenced expected_absmax(4 * blocks);
                         const Fenced got_absmax(4 * blocks);
-                        const uint32_t largest = reference_.formats[index].encode_blocks[cpu::kCached][type](
+                        const uint32_t largest = reference_.runs[index].encode_blocks[cpu::kCached][type](
                             source.data(), count, block, expected_absmax.as<float>(), expected.data());
-                        const uint32_t got_largest = tier_.formats[index].encode_blocks[stores()][type](
+                        const uint32_t got_largest = tier_.runs[index].encode_blocks[stores()][type](
                             source.data(), count, block, got_absmax.as<float>(), got.data());
                         ASSERT_EQ(largest, got_largest) << kTypeNames[type] << " x " << count << ", block " << block;
                         if (largest >= codec::kNonfiniteBits)
                             continue;
-                        ASSERT_TRUE(same_bytes(expected, got, format_at(index).name))
+                        ASSERT_TRUE(same_bytes(expected, got, run_format(index).name))
                             << kTypeNames[type] << " x " << count << ", block " << block << ", values "
                             << static_cast<int>(values);
                         ASSERT_TRUE(expected_absmax.same(got_absmax)) << kTypeNames[type] << " x " << count;
@@ -64,10 +64,10 @@ TEST_P(CpuTiers, EncodeFourBitOfEvery16BitInput)
                 const Fenced expected((count + 1) / 2);
                 const Fenced got((count + 1) / 2);
                 std::vector<float> absmax(static_cast<size_t>(count / 64 + 1));
-                reference_.formats[index].encode_blocks[cpu::kCached][type](source.data(), count, 64, absmax.data(),
-                                                                            expected.data());
-                tier_.formats[index].encode_blocks[stores()][type](source.data(), count, 64, absmax.data(), got.data());
-                ASSERT_TRUE(same_bytes(expected, got, format_at(index).name))
+                reference_.runs[index].encode_blocks[cpu::kCached][type](source.data(), count, 64, absmax.data(),
+                                                                         expected.data());
+                tier_.runs[index].encode_blocks[stores()][type](source.data(), count, 64, absmax.data(), got.data());
+                ASSERT_TRUE(same_bytes(expected, got, run_format(index).name))
                     << kTypeNames[type] << ", largest " << largest;
             }
         }
@@ -97,11 +97,11 @@ TEST_P(CpuTiers, EncodeFourBitUnderEveryMantissa)
                 const Fenced expected((count + 1) / 2);
                 const Fenced got((count + 1) / 2);
                 std::vector<float> absmax(static_cast<size_t>(count / block + 1));
-                reference_.formats[index].encode_blocks[cpu::kCached][kBf16](source.data(), count, block, absmax.data(),
-                                                                             expected.data());
-                tier_.formats[index].encode_blocks[stores()][kBf16](source.data(), count, block, absmax.data(),
-                                                                    got.data());
-                ASSERT_TRUE(same_bytes(expected, got, format_at(index).name))
+                reference_.runs[index].encode_blocks[cpu::kCached][kBf16](source.data(), count, block, absmax.data(),
+                                                                          expected.data());
+                tier_.runs[index].encode_blocks[stores()][kBf16](source.data(), count, block, absmax.data(),
+                                                                 got.data());
+                ASSERT_TRUE(same_bytes(expected, got, run_format(index).name))
                     << "largest " << largest << ", block " << block;
             }
         }
@@ -113,7 +113,7 @@ TEST_P(CpuTiers, EncodeFourBitAtEveryBorder)
 {
     const int64_t block = 4096;
     for (const int32_t index : kFourBit) {
-        const Format& format = format_at(index);
+        const Format& format = run_format(index);
         std::vector<float> ascending(format.code_map, format.code_map + 16);
         std::sort(ascending.begin(), ascending.end());
         for (int round = 0; round < 300; ++round) {
@@ -135,9 +135,9 @@ TEST_P(CpuTiers, EncodeFourBitAtEveryBorder)
             const Fenced expected(block / 2);
             const Fenced got(block / 2);
             float absmax[2];
-            reference_.formats[index].encode_blocks[cpu::kCached][kFp32](source.data(), block, block, &absmax[0],
-                                                                         expected.data());
-            tier_.formats[index].encode_blocks[stores()][kFp32](source.data(), block, block, &absmax[1], got.data());
+            reference_.runs[index].encode_blocks[cpu::kCached][kFp32](source.data(), block, block, &absmax[0],
+                                                                      expected.data());
+            tier_.runs[index].encode_blocks[stores()][kFp32](source.data(), block, block, &absmax[1], got.data());
             ASSERT_TRUE(same_bytes(expected, got, format.name)) << "amax bits " << amax_bits;
             ASSERT_EQ(to_bits(absmax[0]), to_bits(absmax[1]));
         }
@@ -166,11 +166,11 @@ TEST_P(CpuTiers, DecodeFourBit)
                     }
                     const Fenced expected(length * float_type_bytes(type));
                     const Fenced got(length * float_type_bytes(type));
-                    reference_.formats[index].decode_blocks[cpu::kCached][type](
+                    reference_.runs[index].decode_blocks[cpu::kCached][type](
                         codes.data(), begin, end, absmax.as<float>(), block, expected.data());
-                    tier_.formats[index].decode_blocks[stores()][type](codes.data(), begin, end, absmax.as<float>(),
-                                                                       block, got.data());
-                    ASSERT_TRUE(same_bytes(expected, got, format_at(index).name))
+                    tier_.runs[index].decode_blocks[stores()][type](codes.data(), begin, end, absmax.as<float>(), block,
+                                                                    got.data());
+                    ASSERT_TRUE(same_bytes(expected, got, run_format(index).name))
                         << kTypeNames[type] << ", [" << begin << ", " << end << "), block " << block;
                 }
             }
@@ -192,11 +192,10 @@ TEST_P(CpuTiers, DecodeFourBitOfEveryByte)
             for (const int32_t type : kTypes) {
                 const Fenced expected(count * float_type_bytes(type));
                 const Fenced got(count * float_type_bytes(type));
-                reference_.formats[index].decode_blocks[cpu::kCached][type](codes.data(), 0, count, all.data(), block,
-                                                                            expected.data());
-                tier_.formats[index].decode_blocks[stores()][type](codes.data(), 0, count, all.data(), block,
-                                                                   got.data());
-                ASSERT_TRUE(same_bytes(expected, got, format_at(index).name)) << kTypeNames[type] << ", " << block;
+                reference_.runs[index].decode_blocks[cpu::kCached][type](codes.data(), 0, count, all.data(), block,
+                                                                         expected.data());
+                tier_.runs[index].decode_blocks[stores()][type](codes.data(), 0, count, all.data(), block, got.data());
+                ASSERT_TRUE(same_bytes(expected, got, run_format(index).name)) << kTypeNames[type] << ", " << block;
             }
         }
     }

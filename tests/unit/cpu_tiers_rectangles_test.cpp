@@ -136,9 +136,9 @@ TEST_P(CpuTierRectangles, Amax)
 TEST_P(CpuTierRectangles, Encode)
 {
     for (const int32_t index : kEightBit) {
-        const Format& format = format_at(index);
-        const cpu::FormatKernels& reference = reference_.formats[index];
-        const cpu::FormatKernels& tier = tier_.formats[index];
+        const Format& format = tile_format(index);
+        const cpu::TileKernels& reference = reference_.tiles[index];
+        const cpu::TileKernels& tier = tier_.tiles[index];
         for (const int32_t type : kTypes) {
             for (const Shape& shape : shapes()) {
                 const cpu::Rectangle area = rectangle(shape, type);
@@ -168,9 +168,9 @@ TEST_P(CpuTierRectangles, Encode)
 TEST_P(CpuTierRectangles, Decode)
 {
     for (const int32_t index : kEightBit) {
-        const Format& format = format_at(index);
-        const cpu::FormatKernels& reference = reference_.formats[index];
-        const cpu::FormatKernels& tier = tier_.formats[index];
+        const Format& format = tile_format(index);
+        const cpu::TileKernels& reference = reference_.tiles[index];
+        const cpu::TileKernels& tier = tier_.tiles[index];
         for (const int32_t kind : {kAbsmax, kFactor}) {
             for (const int32_t type : kTypes) {
                 for (const Shape& shape : shapes()) {
@@ -204,7 +204,7 @@ TEST_P(CpuTierRectangles, Decode)
 TEST_P(CpuTierRectangles, DecodeRows)
 {
     for (const int32_t index : kEightBit) {
-        const Format& format = format_at(index);
+        const Format& format = tile_format(index);
         for (const int32_t kind : {kAbsmax, kFactor}) {
             for (const int32_t type : kTypes) {
                 for (const int64_t columns : {0, 1, 63, 64, 300, 511, 512, 513, 575, 640, 1153, 2048, 4100, 9000}) {
@@ -218,10 +218,10 @@ TEST_P(CpuTierRectangles, DecodeRows)
                         const float* scales = each.as<float>();
                         const Fenced expected(area.rows * area.element_pitch);
                         const Fenced got(area.rows * area.element_pitch);
-                        reference_.formats[index].decode_rows[cpu::kCached][kind][type](codes.data(), area, scales,
-                                                                                        scale_pitch, expected.data());
-                        tier_.formats[index].decode_rows[stores()][kind][type](codes.data(), area, scales, scale_pitch,
-                                                                               got.data());
+                        reference_.tiles[index].decode_rows[cpu::kCached][kind][type](codes.data(), area, scales,
+                                                                                      scale_pitch, expected.data());
+                        tier_.tiles[index].decode_rows[stores()][kind][type](codes.data(), area, scales, scale_pitch,
+                                                                             got.data());
                         const std::vector<float> of_each =
                             spread_rows(scales, area, scale_pitch, float_type_bytes(type));
                         ASSERT_TRUE(same_or_two_nans(expected, got, type, of_each.data(), 1, format.name))

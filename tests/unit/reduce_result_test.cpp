@@ -8,10 +8,14 @@ namespace {
 
 using namespace reduce_oracle;
 using moeq::amax::Plan;
-using moeq::amax::Result;
 
 constexpr std::array<int32_t, 4> kNarrow = {MOEQ_DTYPE_FP16, MOEQ_DTYPE_BF16, MOEQ_DTYPE_FP8_E4M3FN,
                                             MOEQ_DTYPE_FP8_E5M2};
+
+uint32_t store(const Plan& plan, double value, char* element)
+{
+    return moeq::amax::store_results(plan, &value, 1, element, 1);
+}
 
 uint32_t stored(int32_t dtype, double value)
 {
@@ -19,7 +23,7 @@ uint32_t stored(int32_t dtype, double value)
     plan.operation = MOEQ_REDUCE_SUM;
     plan.destination_dtype = dtype;
     alignas(8) char element[8] = {};
-    moeq::amax::store_result(plan, Result::of_real(value), element);
+    store(plan, value, element);
     return moeq::dtype_bits(dtype) == 16 ? read_as<uint16_t>(element) : read_as<uint8_t>(element);
 }
 
@@ -69,9 +73,9 @@ TEST(ReduceResult, IntegersRoundToFp32Once)
     Plan plan{};
     plan.operation = MOEQ_REDUCE_SUM;
     plan.destination_dtype = MOEQ_DTYPE_FP32;
-    const int64_t value = (int64_t{1} << 60) + (int64_t{1} << 36) + 1; // just above a tie, which fp64 cannot say
+    const __int128 value = (int64_t{1} << 60) + (int64_t{1} << 36) + 1; // just above a tie, which fp64 cannot say
     alignas(8) char element[8] = {};
-    moeq::amax::store_result(plan, Result::of_whole(value), element);
+    moeq::amax::store_results(plan, &value, 1, element, 1);
     EXPECT_EQ(read_as<float>(element), 0x1p60f + 0x1p37f);
     EXPECT_EQ(static_cast<float>(static_cast<double>(value)), 0x1p60f); // what it would be
 }
@@ -82,10 +86,10 @@ TEST(ReduceResult, SeenBitsTellOfTheResultNotOfTheRounding)
     plan.operation = MOEQ_REDUCE_SUM;
     plan.destination_dtype = MOEQ_DTYPE_FP16;
     alignas(8) char element[8] = {};
-    EXPECT_EQ(moeq::amax::store_result(plan, Result::of_real(1e9), element), 0u); // Inf in fp16 only
+    EXPECT_EQ(store(plan, 1e9, element), 0u); // Inf in fp16 only
     EXPECT_EQ(read_as<uint16_t>(element), 0x7C00);
-    EXPECT_EQ(moeq::amax::store_result(plan, Result::of_real(-kInf), element), uint32_t{MOEQ_SEEN_INF});
-    EXPECT_EQ(moeq::amax::store_result(plan, Result::of_real(kNaN), element), uint32_t{MOEQ_SEEN_NAN});
+    EXPECT_EQ(store(plan, -kInf, element), uint32_t{MOEQ_SEEN_INF});
+    EXPECT_EQ(store(plan, kNaN, element), uint32_t{MOEQ_SEEN_NAN});
 }
 
 } // namespace

@@ -9,7 +9,7 @@ from ._cdef import ffi
 from ._errors import ArgumentError, DtypeError
 
 SPEC_WORDS = {
-    "format": ("int8", "nf4", "fp4", "fp8_e4m3", "fp8_e5m2"),
+    "format": ("int8", "nf4", "fp4", "fp8_e4m3", "fp8_e5m2", "mxfp8"),
     "granularity": ("default", "row", "expert", "block"),
     "blocking": ("expert", "row", "flat"),
     "scale_kind": ("default", "absmax", "factor"),

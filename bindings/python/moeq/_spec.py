@@ -44,7 +44,7 @@ class Spec:
 
     text: the spelling that command lines and files use. The keywords change it, or stand alone:
 
-    format: "int8", "nf4", "fp4", "fp8_e4m3", "fp8_e5m2" (the one field without a default).
+    format: "int8", "nf4", "fp4", "fp8_e4m3", "fp8_e5m2", "mxfp8" (the one field without a default).
     granularity: "row", "expert", "block"; block: elements per block, or (rows, columns) of a tile.
     blocking: "expert", "row", "flat": over what 1-D blocks run. scale_axis: -1 (the default) or -2.
     scale_kind: "absmax" or "factor" is what is stored. nested: absmax itself in 8 bits.

@@ -22,18 +22,6 @@ MOEQ_TIER_INLINE void columns8(const void* source, void* bits)
 }
 
 template <FloatType type>
-uint32_t amax_blocks(const void* source, int64_t count, int64_t block, float* absmax)
-{
-    uint32_t largest = 0;
-    for (int64_t i = 0; i < count; i += block) {
-        const uint32_t bits = amax_run<type>(element_at<type>(source, i), count - i < block ? count - i : block);
-        *absmax++ = codec::float_from_bits(bits);
-        largest = bits > largest ? bits : largest;
-    }
-    return largest;
-}
-
-template <FloatType type>
 void amax_columns(const void* source, int64_t count, uint32_t* bits)
 {
     int64_t i = 0;
@@ -49,22 +37,16 @@ void amax_columns(const void* source, int64_t count, uint32_t* bits)
     }
 }
 
+template <FloatType type>
+struct Amax {
+    static constexpr auto run = amax<type>;
+    static constexpr auto blocks = amax_blocks_by_runs<type, amax_run<type>>;
+    static constexpr auto rectangle = amax_by_rows<amax<type>>;
+    static constexpr auto columns = amax_columns_by_rows<amax_columns<type>>;
+};
+
 } // namespace
 
-void overlay_amax(Kernels* kernels)
-{
-    kernels->amax[kFp32] = amax<kFp32>;
-    kernels->amax[kFp16] = amax<kFp16>;
-    kernels->amax[kBf16] = amax<kBf16>;
-    kernels->amax_blocks[kFp32] = amax_blocks<kFp32>;
-    kernels->amax_blocks[kFp16] = amax_blocks<kFp16>;
-    kernels->amax_blocks[kBf16] = amax_blocks<kBf16>;
-    kernels->amax_rectangle[kFp32] = amax_by_rows<amax<kFp32>>;
-    kernels->amax_columns[kFp32] = amax_columns_by_rows<amax_columns<kFp32>>;
-    kernels->amax_rectangle[kFp16] = amax_by_rows<amax<kFp16>>;
-    kernels->amax_columns[kFp16] = amax_columns_by_rows<amax_columns<kFp16>>;
-    kernels->amax_rectangle[kBf16] = amax_by_rows<amax<kBf16>>;
-    kernels->amax_columns[kBf16] = amax_columns_by_rows<amax_columns<kBf16>>;
-}
+void overlay_amax(Kernels* kernels) { fill_amax<Amax>(kernels); }
 
 } // namespace moeq::cpu::avx2

@@ -1,6 +1,7 @@
 // The largest magnitude bits of a run, by AVX2.
 #pragma once
 
+#include "cpu/amax_rules.h"
 #include "cpu/avx2/elements.h"
 
 namespace moeq::cpu::avx2 {
@@ -37,34 +38,6 @@ MOEQ_TIER_INLINE __m256i larger(__m256i a, __m256i b)
 {
     return type == kFp32 ? _mm256_max_epu32(a, b) : _mm256_max_epu16(a, b);
 }
-
-// Widening makes a signalling fp16 NaN quiet, so among NaNs the largest code need not be the largest widened value.
-inline uint32_t amax_fp16_one_by_one(const uint16_t* elements, int64_t count)
-{
-    uint32_t largest = 0;
-    for (int64_t i = 0; i < count; ++i) {
-        const uint32_t bits = codec::magnitude_bits_fp16(elements[i]);
-        largest = largest > bits ? largest : bits;
-    }
-    return largest;
-}
-
-// The widened magnitude bits of the largest of `count` elements, whose stored magnitude is given.
-template <FloatType type>
-MOEQ_TIER_INLINE uint32_t widened(uint32_t stored, const void* source, int64_t count)
-{
-    if constexpr (type == kFp32)
-        return stored;
-    else if constexpr (type == kBf16)
-        return stored << 16;
-    else if (stored > 0x7C00u) [[unlikely]]
-        return amax_fp16_one_by_one(static_cast<const uint16_t*>(source), count);
-    else
-        return codec::fp16_to_float_bits(static_cast<uint16_t>(stored));
-}
-
-// So far ahead elements that are only looked at are asked for, in bytes; the processor itself keeps closer.
-constexpr int64_t kLookAhead = 4096;
 
 // kFetch: what follows in memory is asked for.
 template <FloatType type, bool kFetch = false>

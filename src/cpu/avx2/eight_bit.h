@@ -13,6 +13,7 @@
 
 #include "cpu/avx2/amax.h"
 #include "cpu/avx2/elements.h"
+#include "cpu/fill.h"
 #include "cpu/rectangles.h"
 
 namespace moeq::cpu::avx2 {
@@ -287,38 +288,23 @@ void encode_columns(const void* source, int64_t count, const codec::Multiplier* 
         encode_some_columns<Code, type>(element_at<type>(source, i), count - i, multipliers + i, codes + i);
 }
 
-template <class Code, ScaleKind kind, FloatType type, Stores stores>
-void overlay_decode(FormatKernels* kernels)
-{
-    kernels->decode_rows[stores][kind][type] = decode_rows_by_runs<decode<Code, kind, type, stores>>;
-    kernels->decode_columns[stores][kind][type] = decode_columns_by_rows<decode_columns<Code, kind, type, stores>>;
-    kernels->decode_tiles[stores][kind][type] = decode_tiles_by_runs<type, decode<Code, kind, type, stores>>;
-}
-
-template <class Code, FloatType type, Stores stores>
-void overlay_stores(FormatKernels* kernels)
-{
-    kernels->encode[stores][type] = encode<Code, type, stores>;
-    kernels->encode_columns[stores][type] = encode_columns_by_rows<encode_columns<Code, type, stores>>;
-    kernels->encode_tiles[stores][type] = encode_tiles_by_runs<type, encode<Code, type, stores>>;
-    overlay_decode<Code, kAbsmax, type, stores>(kernels);
-    overlay_decode<Code, kFactor, type, stores>(kernels);
-}
-
-template <class Code, FloatType type>
-void overlay_type(FormatKernels* kernels)
-{
-    overlay_stores<Code, type, kCached>(kernels);
-    overlay_stores<Code, type, kStreamed>(kernels);
-}
-
+// What fill_kernels enters.
 template <class Code>
-void overlay_format(FormatKernels* kernels)
-{
-    overlay_type<Code, kFp32>(kernels);
-    overlay_type<Code, kFp16>(kernels);
-    overlay_type<Code, kBf16>(kernels);
-}
+struct EightBit {
+    template <FloatType type, Stores stores>
+    static constexpr EncodeRun encode = avx2::encode<Code, type, stores>;
+    template <FloatType type, Stores stores>
+    static constexpr EncodeColumns encode_columns = encode_columns_by_rows<avx2::encode_columns<Code, type, stores>>;
+    template <FloatType type, Stores stores>
+    static constexpr EncodeTiles encode_tiles = encode_tiles_by_runs<type, avx2::encode<Code, type, stores>>;
+    template <ScaleKind kind, FloatType type, Stores stores>
+    static constexpr DecodeRows decode_rows = decode_rows_by_runs<decode<Code, kind, type, stores>>;
+    template <ScaleKind kind, FloatType type, Stores stores>
+    static constexpr DecodeColumns decode_columns =
+        decode_columns_by_rows<avx2::decode_columns<Code, kind, type, stores>>;
+    template <ScaleKind kind, FloatType type, Stores stores>
+    static constexpr DecodeTiles decode_tiles = decode_tiles_by_runs<type, decode<Code, kind, type, stores>>;
+};
 
 } // namespace
 

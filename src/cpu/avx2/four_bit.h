@@ -6,6 +6,7 @@
 
 #include "cpu/avx2/amax.h"
 #include "cpu/avx2/elements.h"
+#include "cpu/fill.h"
 #include "cpu/kernels.h"
 
 namespace moeq::cpu::avx2 {
@@ -309,24 +310,35 @@ uint32_t encode_blocks(const void* source, int64_t count, int64_t block, float* 
     return largest;
 }
 
-template <class Code, FloatType type>
-void overlay_type(FormatKernels* kernels)
-{
-    kernels->encode_blocks[kCached][type] = encode_blocks<Code, type, kCached>;
-    kernels->encode_blocks[kStreamed][type] = encode_blocks<Code, type, kStreamed>;
-    kernels->decode_blocks[kCached][type] = decode_blocks<Code, type, kCached>;
-    kernels->decode_blocks[kStreamed][type] = decode_blocks<Code, type, kStreamed>;
-}
-
+// What fill_kernels enters.
 template <class Code>
-void overlay_format(FormatKernels* kernels)
-{
-    overlay_type<Code, kFp32>(kernels);
-    overlay_type<Code, kFp16>(kernels);
-    overlay_type<Code, kBf16>(kernels);
-}
+struct FourBit {
+    template <FloatType type, Stores stores>
+    static constexpr EncodeBlocks encode_blocks = avx2::encode_blocks<Code, type, stores>;
+    template <FloatType type, Stores stores>
+    static constexpr DecodeBlocks decode_blocks = avx2::decode_blocks<Code, type, stores>;
+};
 
 // ---- Binary search among thresholds ----
+
+// A look-up takes the lowest bits of the negative count n of the levels before, so entry -n & 3 holds the threshold in the
+// middle of what is left. It works in lanes of 128 bits: both halves are the same.
+struct Thresholds8 {
+    uint32_t bits[8];
+};
+constexpr Thresholds8 thresholds_of_two(uint32_t low, uint32_t high)
+{
+    return Thresholds8{{low, low, low, high, low, low, low, high}}; // -1 ends in two ones
+}
+// Thresholds first, first + step, ... of a list.
+template <class Thresholds>
+constexpr Thresholds8 thresholds_of_four(const Thresholds& list, int first, int step)
+{
+    Thresholds8 table{};
+    for (int n = 0; n < 4; ++n)
+        table.bits[-n & 3] = table.bits[(-n & 3) + 4] = list.bits[first + step * n];
+    return table;
+}
 
 // One more level: the count so far doubled, less one where t is above the threshold. Counts are kept negative, because a
 // comparison gives -1.

@@ -8,34 +8,17 @@ namespace moeq::cpu::avx2 {
 
 namespace {
 
-// A look-up takes the lowest 2 bits of the negative count n of the levels before, so entry -n & 3 holds the threshold in the
-// middle of what is left. It works in lanes of 128 bits: both halves are the same.
-struct Thresholds8 {
-    uint32_t bits[8];
-};
-constexpr Thresholds8 kSecond = [] {
-    const uint32_t low = codec::kFp4Thresholds.bits[1];
-    const uint32_t high = codec::kFp4Thresholds.bits[5]; // -1 ends in two ones
-    return Thresholds8{{low, low, low, high, low, low, low, high}};
-}();
-constexpr Thresholds8 kThird = [] {
-    Thresholds8 table{};
-    for (int n = 0; n < 4; ++n)
-        table.bits[-n & 3] = table.bits[(-n & 3) + 4] = codec::kFp4Thresholds.bits[2 * n];
-    return table;
-}();
+constexpr Thresholds8 kSecond = thresholds_of_two(codec::kFp4Thresholds.bits[1], codec::kFp4Thresholds.bits[5]);
+constexpr Thresholds8 kThird = thresholds_of_four(codec::kFp4Thresholds, 0, 2);
 
 struct Codes32 {
     uint8_t at[32];
 };
-// By rank, with 8 more for a negative number; twice, for the two lanes. Rank 0 has no sign.
+// By rank, with 8 more for a negative number; twice, for the two lanes.
 constexpr Codes32 kCodes = [] {
     Codes32 codes{};
-    for (int i = 0; i < 32; ++i) {
-        const int rank = i % 8;
-        const uint32_t magnitude = codec::kFp4CodesByMagnitude >> (4 * rank) & 7u;
-        codes.at[i] = static_cast<uint8_t>(rank == 0 ? codec::kFp4ZeroCode : magnitude | (i % 16 < 8 ? 0u : 8u));
-    }
+    for (uint32_t i = 0; i < 32; ++i)
+        codes.at[i] = codec::fp4_code_of_rank(i % 8, i % 16 >= 8);
     return codes;
 }();
 
@@ -68,6 +51,6 @@ struct Code {
 
 } // namespace
 
-void overlay_fp4(FormatKernels* kernels) { overlay_format<Code>(kernels); }
+void overlay_fp4(RunKernels* kernels) { fill_kernels<FourBit<Code>>(kernels); }
 
 } // namespace moeq::cpu::avx2

@@ -171,7 +171,7 @@ struct Code : Layout {
 
 } // namespace
 
-void overlay_e4m3(FormatKernels* kernels) { overlay_format<Code<E4m3>>(kernels); }
-void overlay_e5m2(FormatKernels* kernels) { overlay_format<Code<E5m2>>(kernels); }
+void overlay_e4m3(TileKernels* kernels) { fill_kernels<EightBit<Code<E4m3>>>(kernels); }
+void overlay_e5m2(TileKernels* kernels) { fill_kernels<EightBit<Code<E5m2>>>(kernels); }
 
 } // namespace moeq::cpu::avx2

@@ -9,22 +9,9 @@ namespace moeq::cpu::avx2 {
 
 namespace {
 
-// A look-up takes the lowest bits of the negative count n of the levels before, so entry -n & 7 holds the threshold in the
-// middle of what is left. Those of 4 entries work in lanes of 128 bits: both halves are the same.
-struct Thresholds8 {
-    uint32_t bits[8];
-};
-constexpr Thresholds8 kSecond = [] {
-    const uint32_t low = codec::kNf4Thresholds.bits[3];
-    const uint32_t high = codec::kNf4Thresholds.bits[11]; // -1 ends in two ones
-    return Thresholds8{{low, low, low, high, low, low, low, high}};
-}();
-constexpr Thresholds8 kThird = [] {
-    Thresholds8 table{};
-    for (int n = 0; n < 4; ++n)
-        table.bits[-n & 3] = table.bits[(-n & 3) + 4] = codec::kNf4Thresholds.bits[1 + 4 * n];
-    return table;
-}();
+constexpr Thresholds8 kSecond = thresholds_of_two(codec::kNf4Thresholds.bits[3], codec::kNf4Thresholds.bits[11]);
+constexpr Thresholds8 kThird = thresholds_of_four(codec::kNf4Thresholds, 1, 4);
+// Of 8 entries, across the lanes.
 constexpr Thresholds8 kFourth = [] {
     Thresholds8 table{};
     for (int n = 0; n < 8; ++n)
@@ -61,6 +48,6 @@ struct Code {
 
 } // namespace
 
-void overlay_nf4(FormatKernels* kernels) { overlay_format<Code>(kernels); }
+void overlay_nf4(RunKernels* kernels) { fill_kernels<FourBit<Code>>(kernels); }
 
 } // namespace moeq::cpu::avx2

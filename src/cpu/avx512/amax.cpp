@@ -140,22 +140,16 @@ void amax_columns(const void* source, const Rectangle& area, uint32_t* bits)
     }
 }
 
+template <FloatType type>
+struct Amax {
+    static constexpr auto run = amax<type>;
+    static constexpr auto blocks = amax_blocks<type>;
+    static constexpr auto rectangle = amax_rectangle<type>;
+    static constexpr auto columns = amax_columns<type>;
+};
+
 } // namespace
 
-void overlay_amax(Kernels* kernels)
-{
-    kernels->amax[kFp32] = amax<kFp32>;
-    kernels->amax[kFp16] = amax<kFp16>;
-    kernels->amax[kBf16] = amax<kBf16>;
-    kernels->amax_blocks[kFp32] = amax_blocks<kFp32>;
-    kernels->amax_blocks[kFp16] = amax_blocks<kFp16>;
-    kernels->amax_blocks[kBf16] = amax_blocks<kBf16>;
-    kernels->amax_rectangle[kFp32] = amax_rectangle<kFp32>;
-    kernels->amax_rectangle[kFp16] = amax_rectangle<kFp16>;
-    kernels->amax_rectangle[kBf16] = amax_rectangle<kBf16>;
-    kernels->amax_columns[kFp32] = amax_columns<kFp32>;
-    kernels->amax_columns[kFp16] = amax_columns<kFp16>;
-    kernels->amax_columns[kBf16] = amax_columns<kBf16>;
-}
+void overlay_amax(Kernels* kernels) { fill_amax<Amax>(kernels); }
 
 } // namespace moeq::cpu::avx512

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cpu/avx512/eight_bit.h"
+#include "cpu/fill.h"
 #include "cpu/rectangles.h"
 
 namespace moeq::cpu::avx512 {
@@ -299,38 +300,22 @@ void encode_tiles(const void* source, const Rectangle& area, int64_t tile, const
     });
 }
 
-template <class Code, ScaleKind kind, FloatType type, Stores stores>
-void overlay_decode(FormatKernels* kernels)
-{
-    kernels->decode_rows[stores][kind][type] = decode_rows<Code, kind, type, stores>;
-    kernels->decode_columns[stores][kind][type] = decode_columns<Code, kind, type, stores>;
-    kernels->decode_tiles[stores][kind][type] = decode_tiles<Code, kind, type, stores>;
-}
-
-template <class Code, FloatType type, Stores stores>
-void overlay_stores(FormatKernels* kernels)
-{
-    kernels->encode[stores][type] = encode<Code, type, stores>;
-    kernels->encode_columns[stores][type] = encode_columns<Code, type, stores>;
-    kernels->encode_tiles[stores][type] = encode_tiles<Code, type, stores>;
-    overlay_decode<Code, kAbsmax, type, stores>(kernels);
-    overlay_decode<Code, kFactor, type, stores>(kernels);
-}
-
-template <class Code, FloatType type>
-void overlay_type(FormatKernels* kernels)
-{
-    overlay_stores<Code, type, kCached>(kernels);
-    overlay_stores<Code, type, kStreamed>(kernels);
-}
-
+// What fill_kernels enters.
 template <class Code>
-void overlay_format(FormatKernels* kernels)
-{
-    overlay_type<Code, kFp32>(kernels);
-    overlay_type<Code, kFp16>(kernels);
-    overlay_type<Code, kBf16>(kernels);
-}
+struct EightBit {
+    template <FloatType type, Stores stores>
+    static constexpr EncodeRun encode = avx512::encode<Code, type, stores>;
+    template <FloatType type, Stores stores>
+    static constexpr EncodeColumns encode_columns = avx512::encode_columns<Code, type, stores>;
+    template <FloatType type, Stores stores>
+    static constexpr EncodeTiles encode_tiles = avx512::encode_tiles<Code, type, stores>;
+    template <ScaleKind kind, FloatType type, Stores stores>
+    static constexpr DecodeRows decode_rows = avx512::decode_rows<Code, kind, type, stores>;
+    template <ScaleKind kind, FloatType type, Stores stores>
+    static constexpr DecodeColumns decode_columns = avx512::decode_columns<Code, kind, type, stores>;
+    template <ScaleKind kind, FloatType type, Stores stores>
+    static constexpr DecodeTiles decode_tiles = avx512::decode_tiles<Code, kind, type, stores>;
+};
 
 } // namespace
 

@@ -19,28 +19,11 @@
 #include "codec/float16.h"
 #include "codec/statistic.h"
 #include "core/dtype.h"
-#include "cpu/kernels.h"
+#include "cpu/elements.h"
 
 namespace moeq::cpu::avx512 {
 
 namespace {
-
-#define MOEQ_TIER_INLINE [[gnu::always_inline]] inline
-
-template <FloatType type>
-constexpr int64_t kElementBytes = type == kFp32 ? 4 : 2;
-
-template <FloatType type>
-MOEQ_TIER_INLINE const void* element_at(const void* base, int64_t i)
-{
-    return static_cast<const char*>(base) + i * kElementBytes<type>;
-}
-
-template <FloatType type>
-MOEQ_TIER_INLINE void* element_at(void* base, int64_t i)
-{
-    return static_cast<char*>(base) + i * kElementBytes<type>;
-}
 
 // The lowest `count` bits, count <= 64; 0 for a negative count.
 MOEQ_TIER_INLINE uint64_t low_bits(int64_t count)
@@ -216,17 +199,6 @@ MOEQ_TIER_INLINE void store512(void* at, __m512i bits)
         _mm512_stream_si512(static_cast<__m512i*>(at), bits);
     else
         _mm512_storeu_si512(at, bits);
-}
-
-// How many of `count` elements of `bytes` bytes lie in front of the first cache line border: what a kernel that streams
-// the rest stores through the cache.
-template <Stores stores, int64_t bytes>
-MOEQ_TIER_INLINE int64_t unaligned_head(const void* at, int64_t count)
-{
-    if constexpr (stores == kCached)
-        return 0;
-    const int64_t head = static_cast<int64_t>(-reinterpret_cast<uintptr_t>(at) & 63) / bytes;
-    return head < count ? head : count;
 }
 
 template <bool kFull, Stores stores = kCached>

@@ -8,6 +8,7 @@
 #include "cpu/avx512/amax.h"
 #include "cpu/avx512/elements.h"
 #include "cpu/avx512/four_bit_decode.h"
+#include "cpu/fill.h"
 #include "cpu/kernels.h"
 
 namespace moeq::cpu::avx512 {
@@ -196,22 +197,14 @@ uint32_t encode_blocks(const void* source, int64_t count, int64_t block, float* 
     return largest_dword(most);
 }
 
-template <class Code, FloatType type>
-void overlay_type(FormatKernels* kernels)
-{
-    kernels->encode_blocks[kCached][type] = encode_blocks<Code, type, kCached>;
-    kernels->encode_blocks[kStreamed][type] = encode_blocks<Code, type, kStreamed>;
-    kernels->decode_blocks[kCached][type] = decode_blocks<Code, type, kCached>;
-    kernels->decode_blocks[kStreamed][type] = decode_blocks<Code, type, kStreamed>;
-}
-
+// What fill_kernels enters.
 template <class Code>
-void overlay_format(FormatKernels* kernels)
-{
-    overlay_type<Code, kFp32>(kernels);
-    overlay_type<Code, kFp16>(kernels);
-    overlay_type<Code, kBf16>(kernels);
-}
+struct FourBit {
+    template <FloatType type, Stores stores>
+    static constexpr EncodeBlocks encode_blocks = avx512::encode_blocks<Code, type, stores>;
+    template <FloatType type, Stores stores>
+    static constexpr DecodeBlocks decode_blocks = avx512::decode_blocks<Code, type, stores>;
+};
 
 // 1.5 * 2^23: a number below 2^22 added to it comes out as the nearest integer in the lowest bits.
 constexpr float kRounder = 12582912.0f;

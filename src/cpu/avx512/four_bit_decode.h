@@ -201,34 +201,13 @@ MOEQ_TIER_INLINE void decode_range(const uint8_t* codes, int64_t begin, int64_t 
     }
 }
 
-// Bytes that are made in the first-level cache, in the lines' own order, and streamed from there.
+MOEQ_TIER_INLINE void stream_line(uint8_t* to, const uint8_t* from)
+{
+    store512<kStreamed>(to, _mm512_load_si512(from));
+}
+
 template <int64_t bytes>
-class Staged {
-public:
-    // As far behind a cache line's border as the destination is.
-    explicit Staged(const void* destination)
-        : phase_(static_cast<int64_t>(reinterpret_cast<uintptr_t>(destination) & 63))
-    {
-    }
-    void* data() { return buffer_ + phase_; }
-    int64_t capacity() const { return bytes - phase_; }
-
-    void stream(void* destination, int64_t count) const
-    {
-        const uint8_t* from = buffer_ + phase_;
-        auto* to = static_cast<uint8_t*>(destination);
-        const int64_t head = unaligned_head<kStreamed, 1>(to, count);
-        __builtin_memcpy(to, from, static_cast<uint64_t>(head));
-        int64_t i = head;
-        for (; i + 64 <= count; i += 64)
-            store512<kStreamed>(to + i, _mm512_load_si512(from + i));
-        __builtin_memcpy(to + i, from + i, static_cast<uint64_t>(count - i));
-    }
-
-private:
-    int64_t phase_;
-    alignas(64) uint8_t buffer_[static_cast<uint64_t>(bytes)];
-};
+using Staged = StagedBytes<bytes, stream_line>;
 
 template <class Code, FloatType type, Stores stores>
 void decode_blocks(const uint8_t* codes, int64_t begin, int64_t end, const float* absmax, int64_t block,
@@ -245,7 +224,7 @@ void decode_blocks(const uint8_t* codes, int64_t begin, int64_t end, const float
             const int64_t most = staged.capacity() / kElementBytes<type>;
             const int64_t count = end - begin < most ? end - begin : most;
             decode_range<Code, type, kCached>(codes, begin, begin + count, absmax, block,
-                                              static_cast<char*>(staged.data()));
+                                              reinterpret_cast<char*>(staged.data()));
             staged.stream(at, count * kElementBytes<type>);
             begin += count;
             at += count * kElementBytes<type>;

@@ -1,6 +1,7 @@
 // FP4 by AVX-512.
 #include "codec/fp4.h"
 
+#include "cpu/avx512/cells.h"
 #include "cpu/avx512/four_bit.h"
 #include "cpu/avx512/tier.h"
 
@@ -13,37 +14,7 @@ namespace {
 constexpr int kCells = 16;
 constexpr double kCellsPerUnit = 14.0;
 
-struct CellTable {
-    float threshold[kCells]; // 2, above every argument, where the cell has none
-    int below[kCells];       // thresholds below the cell
-    bool separate;           // at most one in each, and none at a border, where the cell is a matter of rounding
-};
-
-constexpr CellTable make_cells()
-{
-    CellTable table{};
-    table.separate = true;
-    for (int c = 0; c < kCells; ++c) {
-        const double low = (c - 0.5) / kCellsPerUnit;
-        const double high = (c + 0.5) / kCellsPerUnit;
-        int inside = 0;
-        table.threshold[c] = 2.0f;
-        for (const uint32_t bits : codec::kFp4Thresholds.bits) {
-            const double threshold = static_cast<double>(codec::float_from_bits(bits));
-            if (threshold < low)
-                ++table.below[c];
-            if (threshold >= low && threshold <= high) {
-                table.threshold[c] = codec::float_from_bits(bits);
-                ++inside;
-            }
-            const double from_border = threshold > low ? threshold - low : low - threshold;
-            table.separate = table.separate && from_border > 1e-4;
-        }
-        table.separate = table.separate && inside <= 1;
-    }
-    return table;
-}
-constexpr CellTable kCellTable = make_cells();
+constexpr auto kCellTable = make_cells<kCells>(codec::kFp4Thresholds, kCellsPerUnit, 0);
 static_assert(kCellTable.separate);
 
 struct Code {
@@ -55,8 +26,7 @@ struct Code {
         Bytes64 codes{};
         for (int i = 0; i < 64; ++i) {
             const int rank = kCellTable.below[i / 4] + i / 2 % 2;
-            const uint32_t magnitude = codec::kFp4CodesByMagnitude >> (4 * (rank & 7)) & 7u;
-            codes.at[i] = static_cast<uint8_t>(rank == 0 ? codec::kFp4ZeroCode : (i % 2 != 0 ? 8u : 0u) | magnitude);
+            codes.at[i] = codec::fp4_code_of_rank(static_cast<uint32_t>(rank & 7), i % 2 != 0);
         }
         return codes;
     }();
@@ -82,6 +52,6 @@ struct Code {
 
 } // namespace
 
-void overlay_fp4(FormatKernels* kernels) { overlay_format<Code>(kernels); }
+void overlay_fp4(RunKernels* kernels) { fill_kernels<FourBit<Code>>(kernels); }
 
 } // namespace moeq::cpu::avx512

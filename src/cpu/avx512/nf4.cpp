@@ -1,6 +1,7 @@
 // NF4 by AVX-512.
 #include "codec/nf4.h"
 
+#include "cpu/avx512/cells.h"
 #include "cpu/avx512/four_bit.h"
 #include "cpu/avx512/nf4_words.h"
 #include "cpu/avx512/tier.h"
@@ -14,37 +15,7 @@ namespace {
 constexpr int kCells = 32;
 constexpr double kCellsPerUnit = 15.0;
 
-struct CellTable {
-    float threshold[kCells]; // 2, above every argument, where the cell has none
-    int below[kCells];       // thresholds below the cell
-    bool separate;           // at most one in each, and none at a border, where the cell is a matter of rounding
-};
-
-constexpr CellTable make_cells()
-{
-    CellTable table{};
-    table.separate = true;
-    for (int c = 0; c < kCells; ++c) {
-        const double low = (c - 16 - 0.5) / kCellsPerUnit;
-        const double high = (c - 16 + 0.5) / kCellsPerUnit;
-        int inside = 0;
-        table.threshold[c] = 2.0f;
-        for (const uint32_t bits : codec::kNf4Thresholds.bits) {
-            const double threshold = static_cast<double>(codec::float_from_bits(bits));
-            if (threshold < low)
-                ++table.below[c];
-            if (threshold >= low && threshold <= high) {
-                table.threshold[c] = codec::float_from_bits(bits);
-                ++inside;
-            }
-            const double from_border = threshold > low ? threshold - low : low - threshold;
-            table.separate = table.separate && from_border > 1e-4;
-        }
-        table.separate = table.separate && inside <= 1;
-    }
-    return table;
-}
-constexpr CellTable kCellTable = make_cells();
+constexpr auto kCellTable = make_cells<kCells>(codec::kNf4Thresholds, kCellsPerUnit, 16);
 static_assert(kCellTable.separate);
 
 struct Code {
@@ -82,6 +53,6 @@ struct Code {
 
 } // namespace
 
-void overlay_nf4(FormatKernels* kernels) { overlay_format<Code>(kernels); }
+void overlay_nf4(RunKernels* kernels) { fill_kernels<FourBit<Code>>(kernels); }
 
 } // namespace moeq::cpu::avx512

@@ -13,10 +13,10 @@ void overlay_amax(Kernels* kernels);
 void overlay_nested(Kernels* kernels);
 void overlay_digest(Kernels* kernels);
 void overlay_transpose(Kernels* kernels);
-void overlay_int8(FormatKernels* kernels);
-void overlay_e4m3(FormatKernels* kernels);
-void overlay_e5m2(FormatKernels* kernels);
-void overlay_nf4(FormatKernels* kernels);
-void overlay_fp4(FormatKernels* kernels);
+void overlay_int8(TileKernels* kernels);
+void overlay_e4m3(TileKernels* kernels);
+void overlay_e5m2(TileKernels* kernels);
+void overlay_nf4(RunKernels* kernels);
+void overlay_fp4(RunKernels* kernels);
 
 } // namespace moeq::cpu::avx512

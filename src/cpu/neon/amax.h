@@ -1,6 +1,7 @@
 // The largest magnitude bits of a run, by NEON.
 #pragma once
 
+#include "cpu/amax_rules.h"
 #include "cpu/neon/elements.h"
 
 namespace moeq::cpu::neon {
@@ -29,30 +30,11 @@ MOEQ_TIER_INLINE uint32x4_t larger(uint32x4_t a, uint32x4_t b)
         return vreinterpretq_u32_u16(vmaxq_u16(vreinterpretq_u16_u32(a), vreinterpretq_u16_u32(b)));
 }
 
-// Widening makes a signalling fp16 NaN quiet, so among NaNs the largest code need not be the largest widened value.
-inline uint32_t amax_fp16_one_by_one(const uint16_t* elements, int64_t count)
-{
-    uint32_t largest = 0;
-    for (int64_t i = 0; i < count; ++i) {
-        const uint32_t bits = codec::magnitude_bits_fp16(elements[i]);
-        largest = largest > bits ? largest : bits;
-    }
-    return largest;
-}
-
-// The widened magnitude bits of the largest of `count` elements; `most` holds the largest stored magnitude of them.
+// The largest stored magnitude, as a number.
 template <FloatType type>
-MOEQ_TIER_INLINE uint32_t widened(uint32x4_t most, const void* source, int64_t count)
+MOEQ_TIER_INLINE uint32_t largest_of(uint32x4_t most)
 {
-    if constexpr (type == kFp32)
-        return vmaxvq_u32(most);
-    const uint32_t stored = vmaxvq_u16(vreinterpretq_u16_u32(most));
-    if constexpr (type == kBf16)
-        return stored << 16;
-    else if (stored > 0x7C00u) [[unlikely]]
-        return amax_fp16_one_by_one(static_cast<const uint16_t*>(source), count);
-    else
-        return codec::fp16_to_float_bits(static_cast<uint16_t>(stored));
+    return type == kFp32 ? vmaxvq_u32(most) : vmaxvq_u16(vreinterpretq_u16_u32(most));
 }
 
 // The largest of 4 registers and what was found before.
@@ -85,7 +67,7 @@ MOEQ_TIER_INLINE uint32_t amax_run(const void* source, int64_t count)
         rest.fill(element_at<type>(source, i), count - i);
         most = fold_group<type>(rest.at, most);
     }
-    return widened<type>(most, source, count);
+    return widened<type>(largest_of<type>(most), source, count);
 }
 
 } // namespace

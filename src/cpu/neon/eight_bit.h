@@ -8,6 +8,7 @@
 //   encode16(t)                the codes of 16 arguments
 #pragma once
 
+#include "cpu/fill.h"
 #include "cpu/neon/amax.h"
 #include "cpu/neon/elements.h"
 #include "cpu/rectangles.h"
@@ -140,7 +141,7 @@ MOEQ_TIER_INLINE uint32_t encode_scaled(const void* source, int64_t count, codec
             most = fold_group<type>(rest.at, most);
         }
     }
-    return kNext ? widened<type>(most, next, count) : 0;
+    return kNext ? widened<type>(largest_of<type>(most), next, count) : 0;
 }
 
 template <class Code, FloatType type>
@@ -183,35 +184,23 @@ void encode_columns(const void* source, int64_t count, const codec::Multiplier* 
     }
 }
 
-template <class Code, ScaleKind kind, FloatType type>
-void overlay_decode(FormatKernels* kernels, int32_t stores)
-{
-    kernels->decode_rows[stores][kind][type] = decode_rows_by_runs<decode<Code, kind, type>>;
-    kernels->decode_columns[stores][kind][type] = decode_columns_by_rows<decode_columns<Code, kind, type>>;
-    kernels->decode_tiles[stores][kind][type] = decode_tiles_by_runs<type, decode<Code, kind, type>>;
-}
-
-// Streamed results leave like the others: a core detects long runs of stores by itself, and the instruction that would
-// ask for it (STNP) is a hint that most cores ignore.
-template <class Code, FloatType type>
-void overlay_type(FormatKernels* kernels)
-{
-    for (int32_t stores = 0; stores < kStoreKinds; ++stores) {
-        kernels->encode[stores][type] = encode<Code, type>;
-        kernels->encode_columns[stores][type] = encode_columns_by_rows<encode_columns<Code, type>>;
-        kernels->encode_tiles[stores][type] = encode_tiles_by_runs<type, encode<Code, type>>;
-        overlay_decode<Code, kAbsmax, type>(kernels, stores);
-        overlay_decode<Code, kFactor, type>(kernels, stores);
-    }
-}
-
+// What fill_kernels enters. Streamed results leave like the others: a core detects long runs of stores by itself, and the
+// instruction that would ask for it (STNP) is a hint that most cores ignore.
 template <class Code>
-void overlay_format(FormatKernels* kernels)
-{
-    overlay_type<Code, kFp32>(kernels);
-    overlay_type<Code, kFp16>(kernels);
-    overlay_type<Code, kBf16>(kernels);
-}
+struct EightBit {
+    template <FloatType type, Stores>
+    static constexpr EncodeRun encode = neon::encode<Code, type>;
+    template <FloatType type, Stores>
+    static constexpr EncodeColumns encode_columns = encode_columns_by_rows<neon::encode_columns<Code, type>>;
+    template <FloatType type, Stores>
+    static constexpr EncodeTiles encode_tiles = encode_tiles_by_runs<type, neon::encode<Code, type>>;
+    template <ScaleKind kind, FloatType type, Stores>
+    static constexpr DecodeRows decode_rows = decode_rows_by_runs<decode<Code, kind, type>>;
+    template <ScaleKind kind, FloatType type, Stores>
+    static constexpr DecodeColumns decode_columns = decode_columns_by_rows<neon::decode_columns<Code, kind, type>>;
+    template <ScaleKind kind, FloatType type, Stores>
+    static constexpr DecodeTiles decode_tiles = decode_tiles_by_runs<type, decode<Code, kind, type>>;
+};
 
 // Of the scale in every lane.
 MOEQ_TIER_INLINE bool is_finite(float32x4_t scale)

@@ -11,27 +11,11 @@
 #include "codec/float16.h"
 #include "codec/statistic.h"
 #include "core/dtype.h"
+#include "cpu/elements.h"
 
 namespace moeq::cpu::neon {
 
 namespace {
-
-#define MOEQ_TIER_INLINE [[gnu::always_inline]] inline
-
-template <FloatType type>
-constexpr int64_t kElementBytes = type == kFp32 ? 4 : 2;
-
-template <FloatType type>
-MOEQ_TIER_INLINE const void* element_at(const void* base, int64_t i)
-{
-    return static_cast<const char*>(base) + i * kElementBytes<type>;
-}
-
-template <FloatType type>
-MOEQ_TIER_INLINE void* element_at(void* base, int64_t i)
-{
-    return static_cast<char*>(base) + i * kElementBytes<type>;
-}
 
 constexpr int64_t kGroup = 32;
 
@@ -40,21 +24,6 @@ MOEQ_TIER_INLINE uint16x8_t load_words(const void* at) { return vreinterpretq_u1
 MOEQ_TIER_INLINE uint32x4_t load_dwords(const void* at) { return vreinterpretq_u32_u8(load_bytes(at)); }
 MOEQ_TIER_INLINE float32x4_t load_floats(const void* at) { return vreinterpretq_f32_u8(load_bytes(at)); }
 MOEQ_TIER_INLINE void store_bytes(void* at, uint8x16_t bytes) { vst1q_u8(static_cast<uint8_t*>(at), bytes); }
-
-// `count` elements of `bytes` bytes, zeros behind them: the last group of a run.
-template <int64_t bytes>
-struct alignas(16) Padded {
-    uint8_t at[static_cast<uint64_t>(kGroup * bytes)] = {};
-
-    MOEQ_TIER_INLINE void fill(const void* source, int64_t count)
-    {
-        __builtin_memcpy(at, source, static_cast<uint64_t>(count * bytes));
-    }
-    MOEQ_TIER_INLINE void drain(void* destination, int64_t count) const
-    {
-        __builtin_memcpy(destination, at, static_cast<uint64_t>(count * bytes));
-    }
-};
 
 // ---- Loads ----
 

@@ -3,6 +3,7 @@
 //   codes16(t)         the codes of 16 arguments, one to a byte
 #pragma once
 
+#include "cpu/fill.h"
 #include "cpu/kernels.h"
 #include "cpu/neon/amax.h"
 #include "cpu/neon/elements.h"
@@ -216,23 +217,14 @@ uint32_t encode_blocks(const void* source, int64_t count, int64_t block, float* 
     return largest;
 }
 
-// Streamed results leave like the others, as in eight_bit.h.
-template <class Code, FloatType type>
-void overlay_type(FormatKernels* kernels)
-{
-    for (int32_t stores = 0; stores < kStoreKinds; ++stores) {
-        kernels->encode_blocks[stores][type] = encode_blocks<Code, type>;
-        kernels->decode_blocks[stores][type] = decode_blocks<Code, type>;
-    }
-}
-
+// What fill_kernels enters. Streamed results leave like the others, as in eight_bit.h.
 template <class Code>
-void overlay_format(FormatKernels* kernels)
-{
-    overlay_type<Code, kFp32>(kernels);
-    overlay_type<Code, kFp16>(kernels);
-    overlay_type<Code, kBf16>(kernels);
-}
+struct FourBit {
+    template <FloatType type, Stores>
+    static constexpr EncodeBlocks encode_blocks = neon::encode_blocks<Code, type>;
+    template <FloatType type, Stores>
+    static constexpr DecodeBlocks decode_blocks = neon::decode_blocks<Code, type>;
+};
 
 // ---- Binary search among thresholds ----
 

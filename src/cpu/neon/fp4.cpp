@@ -22,14 +22,11 @@ constexpr Thresholds kThird = [] {
 struct Codes16 {
     uint8_t at[16];
 };
-// By rank, with 8 more for a negative number. Rank 0 has no sign.
+// By rank, with 8 more for a negative number.
 constexpr Codes16 kCodes = [] {
     Codes16 codes{};
-    for (int i = 0; i < 16; ++i) {
-        const int rank = i % 8;
-        const uint32_t magnitude = codec::kFp4CodesByMagnitude >> (4 * rank) & 7u;
-        codes.at[i] = static_cast<uint8_t>(rank == 0 ? codec::kFp4ZeroCode : magnitude | (i < 8 ? 0u : 8u));
-    }
+    for (uint32_t i = 0; i < 16; ++i)
+        codes.at[i] = codec::fp4_code_of_rank(i % 8, i >= 8);
     return codes;
 }();
 
@@ -60,6 +57,6 @@ struct Code {
 
 } // namespace
 
-void overlay_fp4(FormatKernels* kernels) { overlay_format<Code>(kernels); }
+void overlay_fp4(RunKernels* kernels) { fill_kernels<FourBit<Code>>(kernels); }
 
 } // namespace moeq::cpu::neon

@@ -68,6 +68,6 @@ struct Code {
 
 } // namespace
 
-void overlay_int8(FormatKernels* kernels) { overlay_format<Code>(kernels); }
+void overlay_int8(TileKernels* kernels) { fill_kernels<EightBit<Code>>(kernels); }
 
 } // namespace moeq::cpu::neon

@@ -53,6 +53,6 @@ struct Code {
 
 } // namespace
 
-void overlay_nf4(FormatKernels* kernels) { overlay_format<Code>(kernels); }
+void overlay_nf4(RunKernels* kernels) { fill_kernels<FourBit<Code>>(kernels); }
 
 } // namespace moeq::cpu::neon

@@ -27,7 +27,7 @@ void set_runs(const Geometry& work, const EncodedWeight& stack, int64_t expert, 
     out->codes.data = stack.codes.data + code;
     TensorView& scale = out->scale;
     component_layout(out->geometry, MOEQ_COMPONENT_SCALE, &scale);
-    scale.data = stack.scale.data + block * static_cast<int64_t>(sizeof(float));
+    scale.data = stack.scale.data + block * stack.scale.itemsize();
 }
 
 void set_tiles(const PlanItem& item, const EncodedWeight& stack, int64_t expert, int64_t part, EncodedWeight* out)

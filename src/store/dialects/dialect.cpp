@@ -1,6 +1,7 @@
 // The table of dialects, and which one a checkpoint is in.
 #include "store/dialects/parts.h"
 
+#include "codec/e8m0.h"
 #include "codec/float16.h"
 
 namespace moeq::store {
@@ -138,11 +139,7 @@ void widen_statistics(int32_t dtype, const void* source, int64_t count, float* o
             std::memcpy(&half, bytes + 2 * i, sizeof half);
             out[i] = dtype == MOEQ_DTYPE_FP16 ? codec::fp16_to_float(half) : codec::bf16_to_float(half);
         } else {
-            // An exponent without sign and mantissa, biased by 127: 0 is 2^-127, a subnormal, and 255 is NaN.
-            const uint32_t exponent = bytes[i];
-            out[i] = codec::float_from_bits(exponent == 0     ? 0x00400000u
-                                            : exponent == 255 ? 0x7FC00000u
-                                                              : exponent << 23);
+            out[i] = codec::e8m0_to_float(bytes[i]);
         }
     }
 }

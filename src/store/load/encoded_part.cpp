@@ -186,6 +186,7 @@ moeq_status read_encoded_part(const cpu::Kernels& kernels, const Checkpoint& che
     part.geometry = geometry;
     component_layout(geometry, MOEQ_COMPONENT_CODES, &part.codes);
     component_layout(geometry, MOEQ_COMPONENT_SCALE, &part.scale);
+    part.scale.dtype = MOEQ_DTYPE_FP32; // as read_statistics gives them, whatever the file has
     part.codes.data = before(code_bytes, codes.begin);
     part.scale.data = before(scale_bytes, scales.begin * kItem);
     part.prepare();

@@ -142,9 +142,7 @@ private:
 
     void encode_part_of_run(const Patch& patch, int64_t run, int64_t begin, int64_t end)
     {
-        float* absmax =
-            (staging_ != nullptr ? staging_ + run * g_.run_blocks() : out_.run_absmax(run)) + begin / g_.block;
-        encode_run(serial_, out_, patch, run, begin, end, absmax, findings_, stores_);
+        encode_run_part(serial_, out_, patch, run, begin, end, staging_, findings_, stores_);
     }
 
     void encode_chunk(const Chunk& chunk, char* elements)

@@ -1,6 +1,7 @@
 // Codes and statistics that are in the files already, as a handle has them.
 #include <algorithm>
 
+#include "codec/e8m0.h"
 #include "store/load/buffers.h"
 #include "store/load/encoded_part.h"
 #include "store/load/stack_source.h"
@@ -114,7 +115,8 @@ private:
         const int32_t count = stored_components(g_, ids);
         for (int32_t i = 0; i < count; ++i) {
             const TensorView& view = out_.component(ids[i]);
-            const bool codes = ids[i] == MOEQ_COMPONENT_CODES || (ids[i] == MOEQ_COMPONENT_SCALE && g_.nested());
+            const bool codes =
+                ids[i] == MOEQ_COMPONENT_CODES || (ids[i] == MOEQ_COMPONENT_SCALE && !out_.statistics_are_floats());
             if (weight.tensors[ids[i]] < 0) { // the offset alone
                 *reinterpret_cast<float*>(view.data) = weight.nested_offset;
                 continue;
@@ -163,7 +165,7 @@ private:
     }
 
     char* codes_at(int64_t byte) const { return out_.codes.data + byte; }
-    char* scale_at(int64_t index) const { return out_.scale.data + index * static_cast<int64_t>(sizeof(float)); }
+    char* scale_at(int64_t index) const { return out_.scale.data + index * out_.scale.itemsize(); }
 
     moeq_status add_codes(const StackSource::Run& run, int64_t source, int64_t stride, int64_t target,
                           int64_t target_stride, int64_t segment, int64_t count, int64_t expert)
@@ -179,14 +181,14 @@ private:
     moeq_status add_scales(const StackSource::Run& run, int64_t source, int64_t stride, int64_t target,
                            int64_t target_stride, int64_t segment, int64_t count, int64_t expert)
     {
-        constexpr int64_t kItem = sizeof(float);
+        const int64_t item = out_.scale.itemsize();
         if (stride == segment && target_stride == segment) {
             segment *= count;
             count = 1;
         }
-        return append_split({run.weight, MOEQ_COMPONENT_SCALE, false, source, stride, scale_at(target),
-                             target_stride * kItem, segment, count, expert},
-                            kStepStatistics, kItem);
+        return append_split({run.weight, MOEQ_COMPONENT_SCALE, !out_.statistics_are_floats(), source, stride,
+                             scale_at(target), target_stride * item, segment, count, expert},
+                            kStepStatistics, item);
     }
 
     // Units that are tiles.
@@ -309,8 +311,7 @@ private:
         for (int64_t i = 0; i < step.count; ++i) {
             const int64_t source = step.source + i * step.source_stride;
             char* target = step.target + i * step.target_stride;
-            MOEQ_TRY(is_codes(step) ? source_.checkpoint().read(step.weight->tensors[step.component], source,
-                                                                step.segment, target, report)
+            MOEQ_TRY(is_codes(step) ? read_bytes(step, source, target, report)
                                     : read_floats(step, source, reinterpret_cast<float*>(target), scratch, report));
             if (digests_.empty())
                 continue;
@@ -319,6 +320,20 @@ private:
         }
         if (!digests_.empty())
             digests_[index] = digest;
+        return MOEQ_OK;
+    }
+
+    // Codes, of elements or of statistics.
+    moeq_status read_bytes(const Step& step, int64_t source, char* target, Report& report)
+    {
+        MOEQ_TRY(source_.checkpoint().read(step.weight->tensors[step.component], source, step.segment, target, report));
+        if (!strict_ || step.component != MOEQ_COMPONENT_SCALE || g_.nested())
+            return MOEQ_OK;
+        for (int64_t i = 0; i < step.segment; ++i) {
+            const float power = codec::e8m0_to_float(static_cast<uint8_t>(target[i]));
+            if (!is_good_statistic(power, false))
+                return refuse_statistic(*step.weight, power, false, expert_of(step, source + i), report);
+        }
         return MOEQ_OK;
     }
 

@@ -152,6 +152,7 @@ MOEQ_API moeq_status moeq_tensor_from_legacy(const moeq_context *context, struct
 #define MOEQ_FORMAT_FP4 3
 #define MOEQ_FORMAT_FP8_E4M3 4
 #define MOEQ_FORMAT_FP8_E5M2 5
+#define MOEQ_FORMAT_MXFP8 6
 #define MOEQ_GRANULARITY_DEFAULT 0
 #define MOEQ_GRANULARITY_ROW 1
 #define MOEQ_GRANULARITY_EXPERT 2

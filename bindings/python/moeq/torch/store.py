@@ -18,7 +18,7 @@ OF_EXPERTS = ("codes", "scale")  # the others have no expert axis in the library
 NESTED_GROUP = 256  # statistics that share a nested scale
 DTYPES = {
     "uint8": torch.uint8, "int8": torch.int8, "fp32": torch.float32, "fp8_e4m3fn": torch.float8_e4m3fn,
-    "fp8_e5m2": torch.float8_e5m2,
+    "fp8_e5m2": torch.float8_e5m2, "fp8_e8m0": torch.float8_e8m0fnu,
 }  # fmt: skip
 LOGICAL_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 

@@ -81,6 +81,7 @@ pub const MOEQ_FORMAT_NF4: i32 = 2;
 pub const MOEQ_FORMAT_FP4: i32 = 3;
 pub const MOEQ_FORMAT_FP8_E4M3: i32 = 4;
 pub const MOEQ_FORMAT_FP8_E5M2: i32 = 5;
+pub const MOEQ_FORMAT_MXFP8: i32 = 6;
 pub const MOEQ_GRANULARITY_DEFAULT: i32 = 0;
 pub const MOEQ_GRANULARITY_ROW: i32 = 1;
 pub const MOEQ_GRANULARITY_EXPERT: i32 = 2;

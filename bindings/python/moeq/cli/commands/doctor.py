@@ -22,7 +22,7 @@ from ..options import Json
 from ..show.screen import console, emit, say, table
 
 MARKS = {"ok": "green", "warn": "yellow", "fail": "bold red"}
-FORMATS = ("int8", "nf4:64", "nf4:64,nested", "fp4:64", "fp8_e4m3", "fp8_e5m2")
+FORMATS = ("int8", "nf4:64", "nf4:64,nested", "fp4:64", "fp8_e4m3", "fp8_e5m2", "mxfp8")
 OPTIONAL = {
     "numpy": "pip install 'moeq[numpy]'",
     "ml_dtypes": "pip install 'moeq[numpy]'",
