@@ -9,6 +9,22 @@ constexpr Argument options{1, "options"};
 constexpr Argument out{2, "out"};
 } // namespace moeq::arg::context_create
 
+namespace moeq::arg::qtensor_quantize {
+constexpr Argument context{1, "context"};
+constexpr Argument source{2, "source"};
+constexpr Argument spec{3, "spec"};
+constexpr Argument options{4, "options"};
+constexpr Argument stream{5, "stream"};
+constexpr Argument out{6, "out"};
+} // namespace moeq::arg::qtensor_quantize
+
+namespace moeq::arg::qtensor_dequantize {
+constexpr Argument qtensor{1, "qtensor"};
+constexpr Argument region{2, "region"};
+constexpr Argument stream{3, "stream"};
+constexpr Argument destination{4, "destination"};
+} // namespace moeq::arg::qtensor_dequantize
+
 namespace moeq::arg::context_get_memory {
 constexpr Argument context{1, "context"};
 constexpr Argument out{2, "out"};
@@ -69,15 +85,6 @@ constexpr Argument spec{1, "spec"};
 constexpr Argument out_text{2, "out_text"};
 } // namespace moeq::arg::spec_print
 
-namespace moeq::arg::qtensor_quantize {
-constexpr Argument context{1, "context"};
-constexpr Argument source{2, "source"};
-constexpr Argument spec{3, "spec"};
-constexpr Argument options{4, "options"};
-constexpr Argument stream{5, "stream"};
-constexpr Argument out{6, "out"};
-} // namespace moeq::arg::qtensor_quantize
-
 namespace moeq::arg::qtensor_adopt {
 constexpr Argument context{1, "context"};
 constexpr Argument spec{2, "spec"};
@@ -104,13 +111,6 @@ constexpr Argument qtensor{1, "qtensor"};
 constexpr Argument component{2, "component"};
 constexpr Argument out{3, "out"};
 } // namespace moeq::arg::qtensor_export
-
-namespace moeq::arg::qtensor_dequantize {
-constexpr Argument qtensor{1, "qtensor"};
-constexpr Argument region{2, "region"};
-constexpr Argument stream{3, "stream"};
-constexpr Argument destination{4, "destination"};
-} // namespace moeq::arg::qtensor_dequantize
 
 namespace moeq::arg::qtensor_requantize {
 constexpr Argument qtensor{1, "qtensor"};
