@@ -15,7 +15,7 @@ ENV = $(eval ENV := $(shell tools/setup_env.py build))$(or $(ENV),$(error The Py
 IN_ENV = PATH="$(ENV)/bin:$$PATH"
 RUN_TESTS = tools/run_tests.py --jobs $(JOBS)
 
-.PHONY: all help system release debug test test-all fuzz asan tsan demo bench check format lock install clean
+.PHONY: all help system release debug test test-all fuzz asan tsan demo bench check tidy format lock install clean
 
 ## Building
 
@@ -46,8 +46,11 @@ fuzz: system ## libFuzzer on the readers of headers, JSON, patterns and checkpoi
 asan tsan: system ## the C++ suites under address+undefined or thread sanitizer
 	@$(RUN_TESTS) --only $@
 
-check: system ## generated files, versions, formatting; ruff, mypy and shellcheck
+check: system ## generated files, versions, formatting; ruff, mypy, shellcheck and clang-tidy
 	@$(RUN_TESTS) --only checks --format
+
+tidy: release ## clang-tidy on src/, with the checks that follow paths: three minutes
+	@tools/tidy.py --check --deep --jobs $(JOBS)
 
 ## Trying and working
 

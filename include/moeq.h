@@ -93,9 +93,123 @@ typedef struct moeq_reader moeq_reader;   /* an open checkpoint */
 typedef struct moeq_writer moeq_writer;   /* a checkpoint file being written */
 typedef struct moeq_blob moeq_blob;       /* bytes returned: JSON, a name list, saved state */
 
-/* ---- 1. Status and errors --------------------------------------------------------------------------------- */
+/* ---- 1. The shortest use: a context, a spec, a weight in and out ------------------------------------------ */
 
+/* 0, or one of the negative numbers in section 2. */
 #define MOEQ_OK 0
+
+/* FROZEN, 512 bytes; needs no initialisation; no pointers, so it may be copied and outlive everything. */
+typedef struct moeq_error {
+    int32_t status;
+    int32_t os_error;    /* errno or CUDA code; 0: none */
+    int32_t argument;    /* 1 = first argument of the function; 0: none in particular */
+    int32_t reserved;
+    char    class_id[8]; /* class of docs/errors.md, "F07"; "" where there is none */
+    int64_t expert;      /* the place in the data; -1: none */
+    int64_t row;
+    int64_t column;
+    char    message[464]; /* function, argument, got, wanted, one hint; names in it are escaped */
+} moeq_error;
+
+/* Both may be called from several threads at once. bytes is at least 1, and the same in free as in alloc; alignment
+ * is always 64. alloc returns NULL when there is none left; free is never given NULL. */
+typedef void *(*moeq_host_alloc_fn)(uint64_t bytes, uint64_t alignment, void *user);
+typedef void (*moeq_host_free_fn)(void *memory, uint64_t bytes, void *user);
+/* Calls run(index, task) for each index in [0, count), once each, from any threads, in any order; returns
+ * MOEQ_CONTINUE when all are done. The tasks do not wait for each other.
+ * Whatever it returns, none of them may run after that. */
+typedef void (*moeq_task_fn)(int64_t index, void *task);
+typedef int32_t (*moeq_parallel_for_fn)(moeq_task_fn run, void *task, int64_t count, void *user);
+typedef void (*moeq_destroy_fn)(void *user);
+
+typedef struct moeq_context_options {
+    uint32_t struct_size;
+    int32_t  thread_limit; /* 0: cores, affinity, quota and MOEQ_NUM_THREADS decide; 1: serial */
+    int32_t  cpu_tier;     /* force a lower one (so does MOEQ_CPU_TIER); one that the CPU lacks: UNSUPPORTED */
+    int32_t  reserved;
+    moeq_host_alloc_fn   host_alloc; /* both or neither */
+    moeq_host_free_fn    host_free;
+    moeq_parallel_for_fn parallel_for; /* NULL: a small pool of our own */
+    void                *user;         /* for all of the above */
+    moeq_destroy_fn      user_destroy; /* called once, after the last use of `user` by the last handle */
+} moeq_context_options;
+
+/* Keeps nothing open, starts no thread: the pool does at the first call that can use it. options NULL: malloc, all
+ * cores, the best CPU tier. On failure `user` is still the caller's: user_destroy is not called. */
+MOEQ_API moeq_status moeq_context_create(const moeq_context_options *options, moeq_context **out, moeq_error *err);
+MOEQ_API void        moeq_context_destroy(moeq_context *context);
+
+#define MOEQ_FORMAT_INT8 1
+#define MOEQ_FORMAT_NF4 2
+#define MOEQ_FORMAT_FP4 3 /* bitsandbytes' table, not E2M1 */
+#define MOEQ_FORMAT_FP8_E4M3 4
+#define MOEQ_FORMAT_FP8_E5M2 5
+#define MOEQ_FORMAT_MXFP8 6 /* E4M3, an E8M0 factor for every 32 elements of a row (OCP MX) */
+
+/* What codes and scales mean. A value; equal specs give equal bytes on every device. Words for the fields: section 6. */
+typedef struct moeq_spec {
+    uint32_t struct_size;
+    int32_t  format;        /* the one field without a default */
+    int32_t  granularity;
+    int32_t  block_rows;    /* 0: format's default (NF4, FP4: 1; else 128) */
+    int32_t  block_columns; /* 0: format's default (NF4, FP4: 64; else 128) */
+    int32_t  blocking;
+    int32_t  scale_axis;    /* the contraction axis: 0 or -1 the last, -2 the one before ([E, in, out] layouts) */
+    int32_t  scale_kind;
+    int32_t  nested;        /* 1: absmax itself in 8 bits (bitsandbytes' double quantization) */
+    int32_t  layout;
+    int32_t  nonfinite;
+    int32_t  profile;
+    int32_t  logical_dtype; /* what the weight stands for; 0: the source's type, and bf16 where there is no source */
+} moeq_spec;
+
+/* FROZEN (used in arrays). */
+typedef struct moeq_component {
+    int32_t component;
+    int32_t reserved;
+    struct DLManagedTensorVersioned *tensor;
+} moeq_component;
+
+typedef struct moeq_quantize_options {
+    uint32_t struct_size;
+    int32_t  device_type; /* where the handle shall live; not with storage */
+    int32_t  device_id;
+    int32_t  reserved;
+    const struct DLManagedTensorVersioned *amax; /* fp32 [E], EXPERT granularity: given, not measured */
+    const moeq_component *storage; /* quantize, builder: adopt these and write into them, allocate no others */
+    int64_t  storage_count;
+    int64_t  staging_limit; /* builder: bytes it may stage; 0: no limit of our own */
+    uint32_t *status_word;
+} moeq_quantize_options;
+
+/* source: [E, R, C], any strides. REFUSE policy: the error names the first bad element and nothing is made. */
+MOEQ_API moeq_status moeq_qtensor_quantize(const moeq_context *context, const struct DLManagedTensorVersioned *source,
+                                           const moeq_spec *spec, const moeq_quantize_options *options, void *stream,
+                                           moeq_qtensor **out, moeq_error *err);
+
+/* Which part of a weight a call is about. All zero: everything. Of `experts` and `expert_ids` at most one is given; a
+ * list of none selects none. Row ranges are not empty, but for [r, r) with r > 0. */
+typedef struct moeq_region {
+    uint32_t struct_size;
+    int32_t  stores; /* MOEQ_STORES_, section 7 */
+    const int64_t *experts; /* host list; repeated ids are fine. NULL: see expert_ids */
+    int64_t  expert_count;
+    const struct DLManagedTensorVersioned *expert_ids; /* or int32/int64 [n] on the handle's device; NULL: all */
+    int64_t  row_begin;
+    int64_t  row_end; /* 0: to the last */
+    uint32_t *status_word;
+} moeq_region;
+
+/* HOT. destination: [n, rows, C] of the region, [rows, C] where n is 1, or the weight's own shape for all of it; any
+ * strides; one rounding. RANGE names the first expert or row out of range. */
+MOEQ_API moeq_status moeq_qtensor_dequantize(const moeq_qtensor *qtensor, const moeq_region *region, void *stream,
+                                             struct DLManagedTensorVersioned *destination, moeq_error *err);
+/* One share more; NULL is fine. */
+MOEQ_API void moeq_qtensor_retain(const moeq_qtensor *qtensor);
+MOEQ_API void moeq_qtensor_release(const moeq_qtensor *qtensor);
+
+/* ---- 2. Statuses ------------------------------------------------------------------------------------------ */
+
 /* arguments: nothing was touched */
 #define MOEQ_ERROR_ARGUMENT -10     /* NULL, unknown constant, contradictory options */
 #define MOEQ_ERROR_SHAPE -11        /* rank, extents, overflow */
@@ -135,23 +249,10 @@ typedef struct moeq_blob moeq_blob;       /* bytes returned: JSON, a name list, 
 #define MOEQ_ERROR_FORKED -74       /* device call in a forked child */
 #define MOEQ_ERROR_INTERNAL -90     /* our fault; destroy and release still work */
 
-/* FROZEN, 512 bytes; needs no initialisation; no pointers, so it may be copied and outlive everything. */
-typedef struct moeq_error {
-    int32_t status;
-    int32_t os_error;    /* errno or CUDA code; 0: none */
-    int32_t argument;    /* 1 = first argument of the function; 0: none in particular */
-    int32_t reserved;
-    char    class_id[8]; /* class of docs/errors.md, "F07"; "" where there is none */
-    int64_t expert;      /* the place in the data; -1: none */
-    int64_t row;
-    int64_t column;
-    char    message[464]; /* function, argument, got, wanted, one hint; names in it are escaped */
-} moeq_error;
-
 /* "MOEQ_ERROR_SHAPE"; never NULL; static. */
 MOEQ_API const char *moeq_status_name(moeq_status status);
 
-/* ---- 2. Library ------------------------------------------------------------------------------------------- */
+/* ---- 3. Library ------------------------------------------------------------------------------------------- */
 
 /* Compare with MOEQ_ABI_VERSION before all else. */
 MOEQ_API int32_t     moeq_abi_version(void);
@@ -167,7 +268,7 @@ MOEQ_API const void *moeq_blob_data(const moeq_blob *blob);
 MOEQ_API int64_t     moeq_blob_size(const moeq_blob *blob);
 MOEQ_API void        moeq_blob_destroy(moeq_blob *blob);
 
-/* ---- 3. Constants ----------------------------------------------------------------------------------------- */
+/* ---- 4. Constants of several sections --------------------------------------------------------------------- */
 
 #define MOEQ_CONTINUE 1 /* what a callback returns to go on */
 
@@ -210,36 +311,13 @@ MOEQ_API void        moeq_blob_destroy(moeq_blob *blob);
 #define MOEQ_SEEN_BAD_EXPERT 4 /* an expert id out of range: its output is zeros (on the host: MOEQ_ERROR_RANGE) */
 #define MOEQ_SEEN_SATURATED 8  /* a value above the given amax */
 
-/* ---- 4. Context ------------------------------------------------------------------------------------------- */
-
-/* Both may be called from several threads at once. bytes is at least 1, and the same in free as in alloc; alignment
- * is always 64. alloc returns NULL when there is none left; free is never given NULL. */
-typedef void *(*moeq_host_alloc_fn)(uint64_t bytes, uint64_t alignment, void *user);
-typedef void (*moeq_host_free_fn)(void *memory, uint64_t bytes, void *user);
-/* Calls run(index, task) for each index in [0, count), once each, from any threads, in any order; returns
- * MOEQ_CONTINUE when all are done. The tasks do not wait for each other.
- * Whatever it returns, none of them may run after that. */
-typedef void (*moeq_task_fn)(int64_t index, void *task);
-typedef int32_t (*moeq_parallel_for_fn)(moeq_task_fn run, void *task, int64_t count, void *user);
-typedef void (*moeq_destroy_fn)(void *user);
+/* ---- 5. Context, and tensors for callers without a framework ---------------------------------------------- */
 
 #define MOEQ_CPU_TIER_BEST 0
 #define MOEQ_CPU_TIER_SCALAR 1
 #define MOEQ_CPU_TIER_AVX2 2
 #define MOEQ_CPU_TIER_AVX512 3
 #define MOEQ_CPU_TIER_NEON 4
-
-typedef struct moeq_context_options {
-    uint32_t struct_size;
-    int32_t  thread_limit; /* 0: cores, affinity, quota and MOEQ_NUM_THREADS decide; 1: serial */
-    int32_t  cpu_tier;     /* force a lower one (so does MOEQ_CPU_TIER); one that the CPU lacks: UNSUPPORTED */
-    int32_t  reserved;
-    moeq_host_alloc_fn   host_alloc; /* both or neither */
-    moeq_host_free_fn    host_free;
-    moeq_parallel_for_fn parallel_for; /* NULL: a small pool of our own */
-    void                *user;         /* for all of the above */
-    moeq_destroy_fn      user_destroy; /* called once, after the last use of `user` by the last handle */
-} moeq_context_options;
 
 typedef struct moeq_memory {
     uint32_t struct_size;
@@ -248,15 +326,9 @@ typedef struct moeq_memory {
     int64_t  host_peak; /* the most that ever were; never falls */
 } moeq_memory;
 
-/* Keeps nothing open, starts no thread: the pool does at the first call that can use it. options NULL: malloc, all
- * cores, the best CPU tier. On failure `user` is still the caller's: user_destroy is not called. */
-MOEQ_API moeq_status moeq_context_create(const moeq_context_options *options, moeq_context **out, moeq_error *err);
-MOEQ_API void        moeq_context_destroy(moeq_context *context);
 MOEQ_API moeq_status moeq_context_get_memory(const moeq_context *context, moeq_memory *out, moeq_error *err);
 /* JSON: version, CPU tier and why it was chosen, threads, backends; what is absent says why. */
 MOEQ_API moeq_status moeq_context_describe(const moeq_context *context, moeq_blob **out, moeq_error *err);
-
-/* ---- 5. Tensors, for callers without a framework ---------------------------------------------------------- */
 
 /* New uninitialised row-major tensor in the context's memory. */
 MOEQ_API moeq_status moeq_tensor_create(const moeq_context *context, int32_t dtype, int32_t ndim, const int64_t *shape,
@@ -266,14 +338,7 @@ MOEQ_API moeq_status moeq_tensor_create(const moeq_context *context, int32_t dty
 MOEQ_API moeq_status moeq_tensor_from_legacy(const moeq_context *context, struct DLManagedTensor *legacy,
                                              struct DLManagedTensorVersioned **out, moeq_error *err);
 
-/* ---- 6. Spec: what codes and scales mean. A value; equal specs give equal bytes on every device ------------- */
-
-#define MOEQ_FORMAT_INT8 1
-#define MOEQ_FORMAT_NF4 2
-#define MOEQ_FORMAT_FP4 3 /* bitsandbytes' table, not E2M1 */
-#define MOEQ_FORMAT_FP8_E4M3 4
-#define MOEQ_FORMAT_FP8_E5M2 5
-#define MOEQ_FORMAT_MXFP8 6 /* E4M3, an E8M0 factor for every 32 elements of a row (OCP MX) */
+/* ---- 6. Specs: the words, components, sizes --------------------------------------------------------------- */
 
 #define MOEQ_GRANULARITY_DEFAULT 0 /* int8, FP8: ROW; NF4, FP4, MXFP8: BLOCK */
 #define MOEQ_GRANULARITY_ROW 1     /* one scale per vector along scale_axis */
@@ -300,24 +365,6 @@ MOEQ_API moeq_status moeq_tensor_from_legacy(const moeq_context *context, struct
 #define MOEQ_PROFILE_BNB_CPU 1      /* bit for bit bitsandbytes' CPU path */
 #define MOEQ_PROFILE_BNB_CPU_FP16 2 /* ... which rounds int8 sources to fp16 first */
 
-#define MOEQ_SPEC_TEXT 128 /* bytes that hold every text form and its NUL */
-
-typedef struct moeq_spec {
-    uint32_t struct_size;
-    int32_t  format;        /* the one field without a default */
-    int32_t  granularity;
-    int32_t  block_rows;    /* 0: format's default (NF4, FP4: 1; else 128) */
-    int32_t  block_columns; /* 0: format's default (NF4, FP4: 64; else 128) */
-    int32_t  blocking;
-    int32_t  scale_axis;    /* the contraction axis: 0 or -1 the last, -2 the one before ([E, in, out] layouts) */
-    int32_t  scale_kind;
-    int32_t  nested;        /* 1: absmax itself in 8 bits (bitsandbytes' double quantization) */
-    int32_t  layout;
-    int32_t  nonfinite;
-    int32_t  profile;
-    int32_t  logical_dtype; /* what the weight stands for; 0: the source's type, and bf16 where there is no source */
-} moeq_spec;
-
 /* The parts of a quantized weight. A format has some of them; nothing assumes exactly one scale. Shapes begin with
  * the weight's axes before rows and columns; docs/formats.md has the table. */
 #define MOEQ_COMPONENT_CODES 1
@@ -327,6 +374,8 @@ typedef struct moeq_spec {
 #define MOEQ_COMPONENT_NESTED_OFFSET 5 /* fp32 [] */
 #define MOEQ_COMPONENT_CODE_MAP 6     /* fp32 [16] */
 #define MOEQ_COMPONENT_GLOBAL_SCALE 7 /* second level; later formats */
+
+#define MOEQ_SPEC_TEXT 128 /* bytes that hold every text form and its NUL */
 
 typedef struct moeq_component_info {
     uint32_t struct_size;
@@ -352,26 +401,7 @@ MOEQ_API moeq_status moeq_spec_parse(const char *text, moeq_spec *out, moeq_erro
 /* out_text: room for MOEQ_SPEC_TEXT bytes. Only what differs from the format's defaults is printed. */
 MOEQ_API moeq_status moeq_spec_print(const moeq_spec *spec, char *out_text, moeq_error *err);
 
-/* ---- 7. Qtensor: make it, look at it, read it ------------------------------------------------------------- */
-
-/* FROZEN (used in arrays). */
-typedef struct moeq_component {
-    int32_t component;
-    int32_t reserved;
-    struct DLManagedTensorVersioned *tensor;
-} moeq_component;
-
-typedef struct moeq_quantize_options {
-    uint32_t struct_size;
-    int32_t  device_type; /* where the handle shall live; not with storage */
-    int32_t  device_id;
-    int32_t  reserved;
-    const struct DLManagedTensorVersioned *amax; /* fp32 [E], EXPERT granularity: given, not measured */
-    const moeq_component *storage; /* quantize, builder: adopt these and write into them, allocate no others */
-    int64_t  storage_count;
-    int64_t  staging_limit; /* builder: bytes it may stage; 0: no limit of our own */
-    uint32_t *status_word;
-} moeq_quantize_options;
+/* ---- 7. Qtensor: adopt it, look at it, change it ---------------------------------------------------------- */
 
 typedef struct moeq_qtensor_info {
     uint32_t struct_size;
@@ -389,40 +419,16 @@ typedef struct moeq_qtensor_info {
 #define MOEQ_STORES_CACHED 1   /* the destination is read soon */
 #define MOEQ_STORES_STREAMED 2 /* ... is not */
 
-/* Which part of a weight a call is about. All zero: everything. Of `experts` and `expert_ids` at most one is given; a
- * list of none selects none. Row ranges are not empty, but for [r, r) with r > 0. */
-typedef struct moeq_region {
-    uint32_t struct_size;
-    int32_t  stores; /* MOEQ_STORES_ */
-    const int64_t *experts; /* host list; repeated ids are fine. NULL: see expert_ids */
-    int64_t  expert_count;
-    const struct DLManagedTensorVersioned *expert_ids; /* or int32/int64 [n] on the handle's device; NULL: all */
-    int64_t  row_begin;
-    int64_t  row_end; /* 0: to the last */
-    uint32_t *status_word;
-} moeq_region;
-
-/* source: [E, R, C], any strides. REFUSE policy: the error names the first bad element and nothing is made. */
-MOEQ_API moeq_status moeq_qtensor_quantize(const moeq_context *context, const struct DLManagedTensorVersioned *source,
-                                           const moeq_spec *spec, const moeq_quantize_options *options, void *stream,
-                                           moeq_qtensor **out, moeq_error *err);
 /* A handle over codes and scales made elsewhere. Adopts every tensor of `components`. `shape` is the weight's. */
 MOEQ_API moeq_status moeq_qtensor_adopt(const moeq_context *context, const moeq_spec *spec, int32_t ndim,
                                         const int64_t *shape, const moeq_component *components, int64_t component_count,
                                         void *stream, moeq_qtensor **out, moeq_error *err);
-/* One share more; NULL is fine. */
-MOEQ_API void moeq_qtensor_retain(const moeq_qtensor *qtensor);
-MOEQ_API void moeq_qtensor_release(const moeq_qtensor *qtensor);
 MOEQ_API moeq_status moeq_qtensor_get_info(const moeq_qtensor *qtensor, moeq_qtensor_info *out, moeq_error *err);
 /* The resolved spec. */
 MOEQ_API moeq_status moeq_qtensor_get_spec(const moeq_qtensor *qtensor, moeq_spec *out, moeq_error *err);
 /* A read-only view that shares ownership: no copy, and it may outlive the handle. Packed codes are uint8. */
 MOEQ_API moeq_status moeq_qtensor_export(const moeq_qtensor *qtensor, int32_t component,
                                          struct DLManagedTensorVersioned **out, moeq_error *err);
-/* HOT. destination: [n, rows, C] of the region, [rows, C] where n is 1, or the weight's own shape for all of it; any
- * strides; one rounding. RANGE names the first expert or row out of range. */
-MOEQ_API moeq_status moeq_qtensor_dequantize(const moeq_qtensor *qtensor, const moeq_region *region, void *stream,
-                                             struct DLManagedTensorVersioned *destination, moeq_error *err);
 /* HOT. New weights into the handle's own storage, by its spec, of its shape. All who share the storage (slices,
  * exported components) see them: exclude their readers too. VALUE and CALLBACK leave the contents unspecified, and
  * count as a generation. */
@@ -440,8 +446,9 @@ MOEQ_API moeq_status moeq_qtensor_slice(const moeq_qtensor *qtensor, int32_t axi
 /* A handle with storage of its own on a device, in host or in pinned memory; compact, also from a slice. */
 MOEQ_API moeq_status moeq_qtensor_copy(const moeq_qtensor *qtensor, int32_t device_type, int32_t device_id,
                                        void *stream, moeq_qtensor **out, moeq_error *err);
-/* Scale is what a code is multiplied by: a/127, a/448 ..., absmax of a 4-bit block. SATURATED: codes of the largest
- * magnitude. */
+
+/* Columns of moeq_qtensor_compare. Scale is what a code is multiplied by: a/127, a/448 ..., absmax of a 4-bit
+ * block. SATURATED: codes of the largest magnitude. */
 #define MOEQ_METRIC_MAX_ERROR 0
 #define MOEQ_METRIC_RMSE 1
 #define MOEQ_METRIC_RMSE_OVER_SCALE 2
@@ -449,6 +456,7 @@ MOEQ_API moeq_status moeq_qtensor_copy(const moeq_qtensor *qtensor, int32_t devi
 #define MOEQ_METRIC_SATURATED 4 /* share of codes, 0..1 */
 #define MOEQ_METRIC_ZERO 5      /* share of codes, 0..1 */
 #define MOEQ_METRIC_AMAX 6      /* of the source */
+
 /* Error against the dense source: destination fp64 [E, k] on the host, k <= 7; column j is METRIC j of each expert. */
 MOEQ_API moeq_status moeq_qtensor_compare(const moeq_qtensor *qtensor, const struct DLManagedTensorVersioned *source,
                                           void *stream, struct DLManagedTensorVersioned *destination, moeq_error *err);
@@ -732,7 +740,7 @@ typedef struct moeq_convert_options {
 } moeq_convert_options;
 
 /* Dry run. JSON: units with bytes and peak, what is quantized to what, what is not and why (docs/store.md). Same input,
- * same plan, wherever source and target lie. */
+ * same plan, wherever source and target lie, but for "finished": the units that TARGET.partial has records of. */
 MOEQ_API moeq_status moeq_convert_plan(const moeq_context *context, const char *source, const char *target,
                                        const moeq_convert_options *options, moeq_blob **out, moeq_error *err);
 MOEQ_API moeq_status moeq_convert(const moeq_context *context, const char *source, const char *target,

@@ -7,13 +7,14 @@
 What is compared: code blocks with their examples; relative links and anchors; names of moeq.h, CMake options and
 environment variables with what declares them; paths in backquotes with the files; the statuses of docs/errors.md with
 the header and with the Python exceptions, its classes with the sources; map and layers of docs/hacking.md with the
-sources.
+sources; imports of the command line with what of the Python package is public.
 
 A quote is a comment <!-- quote: PATH PART --> above a code block. In the file PATH the part stands between comments
 [quote: PART] and [end]; without PART the block is the whole file.
 """
 
 import argparse
+import ast
 import re
 import subprocess
 import sys
@@ -32,6 +33,7 @@ PAGES = [
     "bindings/rust/*/README.md",
 ]
 QUOTE = re.compile(r"(<!-- quote: (\S+)(?: ([^>]*?))? -->\n```\w*\n)(.*?)(```\n)", re.DOTALL)
+OTHERS = {"_asdict", "_exit"}  # names with an underscore that Python itself has for everybody
 # Folders that hold only what ties their subfolders together.
 PLAIN_FOLDERS = {"", "tests", "examples", ".ci"}
 
@@ -242,6 +244,26 @@ def check_layers(files, problems):
                     )
 
 
+def check_command_line(problems):
+    """The command line uses what any program may: no module and no member of the package with an underscore."""
+    package = ROOT / "bindings" / "python" / "moeq"
+    for path in sorted((package / "cli").rglob("*.py")):
+        dots = len(path.relative_to(package).parts)  # of a relative import from the package itself
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = []
+            if isinstance(node, ast.ImportFrom):
+                module = (node.module or "").split(".")
+                inside = node.level == dots or (node.level == 0 and module[0] == "moeq")
+                names = [*module, *(one.name for one in node.names)] if inside else []
+            elif isinstance(node, ast.Import):
+                names = [part for one in node.names for part in one.name.split(".") if one.name.startswith("moeq.")]
+            elif isinstance(node, ast.Attribute) and not (isinstance(node.value, ast.Name) and node.value.id == "self"):
+                names = [node.attr]
+            for name in names:
+                if name.startswith("_") and not name.endswith("__") and name not in OTHERS:
+                    problems.add(name_of(path), f"line {node.lineno} uses {name}, which is private to the package")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     group = parser.add_mutually_exclusive_group(required=True)
@@ -260,6 +282,7 @@ def main():
     check_classes(files, problems)
     check_map(files, problems)
     check_layers(files, problems)
+    check_command_line(problems)
     for problem in problems:
         print(problem, file=sys.stderr)
     print(f"{len(pages())} pages: {f'{len(problems)} problems' if problems else 'in order'}")

@@ -7,7 +7,7 @@ subset is an error here, never skipped.
 
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,6 +42,7 @@ class Function:
     name: str
     result: str
     parameters: tuple[str, ...]  # types only: names are no part of the ABI
+    names: tuple[str, ...] = field(compare=False)
 
     @property
     def signature(self) -> str:
@@ -83,17 +84,17 @@ def _type(text: str) -> str:
     return re.sub(r"\* (?=\*)", "*", text)
 
 
-def _without_name(declarator: str) -> str:
-    found = re.fullmatch(r"(.*[\s*])\w+", declarator.strip(), flags=re.DOTALL)
+def _parameter(declarator: str) -> tuple[str, str]:
+    """Its type and its name."""
+    found = re.fullmatch(r"(.*[\s*])(\w+)", declarator.strip(), flags=re.DOTALL)
     if not found:
         raise HeaderError(f"parameter without a name: {declarator!r}")
-    return _type(found.group(1))
+    return _type(found.group(1)), found.group(2)
 
 
-def _parameters(text: str) -> tuple[str, ...]:
-    if text.strip() == "void":
-        return ()
-    return tuple(_without_name(part) for part in text.split(","))
+def _function(name: str, result: str, parameters: str) -> Function:
+    made = [] if parameters.strip() == "void" else [_parameter(part) for part in parameters.split(",")]
+    return Function(name, _type(result), tuple(kind for kind, _ in made), tuple(name for _, name in made))
 
 
 def _fields(body: str) -> tuple[Field, ...]:
@@ -137,11 +138,11 @@ def parse(text: str) -> Header:
         elif found := re.fullmatch(r"typedef struct (\w+) (\w+)", statement):
             handles.append(found.group(2))
         elif found := re.fullmatch(r"typedef (.+)\(\*(\w+)\)\((.*)\)", statement, flags=re.DOTALL):
-            callbacks.append(Function(found.group(2), _type(found.group(1)), _parameters(found.group(3))))
+            callbacks.append(_function(found.group(2), found.group(1), found.group(3)))
         elif found := re.fullmatch(r"typedef (\w+) (\w+)", statement):
             aliases.append((found.group(2), found.group(1)))
         elif found := re.fullmatch(r"MOEQ_API\s+(.+?)(\w+)\((.*)\)", statement, flags=re.DOTALL):
-            functions.append(Function(found.group(2), _type(found.group(1)), _parameters(found.group(3))))
+            functions.append(_function(found.group(2), found.group(1), found.group(3)))
         else:
             raise HeaderError(f"not in the subset of bindings: {statement!r}")
     return Header(tuple(constants), tuple(handles), tuple(aliases), tuple(structs), tuple(callbacks), tuple(functions))

@@ -332,11 +332,12 @@ def stage_rust(runner):
 # ---- generated files and other checks -----------------------------------------------------------------------------------
 
 
-def check_commands(formatting):
+def check_commands(formatting, long):
     """Every tool in tools/ that knows --check, so that a new generator is checked without being entered anywhere."""
     for tool in sorted((ROOT / "tools").glob("*.py")):
         if tool != Path(__file__).resolve() and '"--check"' in tool.read_text():
-            yield [sys.executable, tool.relative_to(ROOT), "--check"]
+            deep = ["--deep"] if long and tool.name == "tidy.py" else []
+            yield [sys.executable, tool.relative_to(ROOT), "--check", *deep]
     if formatting:
         yield ["tools/format.sh", "--check"]
 
@@ -344,7 +345,7 @@ def check_commands(formatting):
 def checks(formatting):
     def stage(runner):
         outcome = Outcome()
-        for command in check_commands(formatting):
+        for command in check_commands(formatting, runner.long):
             code, output = runner.run(command, **library_variables())
             if code == SKIP_CODE:
                 outcome.skips.append(last_line(output))

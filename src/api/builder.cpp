@@ -1,7 +1,9 @@
 // A weight that arrives in pieces: the entry points; src/builder/ does the work.
+#include "api/arguments.h"
 #include "api/boundary.h"
 #include "api/options.h"
 #include "api/qtensor.h"
+#include "api/spec.h"
 #include "builder/assembly.h"
 #include "formats/given_amax.h"
 
@@ -43,19 +45,23 @@ struct Request {
     const TensorView* given_amax() const { return options.amax != nullptr ? &amax : nullptr; }
 };
 
+constexpr Argument kStorageOption = arg::builder_create::options.field("options.storage");
+constexpr Argument kTypeOption = arg::builder_create::options.field("options.device_type");
+
 moeq_status read_request(const moeq_spec* spec, int32_t ndim, const int64_t* shape,
                          const moeq_quantize_options* options, Request* out, Report& report)
 {
     moeq_spec known;
-    MOEQ_TRY(read_struct(spec, &known, 2, "spec", report));
-    MOEQ_TRY(make_geometry(known, 2, ndim, shape, 4, "shape", &out->geometry, report));
-    MOEQ_TRY(read_quantize_options(options, 5, true, &out->options, report));
+    MOEQ_TRY(read_struct(spec, &known, arg::builder_create::spec, report));
+    MOEQ_TRY(make_geometry(known, arg::builder_create::spec, ndim, shape, arg::builder_create::shape, &out->geometry,
+                           report));
+    MOEQ_TRY(read_quantize_options(options, arg::builder_create::options, true, &out->options, report));
     if (out->options.amax != nullptr)
-        MOEQ_TRY(accept_amax(out->options.amax, out->geometry, 5, &out->amax, report));
+        MOEQ_TRY(accept_amax(out->options.amax, out->geometry, arg::builder_create::options, &out->amax, report));
     if (out->options.storage == nullptr)
         return MOEQ_OK;
-    return accept_components(out->geometry, out->options.storage, out->options.storage_count, Access::kWrite, 5,
-                             "options.storage", &out->adopted, report);
+    return accept_components(out->geometry, out->options.storage, out->options.storage_count, Access::kWrite,
+                             kStorageOption, &out->adopted, report);
 }
 
 moeq_status open_builder(const moeq_context& context, const Request& request, void* stream, OpenCall* out,
@@ -63,11 +69,12 @@ moeq_status open_builder(const moeq_context& context, const Request& request, vo
 {
     const moeq_quantize_options& options = request.options;
     if (options.storage != nullptr)
-        return open_call(context, device_of(request.adopted), {5, "options.storage", 0}, stream, 6, out, report);
+        return open_call(context, device_of(request.adopted), {kStorageOption, 0}, stream, arg::builder_create::stream,
+                         out, report);
     Device device;
-    MOEQ_TRY(read_device(options.device_type, options.device_id, {}, 5, 5, "options.device_type", "options.device_id",
-                         &device, report));
-    return open_call(context, device, {5, "options.device_type", 0}, stream, 6, out, report);
+    MOEQ_TRY(read_device(options.device_type, options.device_id, {}, kTypeOption,
+                         arg::builder_create::options.field("options.device_id"), &device, report));
+    return open_call(context, device, {kTypeOption, 0}, stream, arg::builder_create::stream, out, report);
 }
 
 // On failure the storage that was given is still the caller's.
@@ -78,14 +85,14 @@ moeq_status fill_builder(moeq_builder& builder, const OpenCall& open, Request& r
     Assembly& assembly = builder.assembly;
     HostCopy amax(open);
     if (options.amax != nullptr && !request.amax.device().on_host()) {
-        MOEQ_TRY(amax.fetch({5, "amax", 0}, &request.amax, report));
-        MOEQ_TRY(check_given_amax(request.amax, 5, report));
+        MOEQ_TRY(amax.fetch({arg::builder_create::options.field("amax"), 0}, &request.amax, report));
+        MOEQ_TRY(check_given_amax(request.amax, arg::builder_create::options.number, report));
     }
     if (options.storage == nullptr) {
         MOEQ_TRY(storage_allocate(context, open, request.geometry, &assembly.weight, &builder.storage, report));
     } else {
         if (options.amax != nullptr)
-            MOEQ_TRY(check_components_apart(request.adopted, request.amax, {5, "options.storage", 0}, "amax", report));
+            MOEQ_TRY(check_components_apart(request.adopted, request.amax, {kStorageOption, 0}, "amax", report));
         assembly.weight = request.adopted;
         MOEQ_TRY(storage_adopt(context, open, options.storage, options.storage_count, &builder.storage, report));
     }
@@ -101,10 +108,10 @@ extern "C" moeq_status moeq_builder_create(const moeq_context* context, const mo
                                            moeq_builder** out, moeq_error* err)
 {
     return guarded("moeq_builder_create", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_not_null(out, 7, "out", report));
+        MOEQ_TRY(check_not_null(out, arg::builder_create::out, report));
         *out = nullptr;
-        MOEQ_TRY(check_handle(context, 1, "context", report));
-        MOEQ_TRY(check_not_null(spec, 2, "spec", report));
+        MOEQ_TRY(check_handle(context, arg::builder_create::context, report));
+        MOEQ_TRY(check_not_null(spec, arg::builder_create::spec, report));
         Request request;
         OpenCall open;
         MOEQ_TRY(read_request(spec, ndim, shape, options, &request, report));
@@ -128,24 +135,25 @@ extern "C" moeq_status moeq_builder_create(const moeq_context* context, const mo
 
 namespace {
 
-moeq_status check_stream(const moeq_builder& builder, void* stream, int32_t argument, Report& report)
+moeq_status check_stream(const moeq_builder& builder, void* stream, const Argument& argument, Report& report)
 {
     OpenCall unused;
-    return open_call(*builder.context, builder.assembly.open_call.call.device, {1, "builder", 0}, stream, argument,
-                     &unused, report);
+    return open_call(*builder.context, builder.assembly.open_call.call.device, {arg::builder_write::builder, 0}, stream,
+                     argument, &unused, report);
 }
 
 // A range of one axis that a piece asks for.
-moeq_status check_range(int32_t argument, const char* name, int64_t begin, int64_t count, int64_t extent,
-                        Report& report)
+moeq_status check_range(const Argument& argument, int64_t begin, int64_t count, int64_t extent, Report& report)
 {
     if (begin >= 0 && count <= extent && begin <= extent - count)
         return MOEQ_OK;
-    const moeq_status status = report.fail(MOEQ_ERROR_RANGE, argument, name)
+    const moeq_status status = report.fail(MOEQ_ERROR_RANGE, argument)
                                << "got a piece of " << count << " at " << begin << "; want it inside [0, " << extent
                                << "); the weight ends there";
     Place place;
-    (argument == 2 ? place.expert : argument == 3 ? place.row : place.column) = begin;
+    (argument.number == arg::builder_write::expert.number ? place.expert
+     : argument.number == arg::builder_write::row.number  ? place.row
+                                                          : place.column) = begin;
     report.set_place(place);
     report.set_class("H08");
     return status;
@@ -155,16 +163,17 @@ moeq_status accept_piece(const EncodedWeight& weight, int64_t expert, int64_t ro
                          const DLManagedTensorVersioned* tensor, TensorView* piece, Box* box, Report& report)
 {
     const Geometry& g = weight.geometry;
-    const Wanted wanted{.argument = 5, .name = "piece", .dtypes = kSetWeights, .where = Where::kAnyDevice};
+    const Wanted wanted{.argument = arg::builder_write::piece, .dtypes = kSetWeights, .where = Where::kAnyDevice};
     MOEQ_TRY(accept_tensor(tensor, wanted, piece, report));
     if (piece->ndim != 2 && piece->ndim != 3)
-        return (report.fail(MOEQ_ERROR_SHAPE, 5, "piece") << "got shape ").shape(piece->ndim, piece->shape)
+        return (report.fail(MOEQ_ERROR_SHAPE, arg::builder_write::piece) << "got shape ")
+                   .shape(piece->ndim, piece->shape)
                << "; want [rows, columns] or [experts, rows, columns]";
     const int64_t* extents = piece->shape + piece->ndim - 2;
     const int64_t experts = piece->ndim == 3 ? piece->shape[0] : 1;
-    MOEQ_TRY(check_range(2, "expert", expert, experts, g.experts, report));
-    MOEQ_TRY(check_range(3, "row", row, extents[0], g.rows, report));
-    MOEQ_TRY(check_range(4, "column", column, extents[1], g.columns, report));
+    MOEQ_TRY(check_range(arg::builder_write::expert, expert, experts, g.experts, report));
+    MOEQ_TRY(check_range(arg::builder_write::row, row, extents[0], g.rows, report));
+    MOEQ_TRY(check_range(arg::builder_write::column, column, extents[1], g.columns, report));
     *box = {expert, expert + experts, row, row + extents[0], column, column + extents[1]};
     return check_components_apart(weight, *piece, wanted, "the builder's storage", report);
 }
@@ -175,13 +184,13 @@ extern "C" moeq_status moeq_builder_write(moeq_builder* builder, int64_t expert,
                                           const DLManagedTensorVersioned* piece, void* stream, moeq_error* err)
 {
     return guarded("moeq_builder_write", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_handle(builder, 1, "builder", report));
-        MOEQ_TRY(check_stream(*builder, stream, 6, report));
+        MOEQ_TRY(check_handle(builder, arg::builder_write::builder, report));
+        MOEQ_TRY(check_stream(*builder, stream, arg::builder_write::stream, report));
         TensorView view;
         Box box;
         MOEQ_TRY(accept_piece(builder->assembly.weight, expert, row, column, piece, &view, &box, report));
         if (!view.device().on_host())
-            MOEQ_TRY(check_placed(builder->assembly.open_call.call, view, {5, "piece", 0}, report));
+            MOEQ_TRY(check_placed(builder->assembly.open_call.call, view, {arg::builder_write::piece, 0}, report));
         return view.empty() ? MOEQ_OK : builder->assembly.write(view, box, stream, report);
     });
 }
@@ -189,9 +198,9 @@ extern "C" moeq_status moeq_builder_write(moeq_builder* builder, int64_t expert,
 extern "C" moeq_status moeq_builder_get_state(const moeq_builder* builder, moeq_builder_state* out, moeq_error* err)
 {
     return guarded("moeq_builder_get_state", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_handle(builder, 1, "builder", report));
-        MOEQ_TRY(check_not_null(out, 2, "out", report));
-        MOEQ_TRY(check_struct_size<moeq_builder_state>(out->struct_size, 2, "out", report));
+        MOEQ_TRY(check_handle(builder, arg::builder_get_state::builder, report));
+        MOEQ_TRY(check_not_null(out, arg::builder_get_state::out, report));
+        MOEQ_TRY(check_struct_size<moeq_builder_state>(out->struct_size, arg::builder_get_state::out, report));
         const Assembly& assembly = builder->assembly;
         const Geometry& g = assembly.geometry();
         moeq_builder_state state{};
@@ -219,12 +228,13 @@ extern "C" moeq_status moeq_builder_get_missing(const moeq_builder* builder, moe
                                                 int64_t* out_count, moeq_error* err)
 {
     return guarded("moeq_builder_get_missing", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_handle(builder, 1, "builder", report));
+        MOEQ_TRY(check_handle(builder, arg::builder_get_missing::builder, report));
         if (capacity < 0)
-            return report.fail(MOEQ_ERROR_ARGUMENT, 3, "capacity") << "got " << capacity << "; want 0 or more";
+            return report.fail(MOEQ_ERROR_ARGUMENT, arg::builder_get_missing::capacity)
+                   << "got " << capacity << "; want 0 or more";
         if (capacity > 0)
-            MOEQ_TRY(check_not_null(blocks, 2, "blocks", report));
-        MOEQ_TRY(check_not_null(out_count, 4, "out_count", report));
+            MOEQ_TRY(check_not_null(blocks, arg::builder_get_missing::blocks, report));
+        MOEQ_TRY(check_not_null(out_count, arg::builder_get_missing::out_count, report));
         int64_t count = 0;
         {
             const Lock lock(builder->assembly.mutex);
@@ -249,7 +259,7 @@ moeq_status refuse_gaps(const Assembly& assembly, Report& report)
         first = box;
         return false;
     });
-    const moeq_status status = report.fail(MOEQ_ERROR_INCOMPLETE, 1, "builder")
+    const moeq_status status = report.fail(MOEQ_ERROR_INCOMPLETE, arg::builder_write::builder)
                                << "got " << assembly.covered << " of " << assembly.geometry().count()
                                << " elements; the first gap is experts [" << first.expert_begin << ", "
                                << first.expert_end << "), rows [" << first.row_begin << ", " << first.row_end
@@ -265,10 +275,10 @@ moeq_status refuse_gaps(const Assembly& assembly, Report& report)
 extern "C" moeq_status moeq_builder_finish(moeq_builder* builder, void* stream, moeq_qtensor** out, moeq_error* err)
 {
     return guarded("moeq_builder_finish", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_not_null(out, 3, "out", report));
+        MOEQ_TRY(check_not_null(out, arg::builder_finish::out, report));
         *out = nullptr;
-        MOEQ_TRY(check_handle(builder, 1, "builder", report));
-        MOEQ_TRY(check_stream(*builder, stream, 2, report));
+        MOEQ_TRY(check_handle(builder, arg::builder_finish::builder, report));
+        MOEQ_TRY(check_stream(*builder, stream, arg::builder_finish::stream, report));
         Assembly& assembly = builder->assembly;
         if (assembly.missing_elements() != 0)
             return refuse_gaps(assembly, report);

@@ -8,12 +8,13 @@
 namespace moeq {
 
 // What is left of open_call where there is a device or a stream.
-[[nodiscard]] moeq_status open_elsewhere(const Wanted& by, int32_t stream_argument, OpenCall* out, Report& report);
+[[nodiscard]] moeq_status open_elsewhere(const Wanted& by, const Argument& stream_argument, OpenCall* out,
+                                         Report& report);
 
 // by: the argument that decided where; BACKEND or DEVICE names it. ARGUMENT for a stream with host memory. Inline, as a small
 // call on the host would feel it.
 [[nodiscard]] inline moeq_status open_call(const moeq_context& context, const Device& device, const Wanted& by,
-                                           void* stream, int32_t stream_argument, OpenCall* out, Report& report)
+                                           void* stream, const Argument& stream_argument, OpenCall* out, Report& report)
 {
     out->call.device = device;
     out->call.stream = stream;
@@ -26,7 +27,6 @@ namespace moeq {
 // A place for new memory by the numbers of moeq.h: DEFAULT is `otherwise`. Arguments of a function of their own, or fields of
 // `type_name`.
 [[nodiscard]] moeq_status read_device(int32_t device_type, int32_t device_id, const Device& otherwise,
-                                      int32_t type_argument, int32_t id_argument, const char* type_name,
-                                      const char* id_name, Device* out, Report& report);
+                                      const Argument& type, const Argument& id, Device* out, Report& report);
 
 } // namespace moeq

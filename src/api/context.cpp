@@ -1,4 +1,5 @@
 #include "api/context.h"
+#include "api/arguments.h"
 
 #include <cstdlib>
 
@@ -32,20 +33,21 @@ namespace {
 moeq_status check_options(const moeq_context_options& options, const char* tier_variable, Report& report)
 {
     if ((options.host_alloc == nullptr) != (options.host_free == nullptr))
-        return report.fail(MOEQ_ERROR_ARGUMENT, 1, "options")
+        return report.fail(MOEQ_ERROR_ARGUMENT, arg::context_create::options)
                << "got "
                << (options.host_alloc == nullptr ? "host_free without host_alloc" : "host_alloc without host_free")
                << "; want both or neither";
     if (options.thread_limit < 0)
-        return report.fail(MOEQ_ERROR_ARGUMENT, 1, "options")
+        return report.fail(MOEQ_ERROR_ARGUMENT, arg::context_create::options)
                << "got thread_limit " << options.thread_limit << "; want 0 (automatic), 1 (serial) or more";
     if (options.reserved != 0)
-        return report.fail(MOEQ_ERROR_ARGUMENT, 1, "options") << "got reserved " << options.reserved << "; want 0";
+        return report.fail(MOEQ_ERROR_ARGUMENT, arg::context_create::options)
+               << "got reserved " << options.reserved << "; want 0";
     if (options.cpu_tier < MOEQ_CPU_TIER_BEST || options.cpu_tier > MOEQ_CPU_TIER_NEON)
-        return report.fail(MOEQ_ERROR_ARGUMENT, 1, "options")
+        return report.fail(MOEQ_ERROR_ARGUMENT, arg::context_create::options)
                << "got cpu_tier " << options.cpu_tier << "; want a MOEQ_CPU_TIER_ constant";
     if (options.cpu_tier != MOEQ_CPU_TIER_BEST && !cpu::tier_available(options.cpu_tier))
-        return report.fail(MOEQ_ERROR_UNSUPPORTED, 1, "options")
+        return report.fail(MOEQ_ERROR_UNSUPPORTED, arg::context_create::options)
                << "got cpu_tier " << cpu::tier_name(options.cpu_tier) << "; " << cpu::tier_missing(options.cpu_tier)
                << "; want MOEQ_CPU_TIER_BEST or a lower one";
     if (cpu::parse_tier(tier_variable) < 0) {
@@ -83,10 +85,10 @@ moeq_context* construct(const moeq_context_options& options, const char* tier_va
 extern "C" moeq_status moeq_context_create(const moeq_context_options* options, moeq_context** out, moeq_error* err)
 {
     return guarded("moeq_context_create", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_not_null(out, 2, "out", report));
+        MOEQ_TRY(check_not_null(out, arg::context_create::out, report));
         *out = nullptr;
         moeq_context_options known;
-        MOEQ_TRY(read_struct(options, &known, 1, "options", report));
+        MOEQ_TRY(read_struct(options, &known, arg::context_create::options, report));
         const char* tier_variable = std::getenv("MOEQ_CPU_TIER");
         MOEQ_TRY(check_options(known, tier_variable, report));
         moeq_status status = MOEQ_OK;
@@ -116,9 +118,9 @@ extern "C" void moeq_context_destroy(moeq_context* context)
 extern "C" moeq_status moeq_context_get_memory(const moeq_context* context, moeq_memory* out, moeq_error* err)
 {
     return guarded("moeq_context_get_memory", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_handle(context, 1, "context", report));
-        MOEQ_TRY(check_not_null(out, 2, "out", report));
-        MOEQ_TRY(check_struct_size<moeq_memory>(out->struct_size, 2, "out", report));
+        MOEQ_TRY(check_handle(context, arg::context_get_memory::context, report));
+        MOEQ_TRY(check_not_null(out, arg::context_get_memory::out, report));
+        MOEQ_TRY(check_struct_size<moeq_memory>(out->struct_size, arg::context_get_memory::out, report));
         moeq_memory memory{};
         memory.host_live = context->allocator.live();
         memory.host_peak = context->allocator.peak();
@@ -162,9 +164,9 @@ void describe_cuda(Text& text)
 extern "C" moeq_status moeq_context_describe(const moeq_context* context, moeq_blob** out, moeq_error* err)
 {
     return guarded("moeq_context_describe", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_not_null(out, 2, "out", report));
+        MOEQ_TRY(check_not_null(out, arg::context_describe::out, report));
         *out = nullptr;
-        MOEQ_TRY(check_handle(context, 1, "context", report));
+        MOEQ_TRY(check_handle(context, arg::context_describe::context, report));
         char buffer[2048];
         Text text(buffer, sizeof buffer);
         text.add("{\"version\": \"").add(moeq_version_string()).add("\", \"abi\": ").add(moeq_abi_version()).add(", ");

@@ -1,7 +1,9 @@
 // Conversions of checkpoints: src/store does the work.
+#include "api/arguments.h"
 #include "api/blob.h"
 #include "api/boundary.h"
 #include "api/qtensor.h"
+#include "api/spec.h"
 #include "store/convert/run.h"
 #include "store/dialects/recognise.h"
 
@@ -9,6 +11,8 @@ using namespace moeq;
 using namespace moeq::store;
 
 namespace {
+
+static_assert(arg::convert::options.number == arg::convert_plan::options.number);
 
 constexpr int32_t kAllSteps = MOEQ_CONVERT_UNITS | MOEQ_CONVERT_FINISH;
 constexpr int32_t kAllFlags =
@@ -30,7 +34,8 @@ struct Opened {
 
 moeq_status refuse_option(Report& report, const char* field, int64_t got, const char* want)
 {
-    return report.fail(MOEQ_ERROR_ARGUMENT, 4, "options") << "got " << field << " " << got << "; want " << want;
+    return report.fail(MOEQ_ERROR_ARGUMENT, arg::convert_plan::options)
+           << "got " << field << " " << got << "; want " << want;
 }
 
 moeq_status read_dense_dtype(const moeq_convert_options& options, ConvertRequest* out, Report& report)
@@ -39,7 +44,8 @@ moeq_status read_dense_dtype(const moeq_convert_options& options, ConvertRequest
         return refuse_option(report, "dense_dtype", options.dense_dtype,
                              "0, MOEQ_DTYPE_FP32, MOEQ_DTYPE_FP16 or MOEQ_DTYPE_BF16");
     if (options.dense_dtype != 0 && options.spec != nullptr)
-        return report.fail(MOEQ_ERROR_ARGUMENT, 4, "options") << "got spec and dense_dtype; want one of them";
+        return report.fail(MOEQ_ERROR_ARGUMENT, arg::convert_plan::options)
+               << "got spec and dense_dtype; want one of them";
     if (options.reserved != 0)
         return refuse_option(report, "reserved", options.reserved, "0");
     out->dense_dtype = options.dense_dtype;
@@ -49,7 +55,7 @@ moeq_status read_dense_dtype(const moeq_convert_options& options, ConvertRequest
 moeq_status read_options(const moeq_convert_options* given, Opened* out, Report& report)
 {
     moeq_convert_options& options = out->options;
-    MOEQ_TRY(read_struct(given, &options, 4, "options", report));
+    MOEQ_TRY(read_struct(given, &options, arg::convert_plan::options, report));
     out->request.dialect = find_dialect(options.dialect);
     if (out->request.dialect == nullptr)
         return refuse_option(report, "dialect", options.dialect, "a MOEQ_DIALECT_ constant that is 0 or more");
@@ -71,19 +77,20 @@ moeq_status read_options(const moeq_convert_options* given, Opened* out, Report&
     if (options.spec == nullptr)
         return MOEQ_OK;
     moeq_spec resolved;
-    MOEQ_TRY(read_struct(options.spec, &out->request.spec, 4, "options.spec", report));
-    return resolve_spec(out->request.spec, 4, "options.spec", &resolved, report);
+    MOEQ_TRY(read_struct(options.spec, &out->request.spec, arg::convert_plan::options.field("options.spec"), report));
+    return resolve_spec(out->request.spec, arg::convert_plan::options.field("options.spec"), &resolved, report);
 }
 
 moeq_status open_source(const char* source, const char* target, const moeq_convert_options* options, Opened* out,
                         Report& report)
 {
-    MOEQ_TRY(check_not_null(source, 2, "source", report));
-    MOEQ_TRY(check_not_null(target, 3, "target", report));
+    MOEQ_TRY(check_not_null(source, arg::convert_plan::source, report));
+    MOEQ_TRY(check_not_null(target, arg::convert_plan::target, report));
     MOEQ_TRY(read_options(options, out, report));
     const FileRules rules{.all = (out->options.flags & MOEQ_CONVERT_ALL_FILES) != 0};
     MOEQ_TRY(out->checkpoint.open(source, kHeaderLimit, false, report, rules));
-    MOEQ_TRY(recognise_weights(out->checkpoint, out->request.patterns, 4, &out->weights, report));
+    MOEQ_TRY(recognise_weights(out->checkpoint, out->request.patterns, arg::convert_plan::options.number, &out->weights,
+                               report));
     return out->plan.make(out->checkpoint, out->weights, out->request, report);
 }
 
@@ -92,7 +99,7 @@ moeq_status convert(const moeq_context& context, const Opened& opened, const cha
     const moeq_convert_options& options = opened.options;
     const int64_t units = opened.plan.units.size();
     if (options.unit_begin > units || options.unit_end > units)
-        return report.fail(MOEQ_ERROR_RANGE, 4, "options")
+        return report.fail(MOEQ_ERROR_RANGE, arg::convert_plan::options)
                << "got units [" << options.unit_begin << ", " << options.unit_end << "); want them inside [0, " << units
                << "), as the plan has them";
     const int32_t chosen = options.steps == 0 ? kAllSteps : options.steps;
@@ -118,13 +125,16 @@ extern "C" moeq_status moeq_convert_plan(const moeq_context* context, const char
                                          const moeq_convert_options* options, moeq_blob** out, moeq_error* err)
 {
     return guarded("moeq_convert_plan", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_not_null(out, 5, "out", report));
+        MOEQ_TRY(check_not_null(out, arg::convert_plan::out, report));
         *out = nullptr;
-        MOEQ_TRY(check_handle(context, 1, "context", report));
+        MOEQ_TRY(check_handle(context, arg::convert_plan::context, report));
         Opened opened(*context);
         MOEQ_TRY(open_source(source, target, options, &opened, report));
+        Array<int64_t> finished(context->allocator);
+        ConvertTarget place(context->allocator);
+        MOEQ_TRY(place.list_finished(target, opened.plan, opened.checkpoint, &finished, report));
         Array<char> text(context->allocator);
-        MOEQ_TRY(opened.plan.print(opened.checkpoint, opened.weights, &text, report));
+        MOEQ_TRY(opened.plan.print(opened.checkpoint, opened.weights, finished, &text, report));
         return blob_create(*context, text.data(), text.size(), out, report);
     });
 }
@@ -133,7 +143,7 @@ extern "C" moeq_status moeq_convert(const moeq_context* context, const char* sou
                                     const moeq_convert_options* options, moeq_error* err)
 {
     return guarded("moeq_convert", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_handle(context, 1, "context", report));
+        MOEQ_TRY(check_handle(context, arg::convert::context, report));
         Opened opened(*context);
         MOEQ_TRY(open_source(source, target, options, &opened, report));
         return convert(*context, opened, target, report);

@@ -1,9 +1,11 @@
 #include "api/qtensor.h"
+#include "api/arguments.h"
 
 #include <dlpack/dlpack.h>
 
 #include "api/boundary.h"
 #include "api/options.h"
+#include "api/spec.h"
 #include "core/status_word.h"
 
 using namespace moeq;
@@ -13,22 +15,24 @@ extern "C" moeq_status moeq_qtensor_adopt(const moeq_context* context, const moe
                                           int64_t component_count, void* stream, moeq_qtensor** out, moeq_error* err)
 {
     return guarded("moeq_qtensor_adopt", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_not_null(out, 8, "out", report));
+        MOEQ_TRY(check_not_null(out, arg::qtensor_adopt::out, report));
         *out = nullptr;
-        MOEQ_TRY(check_handle(context, 1, "context", report));
-        MOEQ_TRY(check_not_null(spec, 2, "spec", report));
+        MOEQ_TRY(check_handle(context, arg::qtensor_adopt::context, report));
+        MOEQ_TRY(check_not_null(spec, arg::qtensor_adopt::spec, report));
         moeq_spec known;
         Geometry geometry;
-        MOEQ_TRY(read_struct(spec, &known, 2, "spec", report));
+        MOEQ_TRY(read_struct(spec, &known, arg::qtensor_adopt::spec, report));
         if (known.logical_dtype == MOEQ_DTYPE_DEFAULT)
             known.logical_dtype = MOEQ_DTYPE_BF16;
-        MOEQ_TRY(make_geometry(known, 2, ndim, shape, 4, "shape", &geometry, report));
-        EncodedWeight weight;
         MOEQ_TRY(
-            accept_components(geometry, components, component_count, Access::kRead, 5, "components", &weight, report));
+            make_geometry(known, arg::qtensor_adopt::spec, ndim, shape, arg::qtensor_adopt::shape, &geometry, report));
+        EncodedWeight weight;
+        MOEQ_TRY(accept_components(geometry, components, component_count, Access::kRead, arg::qtensor_adopt::components,
+                                   &weight, report));
         OpenCall open;
-        MOEQ_TRY(open_call(*context, device_of(weight), {5, "components", 0}, stream, 7, &open, report));
-        MOEQ_TRY(check_code_map(open, geometry, components, component_count, 5, "components", report));
+        MOEQ_TRY(open_call(*context, device_of(weight), {arg::qtensor_adopt::components, 0}, stream,
+                           arg::qtensor_adopt::stream, &open, report));
+        MOEQ_TRY(check_code_map(open, geometry, components, component_count, arg::qtensor_adopt::components, report));
         Storage* storage = nullptr;
         MOEQ_TRY(storage_adopt(*context, open, components, component_count, &storage, report));
         const moeq_status status = qtensor_create(weight, storage, false, out, report);
@@ -57,9 +61,9 @@ extern "C" void moeq_qtensor_release(const moeq_qtensor* qtensor)
 extern "C" moeq_status moeq_qtensor_get_info(const moeq_qtensor* qtensor, moeq_qtensor_info* out, moeq_error* err)
 {
     return guarded("moeq_qtensor_get_info", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_handle(qtensor, 1, "qtensor", report));
-        MOEQ_TRY(check_not_null(out, 2, "out", report));
-        MOEQ_TRY(check_struct_size<moeq_qtensor_info>(out->struct_size, 2, "out", report));
+        MOEQ_TRY(check_handle(qtensor, arg::qtensor_get_info::qtensor, report));
+        MOEQ_TRY(check_not_null(out, arg::qtensor_get_info::out, report));
+        MOEQ_TRY(check_struct_size<moeq_qtensor_info>(out->struct_size, arg::qtensor_get_info::out, report));
         const Geometry& g = qtensor->weight.geometry;
         moeq_qtensor_info info{};
         const Storage& storage = *qtensor->storage;
@@ -82,9 +86,9 @@ extern "C" moeq_status moeq_qtensor_get_info(const moeq_qtensor* qtensor, moeq_q
 extern "C" moeq_status moeq_qtensor_get_spec(const moeq_qtensor* qtensor, moeq_spec* out, moeq_error* err)
 {
     return guarded("moeq_qtensor_get_spec", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_handle(qtensor, 1, "qtensor", report));
-        MOEQ_TRY(check_not_null(out, 2, "out", report));
-        MOEQ_TRY(check_struct_size<moeq_spec>(out->struct_size, 2, "out", report));
+        MOEQ_TRY(check_handle(qtensor, arg::qtensor_get_spec::qtensor, report));
+        MOEQ_TRY(check_not_null(out, arg::qtensor_get_spec::out, report));
+        MOEQ_TRY(check_struct_size<moeq_spec>(out->struct_size, arg::qtensor_get_spec::out, report));
         write_struct(qtensor->weight.geometry.spec, out);
         return MOEQ_OK;
     });
@@ -94,13 +98,13 @@ extern "C" moeq_status moeq_qtensor_export(const moeq_qtensor* qtensor, int32_t 
                                            DLManagedTensorVersioned** out, moeq_error* err)
 {
     return guarded("moeq_qtensor_export", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_not_null(out, 3, "out", report));
+        MOEQ_TRY(check_not_null(out, arg::qtensor_export::out, report));
         *out = nullptr;
-        MOEQ_TRY(check_handle(qtensor, 1, "qtensor", report));
+        MOEQ_TRY(check_handle(qtensor, arg::qtensor_export::qtensor, report));
         const EncodedWeight& weight = qtensor->weight;
         TensorView view;
         if (!component_layout(weight.geometry, component, &view))
-            return report.fail(MOEQ_ERROR_NOT_FOUND, 2, "component")
+            return report.fail(MOEQ_ERROR_NOT_FOUND, arg::qtensor_export::component)
                    << "got " << component << " (" << component_name(component) << "); want a component that this "
                    << weight.geometry.format->name << " weight has";
         const int32_t dtype = view.dtype;
@@ -134,12 +138,14 @@ struct Selection {
     int64_t rows() const { return row_end - row_begin; }
 };
 
-constexpr Wanted kIds{.argument = 2, .name = "region.expert_ids", .dtypes = kSetIds, .where = Where::kAnyDevice};
+constexpr Wanted kIds{.argument = arg::qtensor_dequantize::region.field("region.expert_ids"),
+                      .dtypes = kSetIds,
+                      .where = Where::kAnyDevice};
 
 moeq_status refuse_expert(int64_t expert, int64_t position, const Geometry& g, uint32_t* status_word, Report& report)
 {
     see(status_word, MOEQ_SEEN_BAD_EXPERT);
-    const moeq_status status = report.fail(MOEQ_ERROR_RANGE, 2, "region")
+    const moeq_status status = report.fail(MOEQ_ERROR_RANGE, arg::qtensor_dequantize::region)
                                << "got expert " << expert << " at position " << position << "; want 0 to "
                                << g.experts - 1;
     report.set_place({expert, -1, -1});
@@ -162,7 +168,8 @@ moeq_status accept_expert_ids(const DLManagedTensorVersioned* ids, ExpertList* o
     TensorView view;
     MOEQ_TRY(accept_tensor(ids, kIds, &view, report));
     if (view.ndim != 1)
-        return report.fail(MOEQ_ERROR_SHAPE, 2, "region.expert_ids") << "got " << view.ndim << " dimensions; want 1";
+        return report.fail(MOEQ_ERROR_SHAPE, arg::qtensor_dequantize::region.field("region.expert_ids"))
+               << "got " << view.ndim << " dimensions; want 1";
     static const char kEmpty = 0;
     out->tensor = view.empty() ? &kEmpty : view.data;
     out->tensor_stride = view.strides[0] * view.itemsize();
@@ -177,13 +184,14 @@ moeq_status select(const moeq_region& region, const Geometry& g, Selection* out,
 {
     Selection& s = *out;
     if (region.experts != nullptr && region.expert_ids != nullptr)
-        return report.fail(MOEQ_ERROR_ARGUMENT, 2, "region") << "got experts and expert_ids; want one of them";
+        return report.fail(MOEQ_ERROR_ARGUMENT, arg::qtensor_dequantize::region)
+               << "got experts and expert_ids; want one of them";
     if (region.expert_count < 0 || (region.experts == nullptr && region.expert_count != 0))
-        return report.fail(MOEQ_ERROR_ARGUMENT, 2, "region")
+        return report.fail(MOEQ_ERROR_ARGUMENT, arg::qtensor_dequantize::region)
                << "got expert_count " << region.expert_count << (region.experts == nullptr ? " without experts" : "")
                << "; want the length of experts";
     if (region.stores < MOEQ_STORES_AUTO || region.stores > MOEQ_STORES_STREAMED)
-        return report.fail(MOEQ_ERROR_ARGUMENT, 2, "region")
+        return report.fail(MOEQ_ERROR_ARGUMENT, arg::qtensor_dequantize::region)
                << "got stores " << region.stores << "; want a MOEQ_STORES_ constant";
     s.experts.ids = region.experts;
     s.experts.count = region.experts != nullptr ? region.expert_count : g.experts;
@@ -199,7 +207,7 @@ moeq_status select(const moeq_region& region, const Geometry& g, Selection* out,
     s.row_begin = region.row_begin;
     s.row_end = region.row_end == 0 ? g.rows : region.row_end;
     if (s.row_begin < 0 || s.row_begin > s.row_end || s.row_end > g.rows) {
-        const moeq_status status = report.fail(MOEQ_ERROR_RANGE, 2, "region")
+        const moeq_status status = report.fail(MOEQ_ERROR_RANGE, arg::qtensor_dequantize::region)
                                    << "got rows [" << region.row_begin << ", " << region.row_end
                                    << "); want a range inside [0, " << g.rows << ")";
         report.set_place({-1, region.row_begin, -1});
@@ -229,21 +237,21 @@ extern "C" moeq_status moeq_qtensor_dequantize(const moeq_qtensor* qtensor, cons
                                                DLManagedTensorVersioned* destination, moeq_error* err)
 {
     return guarded("moeq_qtensor_dequantize", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_handle(qtensor, 1, "qtensor", report));
+        MOEQ_TRY(check_handle(qtensor, arg::qtensor_dequantize::qtensor, report));
         const EncodedWeight& weight = qtensor->weight;
         moeq_region known;
         Selection selection;
-        MOEQ_TRY(read_struct(region, &known, 2, "region", report));
+        MOEQ_TRY(read_struct(region, &known, arg::qtensor_dequantize::region, report));
         MOEQ_TRY(select(known, weight.geometry, &selection, report));
         const Storage& storage = *qtensor->storage;
         OpenCall open;
-        MOEQ_TRY(open_call(*storage.context, storage.device, {1, "qtensor", 0}, stream, 3, &open, report));
+        MOEQ_TRY(open_call(*storage.context, storage.device, {arg::qtensor_dequantize::qtensor, 0}, stream,
+                           arg::qtensor_dequantize::stream, &open, report));
         open.call.status_word = known.status_word;
         open.call.hot = true;
         if (known.expert_ids != nullptr)
             MOEQ_TRY(check_placed(open.call, selection.ids, kIds, report));
-        const Wanted wanted{.argument = 4,
-                            .name = "destination",
+        const Wanted wanted{.argument = arg::qtensor_dequantize::destination,
                             .dtypes = kSetWeights,
                             .access = Access::kWrite,
                             .where = Where::kAnyDevice};
@@ -264,19 +272,20 @@ extern "C" moeq_status moeq_qtensor_copy(const moeq_qtensor* qtensor, int32_t de
                                          void* stream, moeq_qtensor** out, moeq_error* err)
 {
     return guarded("moeq_qtensor_copy", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_not_null(out, 5, "out", report));
+        MOEQ_TRY(check_not_null(out, arg::qtensor_copy::out, report));
         *out = nullptr;
-        MOEQ_TRY(check_handle(qtensor, 1, "qtensor", report));
+        MOEQ_TRY(check_handle(qtensor, arg::qtensor_copy::qtensor, report));
         const Storage& source = *qtensor->storage;
         Device device;
-        MOEQ_TRY(read_device(device_type, device_id, source.device, 2, 3, "device_type", "device_id", &device, report));
+        MOEQ_TRY(read_device(device_type, device_id, source.device, arg::qtensor_copy::device_type,
+                             arg::qtensor_copy::device_id, &device, report));
         // The side that is a device does the copying.
         OpenCall open;
-        MOEQ_TRY(open_call(*source.context, device.on_host() ? source.device : device, {2, "device_type", 0}, stream, 4,
-                           &open, report));
+        MOEQ_TRY(open_call(*source.context, device.on_host() ? source.device : device,
+                           {arg::qtensor_copy::device_type, 0}, stream, arg::qtensor_copy::stream, &open, report));
         OpenCall home;
-        MOEQ_TRY(open_call(*source.context, device, {2, "device_type", 0}, device.on_host() ? nullptr : stream, 4,
-                           &home, report));
+        MOEQ_TRY(open_call(*source.context, device, {arg::qtensor_copy::device_type, 0},
+                           device.on_host() ? nullptr : stream, arg::qtensor_copy::stream, &home, report));
         EncodedWeight copy;
         Storage* storage = nullptr;
         MOEQ_TRY(storage_allocate(*source.context, home, qtensor->weight.geometry, &copy, &storage, report));
@@ -293,9 +302,9 @@ extern "C" moeq_status moeq_qtensor_slice(const moeq_qtensor* qtensor, int32_t a
                                           moeq_qtensor** out, moeq_error* err)
 {
     return guarded("moeq_qtensor_slice", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_not_null(out, 5, "out", report));
+        MOEQ_TRY(check_not_null(out, arg::qtensor_slice::out, report));
         *out = nullptr;
-        MOEQ_TRY(check_handle(qtensor, 1, "qtensor", report));
+        MOEQ_TRY(check_handle(qtensor, arg::qtensor_slice::qtensor, report));
         EncodedWeight slice;
         MOEQ_TRY(slice_weight(qtensor->weight, axis, begin, end, &slice, report));
         qtensor->storage->retain();
@@ -310,20 +319,24 @@ extern "C" moeq_status moeq_qtensor_compare(const moeq_qtensor* qtensor, const D
                                             void* stream, DLManagedTensorVersioned* destination, moeq_error* err)
 {
     return guarded("moeq_qtensor_compare", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_handle(qtensor, 1, "qtensor", report));
+        MOEQ_TRY(check_handle(qtensor, arg::qtensor_compare::qtensor, report));
         const Geometry& g = qtensor->weight.geometry;
         TensorView dense;
         TensorView figures;
-        const Wanted source_wanted{.argument = 2, .name = "source", .dtypes = kSetWeights, .where = Where::kAnyDevice};
+        const Wanted source_wanted{
+            .argument = arg::qtensor_compare::source, .dtypes = kSetWeights, .where = Where::kAnyDevice};
         MOEQ_TRY(accept_tensor(source, source_wanted, &dense, report));
         MOEQ_TRY(check_shape(dense, source_wanted, g.ndim, g.shape, report));
         const Storage& storage = *qtensor->storage;
         OpenCall open;
-        MOEQ_TRY(open_call(*storage.context, storage.device, {1, "qtensor", 0}, stream, 3, &open, report));
-        const Wanted wanted{.argument = 4, .name = "destination", .dtypes = kSetFp64, .access = Access::kWrite};
+        MOEQ_TRY(open_call(*storage.context, storage.device, {arg::qtensor_compare::qtensor, 0}, stream,
+                           arg::qtensor_compare::stream, &open, report));
+        const Wanted wanted{
+            .argument = arg::qtensor_compare::destination, .dtypes = kSetFp64, .access = Access::kWrite};
         MOEQ_TRY(accept_tensor(destination, wanted, &figures, report));
         if (figures.ndim != 2 || figures.shape[0] != g.experts || figures.shape[1] > kMetrics)
-            return (report.fail(MOEQ_ERROR_SHAPE, 4, "destination") << "got shape ").shape(figures.ndim, figures.shape)
+            return (report.fail(MOEQ_ERROR_SHAPE, arg::qtensor_compare::destination) << "got shape ")
+                       .shape(figures.ndim, figures.shape)
                    << "; want [" << g.experts << ", k] with k at most " << kMetrics;
         if (figures.empty())
             return MOEQ_OK;

@@ -41,7 +41,7 @@ struct Storage {
 // destination, and none may overlap another. All are on one device; what a code map to read says, wherever it is, is for
 // check_code_map.
 [[nodiscard]] moeq_status accept_components(const Geometry& geometry, const moeq_component* components, int64_t count,
-                                            Access access, int32_t argument, const char* name, EncodedWeight* weight,
+                                            Access access, const Argument& argument, EncodedWeight* weight,
                                             Report& report);
 
 // LAYOUT where a stored component and another tensor of the call share memory: "`wanted.name` overlaps `overlapped`".
@@ -53,8 +53,8 @@ struct Storage {
 
 // UNSUPPORTED where a code map among the components is another than the format's own.
 [[nodiscard]] moeq_status check_code_map(const OpenCall& open, const Geometry& geometry,
-                                         const moeq_component* components, int64_t count, int32_t argument,
-                                         const char* name, Report& report);
+                                         const moeq_component* components, int64_t count, const Argument& argument,
+                                         Report& report);
 
 // Where the components of a weight are.
 Device device_of(const EncodedWeight& weight);
@@ -76,8 +76,8 @@ void storage_disown(Storage* storage);
 
 // A given amax: fp32, one finite value >= 0 per expert, EXPERT granularity only. The values are looked at where they are on the
 // host; elsewhere the backend does.
-[[nodiscard]] moeq_status accept_amax(const DLManagedTensorVersioned* amax, const Geometry& geometry, int32_t argument,
-                                      TensorView* out, Report& report);
+[[nodiscard]] moeq_status accept_amax(const DLManagedTensorVersioned* amax, const Geometry& geometry,
+                                      const Argument& options, TensorView* out, Report& report);
 
 } // namespace moeq
 

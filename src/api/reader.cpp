@@ -1,5 +1,6 @@
 // An open checkpoint: the entry points; src/store/ does the work.
 #include "api/reader.h"
+#include "api/arguments.h"
 
 #include <cstring>
 
@@ -39,22 +40,23 @@ void reader_free(moeq_reader* reader)
 
 moeq_status read_options(const moeq_reader_options* given, moeq_reader_options* out, Report& report)
 {
-    MOEQ_TRY(read_struct(given, out, 3, "options", report));
+    MOEQ_TRY(read_struct(given, out, arg::reader_open::options, report));
     constexpr int32_t kKnown = MOEQ_READER_MMAP | MOEQ_READER_LENIENT | MOEQ_READER_ALL_FILES | MOEQ_READER_STRICT;
     if ((out->flags & ~kKnown) != 0)
-        return (report.fail(MOEQ_ERROR_ARGUMENT, 3, "options.flags") << "got ").hex(static_cast<uint32_t>(out->flags))
+        return (report.fail(MOEQ_ERROR_ARGUMENT, arg::reader_open::options.field("options.flags")) << "got ")
+                   .hex(static_cast<uint32_t>(out->flags))
                << "; want MOEQ_READER_ flags";
     if (out->header_limit < 0)
-        return report.fail(MOEQ_ERROR_ARGUMENT, 3, "options.header_limit")
+        return report.fail(MOEQ_ERROR_ARGUMENT, arg::reader_open::options.field("options.header_limit"))
                << "got " << out->header_limit << "; want 0 (the default of " << kHeaderLimit << ") or more bytes";
     return MOEQ_OK;
 }
 
-moeq_status check_index(int64_t index, int64_t count, const char* name, Report& report)
+moeq_status check_index(int64_t index, int64_t count, const Argument& argument, Report& report)
 {
     if (index >= 0 && index < count)
         return MOEQ_OK;
-    Failure failure = report.fail(MOEQ_ERROR_RANGE, 2, name);
+    Failure failure = report.fail(MOEQ_ERROR_RANGE, argument);
     failure << "got " << index;
     return count == 0 ? failure << "; the checkpoint has none" : failure << "; want 0 to " << count - 1;
 }
@@ -65,10 +67,10 @@ extern "C" moeq_status moeq_reader_open(const moeq_context* context, const char*
                                         const moeq_reader_options* options, moeq_reader** out, moeq_error* err)
 {
     return guarded("moeq_reader_open", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_not_null(out, 4, "out", report));
+        MOEQ_TRY(check_not_null(out, arg::reader_open::out, report));
         *out = nullptr;
-        MOEQ_TRY(check_handle(context, 1, "context", report));
-        MOEQ_TRY(check_not_null(path, 2, "path", report));
+        MOEQ_TRY(check_handle(context, arg::reader_open::context, report));
+        MOEQ_TRY(check_not_null(path, arg::reader_open::path, report));
         moeq_reader_options known;
         MOEQ_TRY(read_options(options, &known, report));
         auto* files = create<ReaderFiles>(context->allocator, *context);
@@ -85,7 +87,8 @@ extern "C" moeq_status moeq_reader_open(const moeq_context* context, const char*
                               .strict = (known.flags & MOEQ_READER_STRICT) != 0};
         moeq_status status = files->checkpoint.open(path, limit, map, report, rules);
         if (status == MOEQ_OK)
-            status = recognise_weights(files->checkpoint, known.patterns, 3, &reader->weights, report);
+            status = recognise_weights(files->checkpoint, known.patterns, arg::reader_open::options.number,
+                                       &reader->weights, report);
         if (status != MOEQ_OK) {
             reader_free(reader);
             return status;
@@ -104,9 +107,9 @@ extern "C" void moeq_reader_destroy(moeq_reader* reader)
 extern "C" moeq_status moeq_reader_get_info(const moeq_reader* reader, moeq_reader_info* out, moeq_error* err)
 {
     return guarded("moeq_reader_get_info", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_handle(reader, 1, "reader", report));
-        MOEQ_TRY(check_not_null(out, 2, "out", report));
-        MOEQ_TRY(check_struct_size<moeq_reader_info>(out->struct_size, 2, "out", report));
+        MOEQ_TRY(check_handle(reader, arg::reader_get_info::reader, report));
+        MOEQ_TRY(check_not_null(out, arg::reader_get_info::out, report));
+        MOEQ_TRY(check_struct_size<moeq_reader_info>(out->struct_size, arg::reader_get_info::out, report));
         const Checkpoint& checkpoint = reader->files->checkpoint;
         moeq_reader_info info{};
         info.dialect = reader->weights.dialect;
@@ -123,11 +126,11 @@ extern "C" moeq_status moeq_reader_get_tensor(const moeq_reader* reader, int64_t
                                               moeq_error* err)
 {
     return guarded("moeq_reader_get_tensor", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_handle(reader, 1, "reader", report));
+        MOEQ_TRY(check_handle(reader, arg::reader_get_tensor::reader, report));
         const Checkpoint& checkpoint = reader->files->checkpoint;
-        MOEQ_TRY(check_index(tensor, checkpoint.tensor_count(), "tensor", report));
-        MOEQ_TRY(check_not_null(out, 3, "out", report));
-        MOEQ_TRY(check_struct_size<moeq_tensor_info>(out->struct_size, 3, "out", report));
+        MOEQ_TRY(check_index(tensor, checkpoint.tensor_count(), arg::reader_get_tensor::tensor, report));
+        MOEQ_TRY(check_not_null(out, arg::reader_get_tensor::out, report));
+        MOEQ_TRY(check_struct_size<moeq_tensor_info>(out->struct_size, arg::reader_get_tensor::out, report));
         const CheckpointTensor& at = checkpoint.tensor(tensor);
         const Weights& weights = reader->weights;
         moeq_tensor_info info{};
@@ -158,10 +161,10 @@ extern "C" moeq_status moeq_reader_get_stack(const moeq_reader* reader, int64_t 
                                              moeq_error* err)
 {
     return guarded("moeq_reader_get_stack", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_handle(reader, 1, "reader", report));
-        MOEQ_TRY(check_index(stack, reader->weights.stacks.size(), "stack", report));
-        MOEQ_TRY(check_not_null(out, 3, "out", report));
-        MOEQ_TRY(check_struct_size<moeq_stack_info>(out->struct_size, 3, "out", report));
+        MOEQ_TRY(check_handle(reader, arg::reader_get_stack::reader, report));
+        MOEQ_TRY(check_index(stack, reader->weights.stacks.size(), arg::reader_get_stack::stack, report));
+        MOEQ_TRY(check_not_null(out, arg::reader_get_stack::out, report));
+        MOEQ_TRY(check_struct_size<moeq_stack_info>(out->struct_size, arg::reader_get_stack::out, report));
         const Stack& at = reader->weights.stacks[stack];
         moeq_stack_info info{};
         info.dtype = at.dtype;
@@ -182,13 +185,13 @@ extern "C" moeq_status moeq_reader_get_stack_spec(const moeq_reader* reader, int
                                                   moeq_error* err)
 {
     return guarded("moeq_reader_get_stack_spec", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_handle(reader, 1, "reader", report));
-        MOEQ_TRY(check_index(stack, reader->weights.stacks.size(), "stack", report));
-        MOEQ_TRY(check_not_null(out, 3, "out", report));
-        MOEQ_TRY(check_struct_size<moeq_spec>(out->struct_size, 3, "out", report));
+        MOEQ_TRY(check_handle(reader, arg::reader_get_stack_spec::reader, report));
+        MOEQ_TRY(check_index(stack, reader->weights.stacks.size(), arg::reader_get_stack_spec::stack, report));
+        MOEQ_TRY(check_not_null(out, arg::reader_get_stack_spec::out, report));
+        MOEQ_TRY(check_struct_size<moeq_spec>(out->struct_size, arg::reader_get_stack_spec::out, report));
         const Stack& at = reader->weights.stacks[stack];
         if (!at.quantized)
-            return (report.fail(MOEQ_ERROR_STATE, 2, "stack") << "got ").quoted(at.name)
+            return (report.fail(MOEQ_ERROR_STATE, arg::reader_get_stack_spec::stack) << "got ").quoted(at.name)
                    << ", which is dense; want one that is quantized";
         write_struct(at.spec, out);
         return MOEQ_OK;
@@ -199,16 +202,16 @@ extern "C" moeq_status moeq_reader_find(const moeq_reader* reader, const char* n
                                         int64_t* out_stack, moeq_error* err)
 {
     return guarded("moeq_reader_find", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_handle(reader, 1, "reader", report));
-        MOEQ_TRY(check_not_null(name, 2, "name", report));
-        MOEQ_TRY(check_not_null(out_tensor, 3, "out_tensor", report));
-        MOEQ_TRY(check_not_null(out_stack, 4, "out_stack", report));
+        MOEQ_TRY(check_handle(reader, arg::reader_find::reader, report));
+        MOEQ_TRY(check_not_null(name, arg::reader_find::name, report));
+        MOEQ_TRY(check_not_null(out_tensor, arg::reader_find::out_tensor, report));
+        MOEQ_TRY(check_not_null(out_stack, arg::reader_find::out_stack, report));
         const int64_t length = static_cast<int64_t>(strnlen(name, kNameLimit + 1));
         *out_tensor = reader->files->checkpoint.find(name, length);
         *out_stack = reader->weights.find_stack(name, length);
         if (*out_tensor >= 0 || *out_stack >= 0)
             return MOEQ_OK;
-        return (report.fail(MOEQ_ERROR_NOT_FOUND, 2, "name") << "got ").quoted(name)
+        return (report.fail(MOEQ_ERROR_NOT_FOUND, arg::reader_find::name) << "got ").quoted(name)
                << "; the checkpoint has no tensor and no stack of that name";
     });
 }
@@ -216,9 +219,9 @@ extern "C" moeq_status moeq_reader_find(const moeq_reader* reader, const char* n
 extern "C" moeq_status moeq_reader_metadata(const moeq_reader* reader, moeq_blob** out, moeq_error* err)
 {
     return guarded("moeq_reader_metadata", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_not_null(out, 2, "out", report));
+        MOEQ_TRY(check_not_null(out, arg::reader_metadata::out, report));
         *out = nullptr;
-        MOEQ_TRY(check_handle(reader, 1, "reader", report));
+        MOEQ_TRY(check_handle(reader, arg::reader_metadata::reader, report));
         Array<char> text(reader->files->context->allocator);
         MOEQ_TRY(describe_checkpoint(reader->files->checkpoint, reader->weights, &text, report));
         return blob_create(*reader->files->context, text.data(), text.size(), out, report);
@@ -229,9 +232,9 @@ extern "C" moeq_status moeq_reader_verify(const moeq_reader* reader, moeq_progre
                                           moeq_blob** out, moeq_error* err)
 {
     return guarded("moeq_reader_verify", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_not_null(out, 4, "out", report));
+        MOEQ_TRY(check_not_null(out, arg::reader_verify::out, report));
         *out = nullptr;
-        MOEQ_TRY(check_handle(reader, 1, "reader", report));
+        MOEQ_TRY(check_handle(reader, arg::reader_verify::reader, report));
         const moeq_context& context = *reader->files->context;
         const Checkpoint& checkpoint = reader->files->checkpoint;
         Progress told(progress, user, checkpoint.bytes());

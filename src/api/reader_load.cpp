@@ -1,8 +1,10 @@
 // Data out of an open checkpoint: parts of tensors, and stacks as handles.
+#include "api/arguments.h"
 #include "api/boundary.h"
 #include "api/options.h"
 #include "api/qtensor.h"
 #include "api/reader.h"
+#include "api/spec.h"
 #include "formats/given_amax.h"
 #include "store/load/load_and_encode.h"
 #include "store/load/load_components.h"
@@ -24,7 +26,7 @@ struct ByteRange {
 
 moeq_status refuse_range(int64_t begin, int64_t count, int64_t extent, const char* what, Report& report)
 {
-    return report.fail(MOEQ_ERROR_RANGE, 3, "begin")
+    return report.fail(MOEQ_ERROR_RANGE, arg::reader_read::begin)
            << "got [" << begin << ", " << begin + count << ") of " << extent << what << "; want a range inside";
 }
 
@@ -59,17 +61,18 @@ moeq_status accept_target(const FileEntry& entry, int64_t begin, const DLManaged
                           TensorView* view, ByteRange* range, Report& report)
 {
     const uint32_t own = dtype_set(entry.dtype);
-    const Wanted wanted{.argument = 4, .name = "destination", .dtypes = own | kSetUint8, .access = Access::kWrite};
+    const Wanted wanted{.argument = arg::reader_read::destination, .dtypes = own | kSetUint8, .access = Access::kWrite};
     MOEQ_TRY(accept_tensor(destination, wanted, view, report));
     const bool elements = dtype_set(view->dtype) == own && (own != kSetUint8 || view->ndim == entry.ndim);
     if (!elements && view->ndim != 1)
-        return report.fail(MOEQ_ERROR_SHAPE, 4, "destination")
+        return report.fail(MOEQ_ERROR_SHAPE, arg::reader_read::destination)
                << "got " << view->ndim << " dimensions of uint8; want bytes in one";
     MOEQ_TRY(elements ? find_elements(entry, begin, *view, wanted, range, report)
                       : find_bytes(entry, begin, *view, range, report));
     if (view->empty() || is_contiguous(*view))
         return MOEQ_OK;
-    return (report.fail(MOEQ_ERROR_LAYOUT, 4, "destination") << "got strides ").shape(view->ndim, view->strides)
+    return (report.fail(MOEQ_ERROR_LAYOUT, arg::reader_read::destination) << "got strides ")
+               .shape(view->ndim, view->strides)
            << "; want row-major";
 }
 
@@ -79,10 +82,10 @@ extern "C" moeq_status moeq_reader_read(const moeq_reader* reader, int64_t tenso
                                         DLManagedTensorVersioned* destination, moeq_error* err)
 {
     return guarded("moeq_reader_read", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_handle(reader, 1, "reader", report));
+        MOEQ_TRY(check_handle(reader, arg::reader_read::reader, report));
         const Checkpoint& checkpoint = reader->files->checkpoint;
         if (tensor < 0 || tensor >= checkpoint.tensor_count())
-            return report.fail(MOEQ_ERROR_RANGE, 2, "tensor")
+            return report.fail(MOEQ_ERROR_RANGE, arg::reader_read::tensor)
                    << "got " << tensor << " of " << checkpoint.tensor_count() << " tensors; want one of them";
         TensorView view;
         ByteRange range{};
@@ -116,14 +119,14 @@ struct Request {
 
 moeq_status read_load_options(const moeq_load_options* given, moeq_load_options* out, Report& report)
 {
-    MOEQ_TRY(read_struct(given, out, 3, "options", report));
-    return check_zero(out->reserved, "reserved", 3, "options", report);
+    MOEQ_TRY(read_struct(given, out, arg::reader_load::options, report));
+    return check_zero(out->reserved, "reserved", arg::reader_load::options, report);
 }
 
 // The spec that was asked for. What only the checkpoint can know, and the caller left at its default, is filled in.
 moeq_status read_spec(const moeq_spec* given, const Stack& stack, moeq_spec* out, Report& report)
 {
-    MOEQ_TRY(read_struct(given, out, 3, "options.spec", report));
+    MOEQ_TRY(read_struct(given, out, arg::reader_load::options.field("options.spec"), report));
     if (out->layout == MOEQ_LAYOUT_PLAIN)
         out->layout = stack.layout;
     if (out->scale_axis == 0)
@@ -139,8 +142,8 @@ moeq_status make_load_geometry(const StackSource& source, const moeq_spec& spec,
     const Stack& stack = source.stack();
     const Weight& first = source.piece(0);
     const bool whole = stack.piece_count == 1 && source.part().is_all_of(stack) && (first.ndim != 2 || !stack.expert);
-    return make_geometry(spec, 3, whole ? first.ndim : 3, whole ? first.shape : source.part().shape, 2, "stack", out,
-                         report);
+    return make_geometry(spec, arg::reader_load::options, whole ? first.ndim : 3,
+                         whole ? first.shape : source.part().shape, arg::reader_load::stack, out, report);
 }
 
 // Opens the source too.
@@ -158,12 +161,13 @@ moeq_status read_request(const moeq_load_options* given, StackSource* source, Re
         MOEQ_TRY(part_spec(stack, part, &own, report));
     if (options.spec != nullptr) {
         MOEQ_TRY(read_spec(options.spec, stack, &spec, report));
-        MOEQ_TRY(resolve_spec(spec, 3, "options.spec", &spec, report));
+        MOEQ_TRY(resolve_spec(spec, arg::reader_load::options.field("options.spec"), &spec, report));
         request->encodes = !stack.quantized || stack.odd_piece >= 0 || !same_spec(spec, own);
     } else if (stack.quantized) {
         spec = own;
     } else {
-        return (report.fail(MOEQ_ERROR_ARGUMENT, 3, "options.spec") << "got none for ").quoted(stack.name)
+        return (report.fail(MOEQ_ERROR_ARGUMENT, arg::reader_load::options.field("options.spec")) << "got none for ")
+                   .quoted(stack.name)
                << ", which is dense; want a spec to quantize it by";
     }
     // First of all whether everything is there: what config.json says of experts that are not may be any number.
@@ -173,9 +177,9 @@ moeq_status read_request(const moeq_load_options* given, StackSource* source, Re
     if (!request->has_amax)
         return MOEQ_OK;
     if (!request->encodes)
-        return report.fail(MOEQ_ERROR_ARGUMENT, 3, "options.amax")
+        return report.fail(MOEQ_ERROR_ARGUMENT, arg::reader_load::options.field("options.amax"))
                << "got an amax for a stack that is quantized already; want none";
-    return accept_amax(request->options.amax, request->geometry, 3, &request->amax, report);
+    return accept_amax(request->options.amax, request->geometry, arg::reader_load::options, &request->amax, report);
 }
 
 // The values of an amax on a device, which encoding needs on the host.
@@ -183,8 +187,8 @@ moeq_status fetch_amax(HostCopy& copy, Request& request, Report& report)
 {
     if (!request.has_amax || request.amax.device().on_host())
         return MOEQ_OK;
-    MOEQ_TRY(copy.fetch({3, "options.amax", 0}, &request.amax, report));
-    return check_given_amax(request.amax, 3, report);
+    MOEQ_TRY(copy.fetch({arg::reader_load::options.field("options.amax"), 0}, &request.amax, report));
+    return check_given_amax(request.amax, arg::reader_load::options.number, report);
 }
 
 // ---- adopting a mapping
@@ -305,7 +309,8 @@ private:
             spec.nested = 0;
             const int64_t shape[3] = {count, g_.rows, g_.columns};
             Geometry group;
-            MOEQ_TRY(make_geometry(spec, 3, 3, shape, 2, "stack", &group, report_));
+            MOEQ_TRY(
+                make_geometry(spec, arg::reader_load::options, 3, shape, arg::reader_load::stack, &group, report_));
             TensorView amax = request_.amax;
             if (request_.has_amax && amax.ndim == 1) {
                 amax.data += first * amax.strides[0] * amax.itemsize();
@@ -372,11 +377,11 @@ extern "C" moeq_status moeq_reader_load(const moeq_reader* reader, int64_t stack
                                         void* stream, moeq_qtensor** out, moeq_error* err)
 {
     return guarded("moeq_reader_load", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_not_null(out, 5, "out", report));
+        MOEQ_TRY(check_not_null(out, arg::reader_load::out, report));
         *out = nullptr;
-        MOEQ_TRY(check_handle(reader, 1, "reader", report));
+        MOEQ_TRY(check_handle(reader, arg::reader_load::reader, report));
         if (stack < 0 || stack >= reader->weights.stacks.size())
-            return report.fail(MOEQ_ERROR_RANGE, 2, "stack")
+            return report.fail(MOEQ_ERROR_RANGE, arg::reader_load::stack)
                    << "got " << stack << " of " << reader->weights.stacks.size() << " stacks; want one of them";
         ReaderFiles& files = *reader->files;
         const moeq_context& context = *files.context;
@@ -386,9 +391,11 @@ extern "C" moeq_status moeq_reader_load(const moeq_reader* reader, int64_t stack
         MOEQ_TRY(read_request(options, &source, &request, report));
         Device device;
         OpenCall open;
-        MOEQ_TRY(read_device(request.options.device_type, request.options.device_id, {}, 3, 3, "options.device_type",
-                             "options.device_id", &device, report));
-        MOEQ_TRY(open_call(context, device, {3, "options.device_type", 0}, stream, 4, &open, report));
+        MOEQ_TRY(read_device(request.options.device_type, request.options.device_id, {},
+                             arg::reader_load::options.field("options.device_type"),
+                             arg::reader_load::options.field("options.device_id"), &device, report));
+        MOEQ_TRY(open_call(context, device, {arg::reader_load::options.field("options.device_type"), 0}, stream,
+                           arg::reader_load::stream, &open, report));
         HostCopy amax(open);
         MOEQ_TRY(fetch_amax(amax, request, report));
         EncodedWeight weight;

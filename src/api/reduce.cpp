@@ -1,6 +1,8 @@
 // Reductions: amax and sum over axes, the helpers around them, and scales from amax.
+#include "api/arguments.h"
 #include "api/boundary.h"
 #include "api/call.h"
+#include "api/spec.h"
 #include "core/text.h"
 #include "formats/geometry.h"
 
@@ -13,7 +15,7 @@ constexpr int32_t kManyFlags = MOEQ_REDUCE_ACCUMULATE | MOEQ_REDUCE_WRAP_INTEGER
 constexpr int64_t kBigSource = int64_t{1} << 21; // elements; of many sources, those above are shared among threads
 
 moeq_status open_hot_call(const moeq_context& context, const Device& device, const Wanted& by, void* stream,
-                          int32_t stream_argument, uint32_t* status_word, OpenCall* out, Report& report)
+                          const Argument& stream_argument, uint32_t* status_word, OpenCall* out, Report& report)
 {
     out->call.status_word = status_word;
     out->call.hot = true;
@@ -26,9 +28,9 @@ bool is_amax_of_nothing(const TensorView& source, const Axes& axes)
     return source.empty() && axes.operation == MOEQ_REDUCE_AMAX;
 }
 
-moeq_status refuse_amax_of_nothing(const TensorView& source, int32_t argument, const char* name, Report& report)
+moeq_status refuse_amax_of_nothing(const TensorView& source, const Argument& argument, Report& report)
 {
-    Failure failure = report.fail(MOEQ_ERROR_SHAPE, argument, name);
+    Failure failure = report.fail(MOEQ_ERROR_SHAPE, argument);
     failure << "got shape ";
     return failure.shape(source.ndim, source.shape)
            << ", of which there is no amax; want at least one element for each result, or MOEQ_REDUCE_ACCUMULATE";
@@ -37,12 +39,12 @@ moeq_status refuse_amax_of_nothing(const TensorView& source, int32_t argument, c
 moeq_status check_extents(int32_t ndim, const int64_t* shape, Report& report)
 {
     if (ndim < 0 || ndim > kMaxDims)
-        return report.fail(MOEQ_ERROR_SHAPE, 1, "ndim") << "got " << ndim << "; want 0 to " << kMaxDims;
+        return report.fail(MOEQ_ERROR_SHAPE, arg::reduce_shape::ndim) << "got " << ndim << "; want 0 to " << kMaxDims;
     if (ndim > 0)
-        MOEQ_TRY(check_not_null(shape, 2, "shape", report));
+        MOEQ_TRY(check_not_null(shape, arg::reduce_shape::shape, report));
     for (int32_t i = 0; i < ndim; ++i)
         if (shape[i] < 0)
-            return report.fail(MOEQ_ERROR_SHAPE, 2, "shape")
+            return report.fail(MOEQ_ERROR_SHAPE, arg::reduce_shape::shape)
                    << "got extent " << shape[i] << " on axis " << i << "; want 0 or more";
     return MOEQ_OK;
 }
@@ -54,18 +56,20 @@ extern "C" moeq_status moeq_reduce(const moeq_context* context, const struct DLM
                                    struct DLManagedTensorVersioned* destination, moeq_error* err)
 {
     return guarded("moeq_reduce", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_handle(context, 1, "context", report));
+        MOEQ_TRY(check_handle(context, arg::reduce::context, report));
         moeq_reduce_options known;
-        MOEQ_TRY(read_struct(options, &known, 3, "options", report));
+        MOEQ_TRY(read_struct(options, &known, arg::reduce::options, report));
         TensorView from;
         const Wanted source_wanted{
-            .argument = 2, .name = "source", .dtypes = kSetReducible, .where = Where::kAnyDevice};
+            .argument = arg::reduce::source, .dtypes = kSetReducible, .where = Where::kAnyDevice};
         MOEQ_TRY(accept_tensor(source, source_wanted, &from, report));
         OpenCall open;
-        MOEQ_TRY(open_hot_call(*context, from.device(), source_wanted, stream, 4, known.status_word, &open, report));
+        MOEQ_TRY(open_hot_call(*context, from.device(), source_wanted, stream, arg::reduce::stream, known.status_word,
+                               &open, report));
         Axes axes;
-        MOEQ_TRY(amax::read_axes(known, from.ndim, 3, &axes, report));
-        const Wanted wanted{5, "destination", amax::result_dtypes(from.dtype), Access::kWrite, Where::kAnyDevice};
+        MOEQ_TRY(amax::read_axes(known, from.ndim, arg::reduce::options.number, &axes, report));
+        const Wanted wanted{arg::reduce::destination, amax::result_dtypes(from.dtype), Access::kWrite,
+                            Where::kAnyDevice};
         TensorView to;
         MOEQ_TRY(accept_tensor(destination, wanted, &to, report));
         MOEQ_TRY(check_placed(open.call, to, wanted, report));
@@ -77,7 +81,8 @@ extern "C" moeq_status moeq_reduce(const moeq_context* context, const struct DLM
         if (to.empty())
             return MOEQ_OK;
         if (is_amax_of_nothing(from, axes))
-            return axes.has(MOEQ_REDUCE_ACCUMULATE) ? MOEQ_OK : refuse_amax_of_nothing(from, 2, "source", report);
+            return axes.has(MOEQ_REDUCE_ACCUMULATE) ? MOEQ_OK
+                                                    : refuse_amax_of_nothing(from, arg::reduce::source, report);
         return open.backend->reduce(open.call, amax::make_plan(from, axes, to), report);
     });
 }
@@ -99,20 +104,21 @@ struct Many {
     {
         char name[40];
         Text(name, sizeof name).add("sources[").add(i).add(']');
-        const Wanted wanted{2, name, kSetReducible, Access::kRead, Where::kAnyDevice};
+        const Wanted wanted{arg::reduce_many::sources.field(name), kSetReducible, Access::kRead, Where::kAnyDevice};
         MOEQ_TRY(accept_tensor(sources[i], wanted, view, report));
         MOEQ_TRY(check_placed(open.call, *view, wanted, report));
-        MOEQ_TRY(amax::read_axes(options, view->ndim, 4, axes, report));
+        MOEQ_TRY(amax::read_axes(options, view->ndim, arg::reduce_many::options.number, axes, report));
         if ((amax::result_dtypes(view->dtype) & dtype_set(destination.dtype)) == 0) {
             char names[128];
             describe_dtype_set(amax::result_dtypes(view->dtype), names);
-            return report.fail(MOEQ_ERROR_DTYPE, 6, "destination")
+            return report.fail(MOEQ_ERROR_DTYPE, arg::reduce_many::destination)
                    << "got " << dtype_name(destination.dtype) << " for " << name << " of " << dtype_name(view->dtype)
                    << "; want " << names;
         }
-        MOEQ_TRY(check_no_overlap(destination, {6, "destination", 0, Access::kWrite}, *view, name, report));
+        MOEQ_TRY(
+            check_no_overlap(destination, {arg::reduce_many::destination, 0, Access::kWrite}, *view, name, report));
         if (is_amax_of_nothing(*view, *axes) && !axes->has(MOEQ_REDUCE_ACCUMULATE))
-            return refuse_amax_of_nothing(*view, 2, name, report);
+            return refuse_amax_of_nothing(*view, wanted.argument, report);
         return MOEQ_OK;
     }
 
@@ -169,14 +175,15 @@ struct Many {
 moeq_status check_many_options(const moeq_reduce_options& options, Report& report)
 {
     if (options.axes != nullptr || options.blocks != nullptr)
-        return report.fail(MOEQ_ERROR_ARGUMENT, 4, "options") << "got " << (options.axes != nullptr ? "axes" : "blocks")
-                                                              << "; want NULL: each source becomes one number";
+        return report.fail(MOEQ_ERROR_ARGUMENT, arg::reduce_many::options)
+               << "got " << (options.axes != nullptr ? "axes" : "blocks")
+               << "; want NULL: each source becomes one number";
     if ((options.flags & ~kManyFlags) != 0)
-        return report.fail(MOEQ_ERROR_ARGUMENT, 4, "options")
+        return report.fail(MOEQ_ERROR_ARGUMENT, arg::reduce_many::options)
                << "got flags " << options.flags
                << "; want none but ACCUMULATE and WRAP_INTEGERS: each source becomes one number";
     Axes unused;
-    return amax::read_axes(options, 0, 4, &unused, report);
+    return amax::read_axes(options, 0, arg::reduce_many::options.number, &unused, report);
 }
 
 } // namespace
@@ -187,19 +194,20 @@ extern "C" moeq_status moeq_reduce_many(const moeq_context* context,
                                         struct DLManagedTensorVersioned* destination, moeq_error* err)
 {
     return guarded("moeq_reduce_many", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_handle(context, 1, "context", report));
+        MOEQ_TRY(check_handle(context, arg::reduce_many::context, report));
         if (count < 0)
-            return report.fail(MOEQ_ERROR_ARGUMENT, 3, "count") << "got " << count << "; want 0 or more";
+            return report.fail(MOEQ_ERROR_ARGUMENT, arg::reduce_many::count) << "got " << count << "; want 0 or more";
         if (count > 0)
-            MOEQ_TRY(check_not_null(sources, 2, "sources", report));
+            MOEQ_TRY(check_not_null(sources, arg::reduce_many::sources, report));
         moeq_reduce_options known;
-        MOEQ_TRY(read_struct(options, &known, 4, "options", report));
+        MOEQ_TRY(read_struct(options, &known, arg::reduce_many::options, report));
         MOEQ_TRY(check_many_options(known, report));
-        const Wanted wanted{6, "destination", kSetReducible, Access::kWrite, Where::kAnyDevice};
+        const Wanted wanted{arg::reduce_many::destination, kSetReducible, Access::kWrite, Where::kAnyDevice};
         TensorView to;
         MOEQ_TRY(accept_tensor(destination, wanted, &to, report));
         OpenCall open;
-        MOEQ_TRY(open_hot_call(*context, to.device(), wanted, stream, 5, known.status_word, &open, report));
+        MOEQ_TRY(open_hot_call(*context, to.device(), wanted, stream, arg::reduce_many::stream, known.status_word,
+                               &open, report));
         MOEQ_TRY(check_shape(to, wanted, 1, &count, report));
         Many many{*context, open, sources, count, known, to};
         MOEQ_TRY(many.check(report));
@@ -213,12 +221,12 @@ extern "C" moeq_status moeq_reduce_shape(int32_t ndim, const int64_t* shape, con
     return guarded("moeq_reduce_shape", err, [&](Report& report) -> moeq_status {
         MOEQ_TRY(check_extents(ndim, shape, report));
         moeq_reduce_options known;
-        MOEQ_TRY(read_struct(options, &known, 3, "options", report));
-        MOEQ_TRY(check_not_null(out_ndim, 4, "out_ndim", report));
+        MOEQ_TRY(read_struct(options, &known, arg::reduce_shape::options, report));
+        MOEQ_TRY(check_not_null(out_ndim, arg::reduce_shape::out_ndim, report));
         if (ndim > 0)
-            MOEQ_TRY(check_not_null(out_shape, 5, "out_shape", report));
+            MOEQ_TRY(check_not_null(out_shape, arg::reduce_shape::out_shape, report));
         Axes axes;
-        MOEQ_TRY(amax::read_axes(known, ndim, 3, &axes, report));
+        MOEQ_TRY(amax::read_axes(known, ndim, arg::reduce_shape::options.number, &axes, report));
         amax::result_shape(axes, shape, out_ndim, out_shape);
         return MOEQ_OK;
     });
@@ -229,19 +237,21 @@ extern "C" moeq_status moeq_reduce_axes(int32_t ndim, const int32_t* quant_axes,
 {
     return guarded("moeq_reduce_axes", err, [&](Report& report) -> moeq_status {
         if (ndim < 0 || ndim > kMaxDims)
-            return report.fail(MOEQ_ERROR_SHAPE, 1, "ndim") << "got " << ndim << "; want 0 to " << kMaxDims;
+            return report.fail(MOEQ_ERROR_SHAPE, arg::reduce_axes::ndim)
+                   << "got " << ndim << "; want 0 to " << kMaxDims;
         if (quant_axis_count < 0 || (quant_axes == nullptr && quant_axis_count != 0))
-            return report.fail(MOEQ_ERROR_ARGUMENT, 3, "quant_axis_count")
+            return report.fail(MOEQ_ERROR_ARGUMENT, arg::reduce_axes::quant_axis_count)
                    << "got " << quant_axis_count << "; want the length of quant_axes, and 0 with NULL";
         if (ndim > 0)
-            MOEQ_TRY(check_not_null(out_axes, 4, "out_axes", report));
-        MOEQ_TRY(check_not_null(out_count, 5, "out_count", report));
+            MOEQ_TRY(check_not_null(out_axes, arg::reduce_axes::out_axes, report));
+        MOEQ_TRY(check_not_null(out_count, arg::reduce_axes::out_count, report));
         bool kept[kMaxDims] = {};
         for (int32_t i = 0; i < quant_axis_count; ++i) {
             int32_t axis = 0;
-            MOEQ_TRY(amax::read_axis(quant_axes[i], ndim, 2, "quant_axes", &axis, report));
+            MOEQ_TRY(amax::read_axis(quant_axes[i], ndim, arg::reduce_axes::quant_axes.number,
+                                     arg::reduce_axes::quant_axes.name, &axis, report));
             if (kept[axis])
-                return report.fail(MOEQ_ERROR_ARGUMENT, 2, "quant_axes")
+                return report.fail(MOEQ_ERROR_ARGUMENT, arg::reduce_axes::quant_axes)
                        << "got axis " << quant_axes[i] << " (" << axis << ") twice; want each axis once";
             kept[axis] = true;
         }
@@ -258,17 +268,19 @@ extern "C" moeq_status moeq_scale_from_amax(const moeq_context* context, const s
                                             struct DLManagedTensorVersioned* destination, moeq_error* err)
 {
     return guarded("moeq_scale_from_amax", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_handle(context, 1, "context", report));
-        MOEQ_TRY(check_not_null(spec, 3, "spec", report));
+        MOEQ_TRY(check_handle(context, arg::scale_from_amax::context, report));
+        MOEQ_TRY(check_not_null(spec, arg::scale_from_amax::spec, report));
         moeq_spec known;
-        MOEQ_TRY(read_struct(spec, &known, 3, "spec", report));
-        MOEQ_TRY(resolve_spec(known, 3, "spec", &known, report));
+        MOEQ_TRY(read_struct(spec, &known, arg::scale_from_amax::spec, report));
+        MOEQ_TRY(resolve_spec(known, arg::scale_from_amax::spec, &known, report));
         TensorView from;
-        const Wanted amax_wanted{.argument = 2, .name = "amax", .dtypes = kSetFp32, .where = Where::kAnyDevice};
+        const Wanted amax_wanted{
+            .argument = arg::scale_from_amax::amax, .dtypes = kSetFp32, .where = Where::kAnyDevice};
         MOEQ_TRY(accept_tensor(amax, amax_wanted, &from, report));
         OpenCall open;
-        MOEQ_TRY(open_hot_call(*context, from.device(), amax_wanted, stream, 4, nullptr, &open, report));
-        const Wanted wanted{5, "destination", kSetWeights, Access::kWrite, Where::kAnyDevice};
+        MOEQ_TRY(open_hot_call(*context, from.device(), amax_wanted, stream, arg::scale_from_amax::stream, nullptr,
+                               &open, report));
+        const Wanted wanted{arg::scale_from_amax::destination, kSetWeights, Access::kWrite, Where::kAnyDevice};
         TensorView to;
         MOEQ_TRY(accept_tensor(destination, wanted, &to, report));
         MOEQ_TRY(check_placed(open.call, to, wanted, report));

@@ -55,7 +55,7 @@ moeq_status check_inner_stride(const Geometry& geometry, int32_t component, cons
     const bool flat_codes = component == MOEQ_COMPONENT_CODES && geometry.flat();
     if (view.empty() || (fits && (!flat_codes || is_contiguous(view))))
         return MOEQ_OK;
-    Failure failure = report.fail(MOEQ_ERROR_LAYOUT, wanted.argument, wanted.name);
+    Failure failure = report.fail(MOEQ_ERROR_LAYOUT, wanted.argument);
     failure << "got " << component_name(component) << " with strides ";
     return failure.shape(view.ndim, view.strides)
            << (whole || flat_codes ? "; want them row-major" : "; want a stride of 1 on the last axis");
@@ -66,15 +66,14 @@ moeq_status accept_component(const Geometry& geometry, const moeq_component& com
                              const Wanted& base, TensorView* out, Report& report)
 {
     if (component.reserved != 0)
-        return report.fail(MOEQ_ERROR_ARGUMENT, base.argument, base.name)
-               << "got reserved " << component.reserved << "; want 0";
+        return report.fail(MOEQ_ERROR_ARGUMENT, base.argument) << "got reserved " << component.reserved << "; want 0";
     TensorView layout;
     if (!component_layout(geometry, component.component, &layout))
-        return report.fail(MOEQ_ERROR_NOT_FOUND, base.argument, base.name)
+        return report.fail(MOEQ_ERROR_NOT_FOUND, base.argument)
                << "got component " << component.component << " (" << component_name(component.component)
                << "); want one that " << geometry.format->name << " has with this spec";
     Wanted wanted = base;
-    wanted.name = component_name(component.component);
+    wanted.argument = base.argument.field(component_name(component.component));
     wanted.dtypes = dtype_set(layout.dtype);
     wanted.access = access;
     wanted.where = Where::kAnyDevice;
@@ -89,15 +88,14 @@ moeq_status accept_component(const Geometry& geometry, const moeq_component& com
 } // namespace
 
 moeq_status accept_components(const Geometry& geometry, const moeq_component* components, int64_t count, Access access,
-                              int32_t argument, const char* name, EncodedWeight* weight, Report& report)
+                              const Argument& argument, EncodedWeight* weight, Report& report)
 {
-    const Wanted base{.argument = argument, .name = name, .dtypes = 0};
+    const Wanted base{.argument = argument, .dtypes = 0};
     if (count < 0 || count > kComponentLimit)
-        return report.fail(MOEQ_ERROR_ARGUMENT, argument, name)
+        return report.fail(MOEQ_ERROR_ARGUMENT, argument)
                << "got a count of " << count << "; want 1 to " << kComponentLimit;
     if (components == nullptr)
-        return report.fail(MOEQ_ERROR_ARGUMENT, argument, name)
-               << "got NULL; want an array of " << count << " components";
+        return report.fail(MOEQ_ERROR_ARGUMENT, argument) << "got NULL; want an array of " << count << " components";
     weight->geometry = geometry;
     uint32_t seen = 0;
     TensorView views[kComponentLimit];
@@ -105,16 +103,16 @@ moeq_status accept_components(const Geometry& geometry, const moeq_component* co
         const int32_t id = components[i].component;
         MOEQ_TRY(accept_component(geometry, components[i], access, base, &views[i], report));
         if ((seen >> id & 1) != 0)
-            return report.fail(MOEQ_ERROR_DUPLICATE, argument, name)
+            return report.fail(MOEQ_ERROR_DUPLICATE, argument)
                    << "got " << component_name(id) << " twice; want it once";
         seen |= 1u << id;
         for (int64_t j = 0; j < i; ++j)
             if (components[j].tensor == components[i].tensor)
-                return report.fail(MOEQ_ERROR_DUPLICATE, argument, name)
+                return report.fail(MOEQ_ERROR_DUPLICATE, argument)
                        << "got one tensor as " << component_name(components[j].component) << " and as "
                        << component_name(id) << "; want a tensor for each: its deleter runs once";
         for (int64_t j = 0; access == Access::kWrite && j < i; ++j)
-            MOEQ_TRY(check_no_overlap(views[i], {argument, component_name(id), 0}, views[j],
+            MOEQ_TRY(check_no_overlap(views[i], {argument.field(component_name(id)), 0}, views[j],
                                       component_name(components[j].component), report));
         // A map to read is a constant of the host's, also where a weight on a device exports it.
         if (id == MOEQ_COMPONENT_CODE_MAP && access == Access::kRead)
@@ -125,12 +123,12 @@ moeq_status accept_components(const Geometry& geometry, const moeq_component* co
     const int32_t needed = stored_components(geometry, ids);
     for (int32_t i = 0; i < needed; ++i)
         if ((seen >> ids[i] & 1) == 0)
-            return report.fail(MOEQ_ERROR_INCOMPLETE, argument, name)
+            return report.fail(MOEQ_ERROR_INCOMPLETE, argument)
                    << "got no " << component_name(ids[i]) << "; want it among the components of "
                    << geometry.format->name;
     for (int64_t i = 0; i < count; ++i)
         if (weight->has(components[i].component) && !(views[i].device() == device_of(*weight)))
-            return report.fail(MOEQ_ERROR_DEVICE, argument, component_name(components[i].component))
+            return report.fail(MOEQ_ERROR_DEVICE, argument.field(component_name(components[i].component)))
                    << "got it on another device than the codes; want all components on one";
     weight->prepare();
     return MOEQ_OK;
@@ -152,10 +150,10 @@ moeq_status check_components_writable(const EncodedWeight& weight, const Wanted&
             continue;
         const TensorView& view = weight.component(id);
         if (view.read_only)
-            return report.fail(MOEQ_ERROR_READ_ONLY, wanted.argument, wanted.name)
+            return report.fail(MOEQ_ERROR_READ_ONLY, wanted.argument)
                    << "got a handle whose " << component_name(id) << " was adopted read-only; want writable storage";
         if (!is_injective(view))
-            return report.fail(MOEQ_ERROR_LAYOUT, wanted.argument, wanted.name)
+            return report.fail(MOEQ_ERROR_LAYOUT, wanted.argument)
                    << "got a handle whose " << component_name(id)
                    << " was adopted with elements that share an address; want an address for each";
         for (int32_t other = MOEQ_COMPONENT_CODES; other < id; ++other)
@@ -175,20 +173,20 @@ moeq_status copy_components(const OpenCall& open, const EncodedWeight& from, con
 }
 
 moeq_status check_code_map(const OpenCall& open, const Geometry& geometry, const moeq_component* components,
-                           int64_t count, int32_t argument, const char* name, Report& report)
+                           int64_t count, const Argument& argument, Report& report)
 {
     for (int64_t i = 0; i < count; ++i) {
         if (components[i].component != MOEQ_COMPONENT_CODE_MAP)
             continue;
         TensorView view;
-        const Wanted wanted{.argument = argument, .name = name, .dtypes = kSetFp32, .where = Where::kAnyDevice};
+        const Wanted wanted{.argument = argument, .dtypes = kSetFp32, .where = Where::kAnyDevice};
         MOEQ_TRY(accept_tensor(components[i].tensor, wanted, &view, report));
         HostCopy here(open);
         MOEQ_TRY(here.fetch(wanted, &view, report));
         for (int64_t code = 0; code < view.count; ++code) {
             const char* at = view.data + code * view.strides[0] * view.itemsize();
             if (std::memcmp(at, geometry.format->code_map + code, sizeof(float)) != 0)
-                return report.fail(MOEQ_ERROR_UNSUPPORTED, argument, name)
+                return report.fail(MOEQ_ERROR_UNSUPPORTED, argument)
                        << "got a code_map whose value " << code << " is not that of " << geometry.format->name
                        << "; want the format's own table, or none";
         }
@@ -227,17 +225,17 @@ moeq_status qtensor_create(const EncodedWeight& weight, Storage* storage, bool s
     return MOEQ_OK;
 }
 
-moeq_status accept_amax(const DLManagedTensorVersioned* amax, const Geometry& geometry, int32_t argument,
+moeq_status accept_amax(const DLManagedTensorVersioned* amax, const Geometry& geometry, const Argument& options,
                         TensorView* out, Report& report)
 {
-    const Wanted wanted{.argument = argument, .name = "amax", .dtypes = kSetFp32, .where = Where::kAnyDevice};
+    const Wanted wanted{.argument = options.field("amax"), .dtypes = kSetFp32, .where = Where::kAnyDevice};
     if (geometry.in_runs() || geometry.spec.granularity != MOEQ_GRANULARITY_EXPERT)
-        return report.fail(MOEQ_ERROR_ARGUMENT, argument, "amax")
+        return report.fail(MOEQ_ERROR_ARGUMENT, wanted.argument)
                << "got an amax with a spec that has no scale per expert; want granularity EXPERT, or none";
     MOEQ_TRY(accept_tensor(amax, wanted, out, report));
     if (out->ndim != 0 || geometry.experts != 1)
         MOEQ_TRY(check_shape(*out, wanted, 1, &geometry.experts, report));
-    return out->device().on_host() ? check_given_amax(*out, argument, report) : MOEQ_OK;
+    return out->device().on_host() ? check_given_amax(*out, options.number, report) : MOEQ_OK;
 }
 
 } // namespace moeq

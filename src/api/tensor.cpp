@@ -1,6 +1,7 @@
 // Tensors for callers without a framework.
 #include <dlpack/dlpack.h>
 
+#include "api/arguments.h"
 #include "api/boundary.h"
 #include "api/call.h"
 #include "api/managed_tensor.h"
@@ -28,23 +29,23 @@ struct OwnedMemory {
 moeq_status describe_new_tensor(int32_t dtype, int32_t ndim, const int64_t* shape, TensorView* view, Report& report)
 {
     if (dtype_set(dtype) == 0)
-        return (report.fail(MOEQ_ERROR_DTYPE, 2, "dtype") << "got ").hex(static_cast<uint32_t>(dtype))
+        return (report.fail(MOEQ_ERROR_DTYPE, arg::tensor_create::dtype) << "got ").hex(static_cast<uint32_t>(dtype))
                << "; want a MOEQ_DTYPE_ constant";
     if (ndim < 0 || ndim > kMaxDims)
-        return report.fail(MOEQ_ERROR_SHAPE, 3, "ndim") << "got " << ndim << "; want 0 to " << kMaxDims;
+        return report.fail(MOEQ_ERROR_SHAPE, arg::tensor_create::ndim) << "got " << ndim << "; want 0 to " << kMaxDims;
     if (ndim > 0)
-        MOEQ_TRY(check_not_null(shape, 4, "shape", report));
+        MOEQ_TRY(check_not_null(shape, arg::tensor_create::shape, report));
     view->dtype = dtype;
     view->ndim = ndim;
     for (int32_t i = 0; i < ndim; ++i) {
         if (shape[i] < 0)
-            return report.fail(MOEQ_ERROR_SHAPE, 4, "shape")
+            return report.fail(MOEQ_ERROR_SHAPE, arg::tensor_create::shape)
                    << "got extent " << shape[i] << " on axis " << i << "; want 0 or more";
         view->shape[i] = shape[i];
     }
     int64_t bytes = 0;
     if (!checked_product(ndim, shape, &view->count) || !checked_multiply(view->count, view->itemsize(), &bytes))
-        return (report.fail(MOEQ_ERROR_SHAPE, 4, "shape") << "got ").shape(ndim, shape)
+        return (report.fail(MOEQ_ERROR_SHAPE, arg::tensor_create::shape) << "got ").shape(ndim, shape)
                << "; want less than 2^63 bytes in all";
     set_contiguous_strides(*view);
     return MOEQ_OK;
@@ -57,15 +58,17 @@ extern "C" moeq_status moeq_tensor_create(const moeq_context* context, int32_t d
                                           DLManagedTensorVersioned** out, moeq_error* err)
 {
     return guarded("moeq_tensor_create", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_not_null(out, 8, "out", report));
+        MOEQ_TRY(check_not_null(out, arg::tensor_create::out, report));
         *out = nullptr;
-        MOEQ_TRY(check_handle(context, 1, "context", report));
+        MOEQ_TRY(check_handle(context, arg::tensor_create::context, report));
         TensorView view;
         MOEQ_TRY(describe_new_tensor(dtype, ndim, shape, &view, report));
         Device device;
-        MOEQ_TRY(read_device(device_type, device_id, {}, 5, 6, "device_type", "device_id", &device, report));
+        MOEQ_TRY(read_device(device_type, device_id, {}, arg::tensor_create::device_type, arg::tensor_create::device_id,
+                             &device, report));
         OpenCall open;
-        MOEQ_TRY(open_call(*context, device, {5, "device_type", 0}, stream, 7, &open, report));
+        MOEQ_TRY(open_call(*context, device, {arg::tensor_create::device_type, 0}, stream, arg::tensor_create::stream,
+                           &open, report));
         const uint64_t bytes = static_cast<uint64_t>(view.count * view.itemsize());
         Allocator& allocator = context->allocator;
         auto* memory = create<OwnedMemory>(allocator);
@@ -99,12 +102,12 @@ extern "C" moeq_status moeq_tensor_from_legacy(const moeq_context* context, DLMa
                                                DLManagedTensorVersioned** out, moeq_error* err)
 {
     return guarded("moeq_tensor_from_legacy", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_not_null(out, 3, "out", report));
+        MOEQ_TRY(check_not_null(out, arg::tensor_from_legacy::out, report));
         *out = nullptr;
-        MOEQ_TRY(check_handle(context, 1, "context", report));
-        MOEQ_TRY(check_not_null(legacy, 2, "legacy", report));
+        MOEQ_TRY(check_handle(context, arg::tensor_from_legacy::context, report));
+        MOEQ_TRY(check_not_null(legacy, arg::tensor_from_legacy::legacy, report));
         TensorView view;
-        MOEQ_TRY(view_legacy(*legacy, {.argument = 2, .name = "legacy", .dtypes = ~0u}, &view, report));
+        MOEQ_TRY(view_legacy(*legacy, {.argument = arg::tensor_from_legacy::legacy, .dtypes = ~0u}, &view, report));
         return managed_tensor_create(*context, view, legacy, delete_legacy, out, report);
     });
 }

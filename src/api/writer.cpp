@@ -1,9 +1,11 @@
 // One checkpoint file being written: the entry points; src/store/ does the work.
 #include <fcntl.h>
 
+#include "api/arguments.h"
 #include "api/boundary.h"
 #include "api/context.h"
 #include "api/qtensor.h"
+#include "api/spec.h"
 #include "store/write/safetensors_writer.h"
 
 using namespace moeq;
@@ -28,15 +30,16 @@ void writer_free(moeq_writer* writer)
 moeq_status read_writer_options(const moeq_writer_options* given, moeq_writer_options* out, const Dialect** out_dialect,
                                 Report& report)
 {
-    MOEQ_TRY(read_struct(given, out, 3, "options", report));
+    MOEQ_TRY(read_struct(given, out, arg::writer_create::options, report));
     *out_dialect = find_dialect(out->dialect);
     if (*out_dialect == nullptr)
-        return report.fail(MOEQ_ERROR_ARGUMENT, 3, "options.dialect")
+        return report.fail(MOEQ_ERROR_ARGUMENT, arg::writer_create::options.field("options.dialect"))
                << "got " << out->dialect << "; want a MOEQ_DIALECT_ constant, but not NONE";
     if ((out->flags & ~MOEQ_WRITER_NOT_DURABLE) != 0)
-        return (report.fail(MOEQ_ERROR_ARGUMENT, 3, "options.flags") << "got ").hex(static_cast<uint32_t>(out->flags))
+        return (report.fail(MOEQ_ERROR_ARGUMENT, arg::writer_create::options.field("options.flags")) << "got ")
+                   .hex(static_cast<uint32_t>(out->flags))
                << "; want 0 or MOEQ_WRITER_NOT_DURABLE";
-    return check_zero(out->reserved, "reserved", 3, "options", report);
+    return check_zero(out->reserved, "reserved", arg::writer_create::options, report);
 }
 
 } // namespace
@@ -45,10 +48,10 @@ extern "C" moeq_status moeq_writer_create(const moeq_context* context, const cha
                                           const moeq_writer_options* options, moeq_writer** out, moeq_error* err)
 {
     return guarded("moeq_writer_create", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_not_null(out, 4, "out", report));
+        MOEQ_TRY(check_not_null(out, arg::writer_create::out, report));
         *out = nullptr;
-        MOEQ_TRY(check_handle(context, 1, "context", report));
-        MOEQ_TRY(check_not_null(path, 2, "path", report));
+        MOEQ_TRY(check_handle(context, arg::writer_create::context, report));
+        MOEQ_TRY(check_not_null(path, arg::writer_create::path, report));
         moeq_writer_options known;
         const Dialect* dialect = nullptr;
         MOEQ_TRY(read_writer_options(options, &known, &dialect, report));
@@ -71,14 +74,15 @@ extern "C" moeq_status moeq_writer_declare(moeq_writer* writer, const char* name
                                            int32_t ndim, const int64_t* shape, moeq_error* err)
 {
     return guarded("moeq_writer_declare", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_handle(writer, 1, "writer", report));
-        MOEQ_TRY(check_not_null(name, 2, "name", report));
+        MOEQ_TRY(check_handle(writer, arg::writer_declare::writer, report));
+        MOEQ_TRY(check_not_null(name, arg::writer_declare::name, report));
         if (spec == nullptr)
             return writer->file.declare(name, dtype, ndim, shape, report);
         moeq_spec known;
         Geometry geometry;
-        MOEQ_TRY(read_struct(spec, &known, 3, "spec", report));
-        MOEQ_TRY(make_geometry(known, 3, ndim, shape, 6, "shape", &geometry, report));
+        MOEQ_TRY(read_struct(spec, &known, arg::writer_declare::spec, report));
+        MOEQ_TRY(make_geometry(known, arg::writer_declare::spec, ndim, shape, arg::writer_declare::shape, &geometry,
+                               report));
         return writer->file.declare_weight(name, geometry, report);
     });
 }
@@ -87,13 +91,13 @@ extern "C" moeq_status moeq_writer_put(moeq_writer* writer, const char* name, co
                                        void* stream, moeq_error* err)
 {
     return guarded("moeq_writer_put", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_handle(writer, 1, "writer", report));
-        MOEQ_TRY(check_not_null(name, 2, "name", report));
+        MOEQ_TRY(check_handle(writer, arg::writer_put::writer, report));
+        MOEQ_TRY(check_not_null(name, arg::writer_put::name, report));
         TensorView view;
-        const Wanted wanted{.argument = 3, .name = "tensor", .dtypes = kSetStored, .where = Where::kAnyDevice};
+        const Wanted wanted{.argument = arg::writer_put::tensor, .dtypes = kSetStored, .where = Where::kAnyDevice};
         MOEQ_TRY(accept_tensor(tensor, wanted, &view, report));
         OpenCall open;
-        MOEQ_TRY(open_call(*writer->context, view.device(), wanted, stream, 4, &open, report));
+        MOEQ_TRY(open_call(*writer->context, view.device(), wanted, stream, arg::writer_put::stream, &open, report));
         HostCopy here(open);
         MOEQ_TRY(here.fetch(wanted, &view, report));
         return writer->file.put_tensor(name, view, report);
@@ -126,11 +130,12 @@ extern "C" moeq_status moeq_writer_put_qtensor(moeq_writer* writer, const char* 
                                                void* stream, moeq_error* err)
 {
     return guarded("moeq_writer_put_qtensor", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_handle(writer, 1, "writer", report));
-        MOEQ_TRY(check_not_null(name, 2, "name", report));
-        MOEQ_TRY(check_handle(qtensor, 3, "qtensor", report));
+        MOEQ_TRY(check_handle(writer, arg::writer_put_qtensor::writer, report));
+        MOEQ_TRY(check_not_null(name, arg::writer_put_qtensor::name, report));
+        MOEQ_TRY(check_handle(qtensor, arg::writer_put_qtensor::qtensor, report));
         OpenCall open;
-        MOEQ_TRY(open_call(*writer->context, qtensor->storage->device, {3, "qtensor", 0}, stream, 4, &open, report));
+        MOEQ_TRY(open_call(*writer->context, qtensor->storage->device, {arg::writer_put_qtensor::qtensor, 0}, stream,
+                           arg::writer_put_qtensor::stream, &open, report));
         if (open.call.device.on_host())
             return writer->file.put_weight(name, qtensor->weight, report);
         return put_from_device(*writer, name, open, qtensor->weight, report);
@@ -140,7 +145,7 @@ extern "C" moeq_status moeq_writer_put_qtensor(moeq_writer* writer, const char* 
 extern "C" moeq_status moeq_writer_commit(moeq_writer* writer, moeq_error* err)
 {
     return guarded("moeq_writer_commit", err, [&](Report& report) -> moeq_status {
-        MOEQ_TRY(check_handle(writer, 1, "writer", report));
+        MOEQ_TRY(check_handle(writer, arg::writer_commit::writer, report));
         return writer->file.commit(report);
     });
 }

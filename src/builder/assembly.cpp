@@ -49,7 +49,7 @@ moeq_status Assembly::open(const TensorView* given, Report& report)
 
 namespace {
 
-constexpr Wanted kStaged{.argument = 0, .name = nullptr, .dtypes = 0};
+constexpr Wanted kStaged{.argument = {0, nullptr}, .dtypes = 0};
 
 // The elements of a staged unit, as a row of a run or as the box that they fill.
 TensorView view_of_unit(const Unit& unit, StagedUnit& staged, int32_t dtype, bool in_runs)

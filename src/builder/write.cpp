@@ -16,7 +16,7 @@ bool overlap(const Box& a, const Box& b, Place* first)
            first->column < minimum(a.column_end, b.column_end);
 }
 
-constexpr Wanted kPiece{.argument = 5, .name = "piece", .dtypes = 0};
+constexpr Wanted kPiece{.argument = {5, "piece"}, .dtypes = 0};
 
 Rectangle rectangle_of(const Box& box) { return {box.row_begin, box.row_end, box.column_begin, box.column_end}; }
 

@@ -142,8 +142,9 @@ int32_t limit_upwards(const char* root, Group group, int32_t (*limit)(const char
         least = here < least ? here : least;
         if (group.size == 0)
             return least;
-        while (group.size != 0 && group.path[--group.size] != '/') {
-        }
+        do
+            --group.size;
+        while (group.size != 0 && group.path[group.size] != '/');
     }
 }
 
@@ -252,7 +253,7 @@ int64_t largest_cache(uint32_t leaf)
         uint32_t d = 0;
         if (__get_cpuid_count(leaf, i, &a, &b, &c, &d) == 0 || (a & 31) == 0)
             break;
-        const auto field = [b](int shift, uint32_t mask) { return static_cast<int64_t>((b >> shift & mask) + 1); };
+        const auto field = [b](int shift, uint32_t mask) { return int64_t{b >> shift & mask} + 1; };
         const int64_t bytes = field(22, 0x3FF) * field(12, 0x3FF) * field(0, 0xFFF) * (int64_t{c} + 1);
         largest = bytes > largest ? bytes : largest;
     }

@@ -22,6 +22,15 @@ struct Place {
     int64_t column = -1;
 };
 
+// An argument of a function of moeq.h: its place among them, from 1 on, and its name.
+struct Argument {
+    int32_t number;
+    const char* name;
+
+    // A field of what it points to is told under a name of its own.
+    constexpr Argument field(const char* path) const { return {number, path}; }
+};
+
 class Report;
 
 // A message in the making: "function: argument: got ...; want ...; hint". Converts to the status, so that a function ends
@@ -54,6 +63,7 @@ public:
 
     // argument: 1 for the function's first; 0: none in particular. name: the argument's, NULL with 0.
     Failure fail(moeq_status status, int32_t argument, const char* name);
+    Failure fail(moeq_status status, const Argument& argument) { return fail(status, argument.number, argument.name); }
     Failure fail(moeq_status status) { return fail(status, 0, nullptr); }
     // Out of memory: how many bytes were asked for.
     moeq_status out_of_memory(uint64_t bytes);

@@ -40,10 +40,10 @@ moeq_status check_device(const TensorView& view, const Wanted& wanted, Report& r
     case kDLCUDAManaged:
         if (wanted.where == Where::kAnyDevice)
             return MOEQ_OK;
-        return report.fail(MOEQ_ERROR_DEVICE, wanted.argument, wanted.name)
+        return report.fail(MOEQ_ERROR_DEVICE, wanted.argument)
                << "got a tensor on CUDA device " << view.device_id << "; want host memory; copy it to the host first";
     default:
-        return report.fail(MOEQ_ERROR_DEVICE, wanted.argument, wanted.name)
+        return report.fail(MOEQ_ERROR_DEVICE, wanted.argument)
                << "got device type " << view.device_type << " (DLPack), id " << view.device_id
                << "; want host memory (1 or 3)" << (wanted.where == Where::kAnyDevice ? " or CUDA (2 or 13)" : "")
                << "; copy it there first";
@@ -56,7 +56,7 @@ moeq_status check_dtype(const TensorView& view, const Wanted& wanted, Report& re
         return MOEQ_OK;
     char names[128];
     describe_dtype_set(wanted.dtypes, names);
-    return report.fail(MOEQ_ERROR_DTYPE, wanted.argument, wanted.name)
+    return report.fail(MOEQ_ERROR_DTYPE, wanted.argument)
            << "got " << dtype_name(view.dtype) << " (DLPack code " << dtype_code(view.dtype) << ", bits "
            << dtype_bits(view.dtype) << ", lanes " << dtype_lanes(view.dtype) << "); want " << names
            << "; convert it first";
@@ -65,10 +65,10 @@ moeq_status check_dtype(const TensorView& view, const Wanted& wanted, Report& re
 moeq_status check_rank(const DLTensor& tensor, const Wanted& wanted, Report& report)
 {
     if (tensor.ndim < 0 || tensor.ndim > kMaxDims)
-        return report.fail(MOEQ_ERROR_SHAPE, wanted.argument, wanted.name)
+        return report.fail(MOEQ_ERROR_SHAPE, wanted.argument)
                << "got " << tensor.ndim << " dimensions; want 0 to " << kMaxDims;
     if (tensor.ndim > 0 && tensor.shape == nullptr)
-        return report.fail(MOEQ_ERROR_SHAPE, wanted.argument, wanted.name)
+        return report.fail(MOEQ_ERROR_SHAPE, wanted.argument)
                << "got a shape pointer of NULL with " << tensor.ndim << " dimensions; want an array of extents";
     return MOEQ_OK;
 }
@@ -80,14 +80,14 @@ moeq_status take_shape(const DLTensor& tensor, const Wanted& wanted, TensorView&
         view.shape[i] = tensor.shape[i];
     for (int32_t i = 0; i < view.ndim; ++i)
         if (view.shape[i] < 0)
-            return report.fail(MOEQ_ERROR_SHAPE, wanted.argument, wanted.name)
+            return report.fail(MOEQ_ERROR_SHAPE, wanted.argument)
                    << "got extent " << view.shape[i] << " on axis " << i << "; want 0 or more";
     const bool fits = checked_product(view.ndim, view.shape, &view.count);
     if (fits && view.count == 0)
         return MOEQ_OK;
     int64_t bytes = 0;
     if (!fits || !checked_multiply(view.count, view.itemsize(), &bytes)) {
-        Failure failure = report.fail(MOEQ_ERROR_SHAPE, wanted.argument, wanted.name);
+        Failure failure = report.fail(MOEQ_ERROR_SHAPE, wanted.argument);
         failure << "got shape ";
         return failure.shape(view.ndim, view.shape) << "; want less than 2^63 bytes in all";
     }
@@ -103,20 +103,19 @@ moeq_status take_shape(const DLTensor& tensor, const Wanted& wanted, TensorView&
 moeq_status take_data(const DLTensor& tensor, const Wanted& wanted, TensorView& view, Report& report)
 {
     if (tensor.data == nullptr)
-        return report.fail(MOEQ_ERROR_ARGUMENT, wanted.argument, wanted.name)
+        return report.fail(MOEQ_ERROR_ARGUMENT, wanted.argument)
                << "got a data pointer of NULL; want the memory of " << view.count << " elements";
     const Span span = byte_span(view);
     const __int128 first = static_cast<__int128>(reinterpret_cast<uintptr_t>(tensor.data)) + tensor.byte_offset;
     const __int128 limit = static_cast<__int128>(UINTPTR_MAX);
     if (first + span.low < 0 || first > limit || first + span.high > limit || span.high - span.low > INT64_MAX)
-        return ((report.fail(MOEQ_ERROR_LAYOUT, wanted.argument, wanted.name) << "got strides ")
-                    .shape(view.ndim, view.strides)
+        return ((report.fail(MOEQ_ERROR_LAYOUT, wanted.argument) << "got strides ").shape(view.ndim, view.strides)
                 << " and byte_offset ")
                    .hex(tensor.byte_offset)
                << ", which leave the address space; want a tensor inside its memory";
     const uintptr_t address = static_cast<uintptr_t>(first);
     if (address % static_cast<uintptr_t>(view.itemsize()) != 0)
-        return report.fail(MOEQ_ERROR_LAYOUT, wanted.argument, wanted.name)
+        return report.fail(MOEQ_ERROR_LAYOUT, wanted.argument)
                << "got an address that is not a multiple of the element's " << view.itemsize()
                << " bytes; want natural alignment; copy it first";
     view.data = reinterpret_cast<char*>(address);
@@ -127,13 +126,13 @@ moeq_status check_writable(const DLManagedTensorVersioned& tensor, const Wanted&
                            Report& report)
 {
     if ((tensor.flags & ~kKnownFlags) != 0)
-        return report.fail(MOEQ_ERROR_VERSION, wanted.argument, wanted.name)
+        return report.fail(MOEQ_ERROR_VERSION, wanted.argument)
                << "got DLPack flags that this version does not know; want only known ones on a destination";
     if (view.read_only)
-        return report.fail(MOEQ_ERROR_READ_ONLY, wanted.argument, wanted.name)
+        return report.fail(MOEQ_ERROR_READ_ONLY, wanted.argument)
                << "got a read-only tensor; want one that may be written";
     if (!is_injective(view)) {
-        Failure failure = report.fail(MOEQ_ERROR_LAYOUT, wanted.argument, wanted.name);
+        Failure failure = report.fail(MOEQ_ERROR_LAYOUT, wanted.argument);
         failure << "got strides ";
         failure.shape(view.ndim, view.strides) << " with shape ";
         return failure.shape(view.ndim, view.shape) << "; want strides that give every element an address of its own";
@@ -217,10 +216,10 @@ bool is_contiguous(const TensorView& view)
 moeq_status accept_tensor(const DLManagedTensorVersioned* tensor, const Wanted& wanted, TensorView* out, Report& report)
 {
     if (tensor == nullptr)
-        return report.fail(MOEQ_ERROR_ARGUMENT, wanted.argument, wanted.name) << "got NULL; want a tensor";
+        return report.fail(MOEQ_ERROR_ARGUMENT, wanted.argument) << "got NULL; want a tensor";
     const DLPackVersion version = tensor->version; // a later major may have any other layout behind this field
     if (version.major != DLPACK_MAJOR_VERSION)
-        return report.fail(MOEQ_ERROR_VERSION, wanted.argument, wanted.name)
+        return report.fail(MOEQ_ERROR_VERSION, wanted.argument)
                << "got DLPack version " << version.major << "." << version.minor << "; want 1.x";
     const DLManagedTensorVersioned copy = *tensor;
     const DLTensor& from = copy.dl_tensor;
@@ -274,7 +273,7 @@ moeq_status check_no_overlap(const TensorView& destination, const Wanted& wanted
     const Bytes b = bytes_of(other);
     if (a.last < b.first || b.last < a.first)
         return MOEQ_OK;
-    return report.fail(MOEQ_ERROR_LAYOUT, wanted.argument, wanted.name)
+    return report.fail(MOEQ_ERROR_LAYOUT, wanted.argument)
            << "got memory that overlaps " << other_name << "; want a destination of its own";
 }
 
@@ -286,7 +285,7 @@ moeq_status check_shape(const TensorView& view, const Wanted& wanted, int32_t nd
         same = view.shape[i] == shape[i];
     if (same)
         return MOEQ_OK;
-    Failure failure = report.fail(MOEQ_ERROR_SHAPE, wanted.argument, wanted.name);
+    Failure failure = report.fail(MOEQ_ERROR_SHAPE, wanted.argument);
     failure << "got shape ";
     failure.shape(view.ndim, view.shape) << "; want ";
     failure.shape(ndim, shape);

@@ -50,9 +50,8 @@ enum class Access { kRead, kWrite };
 enum class Where { kHost, kAnyDevice };
 
 struct Wanted {
-    int32_t argument; // 1 for the function's first
-    const char* name; // as in moeq.h
-    uint32_t dtypes;  // a DtypeSet
+    Argument argument;
+    uint32_t dtypes; // a DtypeSet
     Access access = Access::kRead;
     Where where = Where::kHost;
 };

@@ -103,14 +103,14 @@ const char* why_no_cuda()
     return cuda.backend != nullptr ? nullptr : cuda.reason;
 }
 
-moeq_status find_backend(const Device& device, int32_t argument, const char* name, const Backend** out, Report& report)
+moeq_status find_backend(const Device& device, const Argument& argument, const Backend** out, Report& report)
 {
     if (device.on_host()) {
         *out = &kHostBackend;
         return MOEQ_OK;
     }
     if (const char* reason = why_no_cuda())
-        return report.fail(MOEQ_ERROR_BACKEND, argument, name)
+        return report.fail(MOEQ_ERROR_BACKEND, argument)
                << "got CUDA device " << device.id << "; want host memory: there is no CUDA backend, " << reason;
     MOEQ_TRY(cuda.backend->open_device(device, report));
     *out = cuda.backend;

@@ -17,8 +17,8 @@ moeq_status refuse_place(const Call& call, const TensorView& view, const Wanted&
 {
     const Device device = view.device();
     const Backend* unused = nullptr;
-    MOEQ_TRY(find_backend(device, wanted.argument, wanted.name, &unused, report));
-    Failure failure = report.fail(MOEQ_ERROR_DEVICE, wanted.argument, wanted.name);
+    MOEQ_TRY(find_backend(device, wanted.argument, &unused, report));
+    Failure failure = report.fail(MOEQ_ERROR_DEVICE, wanted.argument);
     failure << "got a tensor in ";
     name_device(failure, device) << "; want ";
     return name_device(failure, call.device) << ", where the call works; copy it there first";

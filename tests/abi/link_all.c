@@ -14,6 +14,12 @@ static const struct {
     const char *name;
     any_function address;
 } functions[] = {
+    {"moeq_context_create", (any_function)moeq_context_create},
+    {"moeq_context_destroy", (any_function)moeq_context_destroy},
+    {"moeq_qtensor_quantize", (any_function)moeq_qtensor_quantize},
+    {"moeq_qtensor_dequantize", (any_function)moeq_qtensor_dequantize},
+    {"moeq_qtensor_retain", (any_function)moeq_qtensor_retain},
+    {"moeq_qtensor_release", (any_function)moeq_qtensor_release},
     {"moeq_status_name", (any_function)moeq_status_name},
     {"moeq_abi_version", (any_function)moeq_abi_version},
     {"moeq_version", (any_function)moeq_version},
@@ -22,8 +28,6 @@ static const struct {
     {"moeq_blob_data", (any_function)moeq_blob_data},
     {"moeq_blob_size", (any_function)moeq_blob_size},
     {"moeq_blob_destroy", (any_function)moeq_blob_destroy},
-    {"moeq_context_create", (any_function)moeq_context_create},
-    {"moeq_context_destroy", (any_function)moeq_context_destroy},
     {"moeq_context_get_memory", (any_function)moeq_context_get_memory},
     {"moeq_context_describe", (any_function)moeq_context_describe},
     {"moeq_tensor_create", (any_function)moeq_tensor_create},
@@ -33,14 +37,10 @@ static const struct {
     {"moeq_spec_get_bytes", (any_function)moeq_spec_get_bytes},
     {"moeq_spec_parse", (any_function)moeq_spec_parse},
     {"moeq_spec_print", (any_function)moeq_spec_print},
-    {"moeq_qtensor_quantize", (any_function)moeq_qtensor_quantize},
     {"moeq_qtensor_adopt", (any_function)moeq_qtensor_adopt},
-    {"moeq_qtensor_retain", (any_function)moeq_qtensor_retain},
-    {"moeq_qtensor_release", (any_function)moeq_qtensor_release},
     {"moeq_qtensor_get_info", (any_function)moeq_qtensor_get_info},
     {"moeq_qtensor_get_spec", (any_function)moeq_qtensor_get_spec},
     {"moeq_qtensor_export", (any_function)moeq_qtensor_export},
-    {"moeq_qtensor_dequantize", (any_function)moeq_qtensor_dequantize},
     {"moeq_qtensor_requantize", (any_function)moeq_qtensor_requantize},
     {"moeq_quantize_into", (any_function)moeq_quantize_into},
     {"moeq_qtensor_slice", (any_function)moeq_qtensor_slice},
@@ -113,9 +113,12 @@ int main(void)
         check_context = functions[i].name;
         CHECK(functions[i].address != NULL);
     }
-    moeq_blob_destroy(NULL);
     refused("moeq_context_create", moeq_context_create(NULL, NULL, fresh()), moeq_context_create(NULL, NULL, NULL));
     moeq_context_destroy(NULL);
+    refused("moeq_qtensor_quantize", moeq_qtensor_quantize(NULL, NULL, NULL, NULL, NULL, NULL, fresh()), moeq_qtensor_quantize(NULL, NULL, NULL, NULL, NULL, NULL, NULL));
+    refused("moeq_qtensor_dequantize", moeq_qtensor_dequantize(NULL, NULL, NULL, NULL, fresh()), moeq_qtensor_dequantize(NULL, NULL, NULL, NULL, NULL));
+    moeq_qtensor_release(NULL);
+    moeq_blob_destroy(NULL);
     refused("moeq_context_get_memory", moeq_context_get_memory(NULL, NULL, fresh()), moeq_context_get_memory(NULL, NULL, NULL));
     refused("moeq_context_describe", moeq_context_describe(NULL, NULL, fresh()), moeq_context_describe(NULL, NULL, NULL));
     refused("moeq_tensor_create", moeq_tensor_create(NULL, 0, 0, NULL, 0, 0, NULL, NULL, fresh()), moeq_tensor_create(NULL, 0, 0, NULL, 0, 0, NULL, NULL, NULL));
@@ -125,13 +128,10 @@ int main(void)
     refused("moeq_spec_get_bytes", moeq_spec_get_bytes(NULL, 0, NULL, NULL, NULL, fresh()), moeq_spec_get_bytes(NULL, 0, NULL, NULL, NULL, NULL));
     refused("moeq_spec_parse", moeq_spec_parse(NULL, NULL, fresh()), moeq_spec_parse(NULL, NULL, NULL));
     refused("moeq_spec_print", moeq_spec_print(NULL, NULL, fresh()), moeq_spec_print(NULL, NULL, NULL));
-    refused("moeq_qtensor_quantize", moeq_qtensor_quantize(NULL, NULL, NULL, NULL, NULL, NULL, fresh()), moeq_qtensor_quantize(NULL, NULL, NULL, NULL, NULL, NULL, NULL));
     refused("moeq_qtensor_adopt", moeq_qtensor_adopt(NULL, NULL, 0, NULL, NULL, 0, NULL, NULL, fresh()), moeq_qtensor_adopt(NULL, NULL, 0, NULL, NULL, 0, NULL, NULL, NULL));
-    moeq_qtensor_release(NULL);
     refused("moeq_qtensor_get_info", moeq_qtensor_get_info(NULL, NULL, fresh()), moeq_qtensor_get_info(NULL, NULL, NULL));
     refused("moeq_qtensor_get_spec", moeq_qtensor_get_spec(NULL, NULL, fresh()), moeq_qtensor_get_spec(NULL, NULL, NULL));
     refused("moeq_qtensor_export", moeq_qtensor_export(NULL, 0, NULL, fresh()), moeq_qtensor_export(NULL, 0, NULL, NULL));
-    refused("moeq_qtensor_dequantize", moeq_qtensor_dequantize(NULL, NULL, NULL, NULL, fresh()), moeq_qtensor_dequantize(NULL, NULL, NULL, NULL, NULL));
     refused("moeq_qtensor_requantize", moeq_qtensor_requantize(NULL, NULL, NULL, NULL, fresh()), moeq_qtensor_requantize(NULL, NULL, NULL, NULL, NULL));
     refused("moeq_quantize_into", moeq_quantize_into(NULL, NULL, NULL, NULL, NULL, NULL, 0, fresh()), moeq_quantize_into(NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL));
     refused("moeq_qtensor_slice", moeq_qtensor_slice(NULL, 0, 0, 0, NULL, fresh()), moeq_qtensor_slice(NULL, 0, 0, 0, NULL, NULL));
@@ -172,13 +172,13 @@ int main(void)
     CHECK_EQUAL(moeq_struct_size(""), 0);
     CHECK_EQUAL(moeq_struct_size("moeq_error"), sizeof(moeq_error));
     CHECK_EQUAL(moeq_struct_size("moeq_context_options"), sizeof(moeq_context_options));
-    CHECK_EQUAL(moeq_struct_size("moeq_memory"), sizeof(moeq_memory));
     CHECK_EQUAL(moeq_struct_size("moeq_spec"), sizeof(moeq_spec));
-    CHECK_EQUAL(moeq_struct_size("moeq_component_info"), sizeof(moeq_component_info));
     CHECK_EQUAL(moeq_struct_size("moeq_component"), sizeof(moeq_component));
     CHECK_EQUAL(moeq_struct_size("moeq_quantize_options"), sizeof(moeq_quantize_options));
-    CHECK_EQUAL(moeq_struct_size("moeq_qtensor_info"), sizeof(moeq_qtensor_info));
     CHECK_EQUAL(moeq_struct_size("moeq_region"), sizeof(moeq_region));
+    CHECK_EQUAL(moeq_struct_size("moeq_memory"), sizeof(moeq_memory));
+    CHECK_EQUAL(moeq_struct_size("moeq_component_info"), sizeof(moeq_component_info));
+    CHECK_EQUAL(moeq_struct_size("moeq_qtensor_info"), sizeof(moeq_qtensor_info));
     CHECK_EQUAL(moeq_struct_size("moeq_block"), sizeof(moeq_block));
     CHECK_EQUAL(moeq_struct_size("moeq_builder_state"), sizeof(moeq_builder_state));
     CHECK_EQUAL(moeq_struct_size("moeq_reduce_options"), sizeof(moeq_reduce_options));

@@ -81,7 +81,7 @@ def test_plan(model, tmp_path):
     assert re.search(r"mlp\.experts\.down_proj +0-1 +4×64×32 +bf16 +nf4", done.stdout)
     assert list(tmp_path.iterdir()) == []
     facts = document(command("plan", model[0], "-f", "nf4", "--json"))
-    assert facts == moeq.plan(model[0], tmp_path, spec="nf4")
+    assert facts == moeq.plan(model[0], tmp_path, spec="nf4").json
 
 
 @pytest.mark.parametrize("dialect", ["native", "bitsandbytes"])
@@ -119,7 +119,7 @@ def test_only_skip_and_rule(model, tmp_path):
 
 def test_units_of_several_processes_and_finish(model, tmp_path):
     arguments = ("quantize", model[0], tmp_path / "out", "-f", "int8")
-    count = len(moeq.plan(model[0], tmp_path / "out", spec="int8")["units"])
+    count = len(moeq.plan(model[0], tmp_path / "out", spec="int8").units)
     done = command(*arguments, "--units", f"0:{count - 1}")
     assert done.returncode == 0 and f"units 0 to {count - 2} of {count}" in done.stdout
     assert "next: 1 other unit" in done.stdout

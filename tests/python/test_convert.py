@@ -1,5 +1,6 @@
 """moeq.plan and moeq.convert: units, rules, resuming, and what comes out."""
 
+import dataclasses
 import json
 import shutil
 
@@ -23,14 +24,41 @@ def test_plan_counts_what_convert_does(model, tmp_path):
     source, target = model[0], tmp_path / "out"
     plan = moeq.plan(source, target, spec="nf4")
     assert not target.exists() and list(tmp_path.iterdir()) == []
-    assert plan["totals"]["units"] == len(plan["units"]) and plan["totals"]["stacks"] == 4
+    assert plan.totals.units == len(plan.units) and plan.totals.stacks == 4
     moeq.convert(source, target, spec="nf4", durable=False)
     with moeq.open(target) as reader:
-        assert reader.nbytes == plan["totals"]["bytes_out"]
+        assert reader.nbytes == plan.totals.bytes_out
         assert sorted(stack.name for stack in reader.stacks) == sorted(
-            weight["name"] for unit in plan["units"] for weight in unit["weights"]
+            weight.name for unit in plan.units for weight in unit.weights
         )
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_plan_says_what_the_library_does_and_does_it(model, tmp_path):
+    plan = moeq.plan(model[0], tmp_path / "out", spec="nf4", rules={"**.gate_up_proj": "int8"})
+    assert plan.source.model_type == "qwen3_moe" and plan.source.dialect == "none" and plan.foreign is None
+    assert {weight.spec for unit in plan.units for weight in unit.weights} == {
+        "int8:layout=gate_up,dtype=bf16",
+        "nf4:dtype=bf16",
+    }
+    assert all(unit.unit == index and unit.peak > 0 for index, unit in enumerate(plan.units))
+    assert json.loads(json.dumps(plan.json)) == plan.json and plan.json["totals"]["units"] == len(plan.units)
+    last = len(plan.units) - 1
+    plan.run(units=(last, last + 1), finish=False, durable=False)
+    assert plan.finished == () and plan.again().finished == (last,) and plan.again() == plan
+    # A record of another plan, and one that is torn, are none.
+    assert moeq.plan(model[0], tmp_path / "out", spec="nf4").finished == ()
+    next((tmp_path / "out.partial").glob("unit-*.json")).write_text("{")
+    assert plan.again().finished == ()
+    plan.run(durable=False)
+    moeq.convert(model[0], tmp_path / "same", spec="nf4", rules={"**.gate_up_proj": "int8"}, durable=False)
+    assert tree(tmp_path / "out") == tree(tmp_path / "same")
+
+
+def test_a_plan_that_nobody_asked_for_is_not_carried_out(model, tmp_path):
+    plan = moeq.plan(model[0], tmp_path / "out", spec="nf4")
+    with pytest.raises(TypeError, match="not made by moeq.plan"):
+        dataclasses.replace(plan, _request=None).run()
 
 
 def test_plans_do_not_depend_on_places(model, tmp_path):
@@ -38,7 +66,7 @@ def test_plans_do_not_depend_on_places(model, tmp_path):
     shutil.copytree(model[0], copy)
     here = moeq.plan(model[0], tmp_path / "a", spec="int8")
     assert moeq.plan(copy, tmp_path / "b" / "c", spec="int8") == here
-    assert moeq.plan(model[0], tmp_path / "a", spec="nf4")["hash"] != here["hash"]
+    assert moeq.plan(model[0], tmp_path / "a", spec="nf4").hash != here.hash
 
 
 @pytest.mark.parametrize("spec", ["int8", "nf4:64,nested", "fp8_e4m3"])
@@ -62,7 +90,7 @@ def test_converted_stacks_are_those_of_one_call(model, tmp_path, spec):
 def test_units_in_any_order_give_the_same_bytes(model, tmp_path):
     source = model[0]
     moeq.convert(source, tmp_path / "whole", spec="nf4", durable=False)
-    count = len(moeq.plan(source, tmp_path / "parts", spec="nf4")["units"])
+    count = len(moeq.plan(source, tmp_path / "parts", spec="nf4").units)
     assert count >= 4
     for unit in reversed(range(count)):
         assert not (tmp_path / "parts").exists()
@@ -96,8 +124,8 @@ def test_rules_first_match_wins(model, tmp_path):
     source, target = model[0], tmp_path / "out"
     rules = {"model.layers.0.**.down_proj": None, "**.down_proj": "int8", "**.q_proj.weight": moeq.Spec("fp8_e4m3")}
     plan = moeq.plan(source, target, spec="nf4", rules=rules)
-    assert plan["unused_rules"] == []
-    assert "model.layers.0.mlp.experts.down_proj" in {entry["name"] for entry in plan["kept"]}
+    assert plan.unused_rules == ()
+    assert "model.layers.0.mlp.experts.down_proj" in {entry.name for entry in plan.kept}
     moeq.convert(source, target, spec="nf4", rules=list(rules.items()), durable=False)
     with moeq.open(target) as reader:
         formats = {stack.name: None if stack.spec is None else stack.spec.format for stack in reader.stacks}
@@ -105,7 +133,7 @@ def test_rules_first_match_wins(model, tmp_path):
     assert formats["model.layers.1.mlp.experts.down_proj"] == "int8"
     assert formats["model.layers.0.mlp.experts.gate_up_proj"] == "nf4"
     as_text = json.dumps([{"match": glob, "spec": None if spec is None else str(spec)} for glob, spec in rules.items()])
-    assert moeq.plan(source, target, spec="nf4", rules=as_text)["totals"] == plan["totals"]
+    assert moeq.plan(source, target, spec="nf4", rules=as_text).totals == plan.totals
 
 
 @pytest.mark.parametrize("rules", [3, {3: "nf4"}, {"a": 3}, [("a",)], [3]])

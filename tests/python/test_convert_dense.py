@@ -246,16 +246,16 @@ def quantized(tmp_path_factory):
 
 def test_units_and_plans(quantized, tmp_path):
     plan = moeq.plan(quantized, tmp_path / "parts", spec="bf16")
-    assert plan["dialect"] == "none" and plan["totals"]["weights_quantized"] == 0
-    assert plan["totals"]["weights_made_dense"] == 18
-    made = [weight for unit in plan["units"] for weight in unit["weights"]]
-    assert {weight["spec"] for weight in made} == {"bf16"} and all("nf4" in w["decoded_from"] for w in made)
+    assert plan.dialect == "none" and plan.totals.weights_quantized == 0
+    assert plan.totals.weights_made_dense == 18
+    made = [weight for unit in plan.units for weight in unit.weights]
+    assert {weight.spec for weight in made} == {"bf16"} and all("nf4" in w.decoded_from for w in made)
     moeq.convert(quantized, tmp_path / "whole", spec="bf16", durable=False)
-    for unit in reversed(range(len(plan["units"]))):
+    for unit in reversed(range(len(plan.units))):
         moeq.convert(quantized, tmp_path / "parts", spec="bf16", units=(unit, unit + 1), finish=False, durable=False)
     moeq.convert(quantized, tmp_path / "parts", spec="bf16", units=(0, 0), durable=False)
     assert tree(tmp_path / "parts") == tree(tmp_path / "whole")
-    assert plan["totals"]["bytes_out"] == sum(t.nbytes for t in load_files(tmp_path / "whole").values())
+    assert plan.totals.bytes_out == sum(t.nbytes for t in load_files(tmp_path / "whole").values())
 
 
 def test_rules_make_some_dense(quantized, tmp_path):

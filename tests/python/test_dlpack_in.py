@@ -51,6 +51,24 @@ def test_numpy_types(name, weight):
     np.testing.assert_array_equal(values(source), expected(source))
 
 
+def test_views_of_bits(weight):
+    """bf16 in an array of uint16, without ml_dtypes; the way back too."""
+    bits = (weight.view(np.uint32) >> 16).astype(np.uint16)
+    exact = (bits.astype(np.uint32) << 16).view(np.float32)
+    for layout in ("contiguous", "transposed", "negative"):
+        made = moeq.quantize(moeq.view(LAYOUTS[layout](bits), "bf16"), "int8").dequantize(dtype="fp32").numpy()
+        np.testing.assert_array_equal(made, expected(LAYOUTS[layout](exact)))
+    out = moeq.quantize(exact, "int8").dequantize(dtype="bf16")
+    assert out.bits().dtype == np.uint16 and out.bits().tobytes() == out.tobytes() and len(out.tobytes()) == out.nbytes
+    moeq.quantize(exact, "int8").dequantize(out=moeq.view(bits, "bf16"))
+    assert bits.tobytes() == out.tobytes()
+    bits.flags.writeable = False
+    with pytest.raises(moeq.ReadOnlyError):
+        moeq.quantize(exact, "int8").dequantize(out=moeq.view(bits, "bf16"))
+    with pytest.raises(moeq.DtypeError, match="got elements of 2 bytes; wanted 4"):
+        moeq.view(bits, "fp32")
+
+
 def test_numpy_types_that_are_refused(weight):
     ml_dtypes = pytest.importorskip("ml_dtypes")
     for dtype in (np.int64, np.uint16, np.complex64, bool, ml_dtypes.float8_e4m3fnuz, ml_dtypes.float8_e5m2):  # D10

@@ -144,11 +144,11 @@ def test_what_is_kept_on_request_is_reported_and_opens_again(tmp_path, scheme, d
     source = write(tmp_path / "source", tensors, quantization)
     arguments = {"spec": SPECS[dialect], "dialect": dialect, "keep_foreign": True}
     plan = moeq.plan(source, tmp_path / "out", **arguments)
-    assert plan["foreign"]["codes"] > 0
-    assert is_described(scheme, dialect) or any("does not read" in note for note in plan["notes"])
+    assert plan.foreign.codes > 0
+    assert is_described(scheme, dialect) or any("does not read" in note for note in plan.notes)
     moeq.convert(source, tmp_path / "out", durable=False, **arguments)
     report = json.loads((tmp_path / "out" / "moeq_report.json").read_text())
-    assert report["foreign"] == plan["foreign"]
+    assert report["foreign"] == plan.json["foreign"]
     assert report.get("source_quantization_config") == quantization
     with moeq.open(tmp_path / "out") as out:
         assert any(stack.quantized for stack in out.stacks)

@@ -110,13 +110,13 @@ def test_a_cluster_that_loses_a_node_gives_the_same_bytes(cluster, model, tmp_pa
     """The node dies in the middle of a unit: after the library has told of some of its bytes, before it is written."""
     made, others = cluster
     target, partial, busy = tmp_path / "out", tmp_path / "out.partial", tmp_path / "busy"
-    units = len(moeq.plan(model, target, spec="nf4:64,nested")["units"])
+    units = len(moeq.plan(model, target, spec="nf4:64,nested").units)
     doomed, whole_unit = others[0].node_id, moeq.ray.run_unit
 
-    def run_unit(source, target, unit, arguments):
+    def run_unit(source, target, unit, threads, durable, what):
         if ray.get_runtime_context().get_node_id() != doomed:
             wait_for(busy.exists)  # so that there is a unit for each node
-            return whole_unit(source, target, unit, arguments)
+            return whole_unit(source, target, unit, threads, durable, what)
 
         def stay(stage, name, done, total):
             if done:
@@ -124,8 +124,8 @@ def test_a_cluster_that_loses_a_node_gives_the_same_bytes(cluster, model, tmp_pa
                 busy.with_suffix(".new").rename(busy)
                 time.sleep(PATIENCE)
 
-        settings = {name: value for name, value in arguments.items() if name != "threads"}
-        moeq.convert(source, target, units=(unit, unit + 1), finish=False, progress=stay, **settings)
+        plan = moeq.plan(source, target, **what)
+        plan.run(units=(unit, unit + 1), finish=False, progress=stay, durable=durable)
         return unit
 
     lost = []

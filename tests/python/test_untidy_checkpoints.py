@@ -31,7 +31,7 @@ def test_what_the_index_leaves_out_is_said_and_read(sharded, tmp_path):
         assert reader.metadata()["strays"] == ["mtp.safetensors"] and reader.metadata()["unlisted"] == 1
         assert np.array_equal(reader.read("lm_head.weight"), tensors["lm_head.weight"])
         assert [problem["kind"] for problem in reader.verify()["problems"]] == ["unlisted"]
-    notes = moeq.plan(source, tmp_path / "out", spec="int8")["notes"]
+    notes = moeq.plan(source, tmp_path / "out", spec="int8").notes
     assert [note for note in notes if note.startswith("1 file, mtp.safetensors: the index does not name it")]
     assert [note for note in notes if note.startswith("1 tensor, lm_head.weight: in a file, but not in the index")]
     moeq.convert(source, tmp_path / "out", spec="int8", durable=False)
@@ -123,7 +123,7 @@ def test_files_about_the_source_are_left_behind_with_a_word(tmp_path):
     for name in ("hf_quant_config.json", "quantize_config.json", "generation_config.json"):
         (tmp_path / "source" / name).write_text("{}")
     plan = moeq.plan(tmp_path / "source", tmp_path / "out", spec="int8")
-    told = [note for note in plan["notes"] if "tells how the source is quantized" in note]
+    told = [note for note in plan.notes if "tells how the source is quantized" in note]
     assert ["hf_quant_config.json" in told[0], "quantize_config.json" in told[1]] == [True, True] and len(told) == 2
     moeq.convert(tmp_path / "source", tmp_path / "out", spec="int8", durable=False)
     there = {file.name for file in (tmp_path / "out").iterdir()}

@@ -53,18 +53,20 @@ from ._errors import (
 from ._library import LibraryNotFoundError
 from ._library import lib as _lib
 from ._library import path as library_path
+from ._plan import ForeignCodes, Plan, PlanKept, PlanSource, PlanTotals, PlanUnit, PlanWeight
+from ._progress import ProgressFunction
 from ._qtensor import QTensor, quantize, quantize_into
 from ._reader import Found, Reader, StackInfo, TensorInfo, open
 from ._reduce import reduce_amax, reduce_axes, reduce_many, reduce_sum, scale_from_amax
 from ._spec import ComponentInfo, Spec
-from ._tensor import Tensor, empty
+from ._tensor import Tensor, View, empty, view
 from ._writer import Writer, save
 
 __version__: str = ".".join(str(_ffi.integer_const(f"MOEQ_VERSION_{part}")) for part in ("MAJOR", "MINOR", "PATCH"))
 
 
 def __getattr__(name: str) -> _Any:
-    if name in ("peft", "ray", "torch"):  # loaded when they are asked for
+    if name in ("names", "peft", "ray", "torch"):  # loaded when they are asked for
         from importlib import import_module
 
         return import_module(f".{name}", __name__)
@@ -98,6 +100,7 @@ __all__ = [
     "DtypeError",
     "DuplicateError",
     "FileError",
+    "ForeignCodes",
     "ForkedError",
     "FormatError",
     "Found",
@@ -111,6 +114,13 @@ __all__ = [
     "MoeqError",
     "NotFoundError",
     "OutOfMemoryError",
+    "Plan",
+    "PlanKept",
+    "PlanSource",
+    "PlanTotals",
+    "PlanUnit",
+    "PlanWeight",
+    "ProgressFunction",
     "QTensor",
     "RangeError",
     "ReadOnlyError",
@@ -124,6 +134,7 @@ __all__ = [
     "TruncatedError",
     "UnsupportedError",
     "VersionError",
+    "View",
     "Writer",
     "__version__",
     "convert",
@@ -141,4 +152,5 @@ __all__ = [
     "reduce_sum",
     "save",
     "scale_from_amax",
+    "view",
 ]

@@ -13,6 +13,7 @@ from ._context import Context, default_context, sized
 from ._errors import ArgumentError, ArgumentTypeError, MoeqError, check, new_error
 from ._library import lib
 from ._names import FLOATS, dtype_code, number_of
+from ._plan import Plan, plan_of
 from ._progress import Progress, ProgressFunction
 from ._reader import json_of, json_text, path_bytes
 from ._spec import Spec, as_spec
@@ -101,23 +102,61 @@ class _Options:
         self.pointer.unit_begin, self.pointer.unit_end = begin, end
 
 
-def dry_run(
-    source: str | os.PathLike[str], target: str | os.PathLike[str], *, context: Context | None = None, **what: Any
-) -> dict[str, Any]:
-    """`plan` without its warning. what: of _Options."""
-    context, options = context or default_context(), _Options(**what)
-    out, err = ffi.new("moeq_blob **"), new_error()
-    status = lib.moeq_convert_plan(
-        context._pointer, path_bytes(source, "source"), path_bytes(target, "target"), options.pointer, out, err
-    )
-    check(status, err)
-    return json_of(out[0])
+class Request:
+    """What is to be converted, and how: of texts, numbers and paths, so that it may travel to other processes.
+
+    what: of _Options, without `durable`.
+    """
+
+    def __init__(
+        self,
+        source: str | os.PathLike[str],
+        target: str | os.PathLike[str],
+        *,
+        context: Context | None = None,
+        spec: Spec | str | None = None,
+        rules: Rules | None = None,
+        **what: Any,
+    ) -> None:
+        self.source, self.target, self.context = source, target, context
+        self.what = {"spec": target_text(spec), "rules": rule_pairs(rules), **what}
+
+    def plan(self) -> Plan:
+        """A dry run."""
+        options = _Options(**self.what)
+        out, err = ffi.new("moeq_blob **"), new_error()
+        status = lib.moeq_convert_plan(*self._places(), options.pointer, out, err)
+        check(status, err)
+        return plan_of(json_of(out[0]), self)
+
+    def run(
+        self,
+        *,
+        units: tuple[int, int] | range | None = None,
+        finish: bool = True,
+        progress: ProgressFunction | None = None,
+        durable: bool = True,
+    ) -> None:
+        """The conversion, or a part of it."""
+        told, options = Progress(progress), _Options(**self.what, durable=durable)
+        options.set_steps(units, finish)
+        if not options.pointer.steps:
+            return  # no unit and no finish; 0 would mean everything
+        options.pointer.progress, options.pointer.progress_user = told.function, told.user
+        err = new_error()
+        status = lib.moeq_convert(*self._places(), options.pointer, err)
+        told.check(status, err)
+
+    def _places(self) -> tuple[Any, bytes, bytes]:
+        """The first three arguments of both calls."""
+        context = self.context or default_context()
+        return context._pointer, path_bytes(self.source, "source"), path_bytes(self.target, "target")
 
 
-def warn_of_unused(plan: dict[str, Any]) -> None:
+def warn_of_unused(plan: Plan) -> None:
     """A warning at the call of a public function whose rules name nothing."""
-    if plan["unused_rules"]:
-        names = ", ".join(map(repr, plan["unused_rules"]))
+    if plan.unused_rules:
+        names = ", ".join(map(repr, plan.unused_rules))
         warnings.warn(f"rules without effect: {names}; moeq.open(source).stacks has the names", stacklevel=3)
 
 
@@ -133,7 +172,7 @@ def plan(
     weights_only: bool = False,
     all_files: bool = False,
     context: Context | None = None,
-) -> dict[str, Any]:
+) -> Plan:
     """A dry run of `convert`: units with bytes and peak memory, what is quantized to what or made dense, what is not
     and why.
 
@@ -141,7 +180,7 @@ def plan(
     """
     what: dict[str, Any] = {"spec": spec, "dialect": dialect, "rules": rules, "patterns": patterns}
     what |= {"keep_foreign": keep_foreign, "weights_only": weights_only, "all_files": all_files}
-    made = dry_run(source, target, **what, context=context)
+    made = Request(source, target, **what, context=context).plan()
     warn_of_unused(made)
     return made
 
@@ -179,33 +218,10 @@ def convert(
     """
     what: dict[str, Any] = {"spec": spec, "dialect": dialect, "rules": rules, "patterns": patterns, "context": context}
     what |= {"keep_foreign": keep_foreign, "weights_only": weights_only, "all_files": all_files}
+    request = Request(source, target, **what)
     if rules is not None:
         try:
-            warn_of_unused(dry_run(source, target, **what))
+            warn_of_unused(request.plan())
         except MoeqError:
             pass  # what follows says so itself
-    work(source, target, units=units, finish=finish, progress=progress, durable=durable, **what)
-
-
-def work(
-    source: str | os.PathLike[str],
-    target: str | os.PathLike[str],
-    *,
-    units: tuple[int, int] | range | None = None,
-    finish: bool = True,
-    progress: ProgressFunction | None = None,
-    context: Context | None = None,
-    **what: Any,
-) -> None:
-    """`convert` without its warning. what: of _Options."""
-    context, told = context or default_context(), Progress(progress)
-    options = _Options(**what)
-    options.set_steps(units, finish)
-    if not options.pointer.steps:
-        return  # no unit and no finish; 0 would mean everything
-    options.pointer.progress, options.pointer.progress_user = told.function, told.user
-    err = new_error()
-    status = lib.moeq_convert(
-        context._pointer, path_bytes(source, "source"), path_bytes(target, "target"), options.pointer, err
-    )
-    told.check(status, err)
+    request.run(units=units, finish=finish, progress=progress, durable=durable)

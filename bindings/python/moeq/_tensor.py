@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._cdef import ffi
 from ._context import Context, default_context
-from ._dlpack import CPU, READ_ONLY, Borrowed, describe
+from ._dlpack import CPU, READ_ONLY, Borrowed, describe, element_strides
 from ._errors import ArgumentError, DtypeError, check, new_error
 from ._export import lease, numpy_capsule, shared, sweep
 from ._library import lib
@@ -107,6 +107,11 @@ class Tensor:
             raise DtypeError(f"moeq.Tensor.item: got {self.dtype}; wanted one of bf16, {', '.join(STRUCT_FORMATS)}")
         return struct.unpack("=" + STRUCT_FORMATS[self.dtype], raw)[0]
 
+    def tobytes(self) -> bytes:
+        """The elements, row-major, as they lie in memory; without NumPy."""
+        compact = self.copy()
+        return bytes(ffi.buffer(ffi.cast("char *", compact._address), self.nbytes))
+
     def __float__(self) -> float:
         return float(self.item())
 
@@ -125,6 +130,10 @@ class Tensor:
                 f"moeq.Tensor.numpy: NumPy itself has no {name}: install ml_dtypes, or ask for dtype='fp32'"
             ) from error
         return raw.view(getattr(ml_dtypes, name))
+
+    def bits(self) -> np.ndarray:
+        """The same memory as unsigned integers of the elements' width, which needs no ml_dtypes."""
+        return self._raw_array().view(f"u{dtype_bytes(self._code)}")
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         import numpy
@@ -212,8 +221,7 @@ class Tensor:
 
     def __reduce__(self) -> tuple:
         """Pickles carry the elements, row-major; what comes back has memory of its own."""
-        compact = self.copy()
-        return _restore, (self._code, self.shape, bytes(ffi.buffer(ffi.cast("char *", compact._address), self.nbytes)))
+        return _restore, (self._code, self.shape, self.tobytes())
 
     def _moeq_borrow(self) -> Borrowed:
         return Borrowed(self._managed, self)
@@ -222,6 +230,32 @@ class Tensor:
         """The same row-major memory under another shape, for one call."""
         shape = tuple(shape)
         return describe(self._address, self._code, shape, row_major(shape), self.read_only, self)
+
+
+class View:
+    """What `view` makes: an argument for calls."""
+
+    __slots__ = ("array", "code")
+
+    def __init__(self, array: np.ndarray, code: int) -> None:
+        self.array, self.code = array, code
+
+    def _moeq_borrow(self) -> Borrowed:
+        array = self.array
+        strides = element_strides(array.strides, array.itemsize, "array")
+        address = array.__array_interface__["data"][0]
+        return describe(address, self.code, array.shape, strides, not array.flags.writeable, array)
+
+
+def view(array: np.ndarray, dtype: Any) -> View:
+    """The memory of a NumPy array for calls of moeq, taken for elements of another type of the same width: bf16 in an
+    array of uint16, say, as NumPy itself has no bf16."""
+    code = dtype_code(dtype)
+    if array.itemsize != dtype_bytes(code):
+        raise DtypeError(
+            f"moeq.view: array: got elements of {array.itemsize} bytes; wanted {dtype_bytes(code)}, as {dtype} has"
+        )
+    return View(array, code)
 
 
 def _restore(code: int, shape: tuple[int, ...], content: bytes) -> Tensor:

@@ -10,19 +10,19 @@ import logging
 import os
 from typing import Any
 
-from . import _convert
 from ._context import Context
+from ._convert import Request, unit_bounds, warn_of_unused
+from ._plan import Plan, PlanUnit
 from ._progress import ProgressFunction
 
 MAX_RETRIES = 8  # of a unit whose node or process dies; errors of the conversion itself are not tried again
 POLL_SECONDS = 0.2  # how soon a callback that wants to stop is heard
 
 
-def run_unit(source: str, target: str, unit: int, arguments: dict[str, Any]) -> int:
-    """One unit, in whatever process."""
-    settings = dict(arguments)
-    context = Context(settings.pop("threads"))  # as many as Ray was asked for
-    _convert.work(source, target, units=(unit, unit + 1), finish=False, context=context, **settings)
+def run_unit(source: str, target: str, unit: int, threads: int, durable: bool, what: dict[str, Any]) -> int:
+    """One unit, in whatever process. threads: as many as Ray was asked for."""
+    request = Request(source, target, context=Context(threads), **what)
+    request.run(units=(unit, unit + 1), finish=False, durable=durable)
     return unit
 
 
@@ -49,25 +49,37 @@ def convert(
     address: of the cluster; None: the one that this process is connected to, or else $RAY_ADDRESS, or a local one.
     Each task asks Ray for `cpus` processors and for the memory that the plan says it takes at most.
     """
+    what: dict[str, Any] = {"spec": spec, "dialect": dialect, "rules": rules, "patterns": patterns}
+    what |= {"keep_foreign": keep_foreign, "weights_only": weights_only, "all_files": all_files}
+    plan = Request(source, target, **what).plan()
+    warn_of_unused(plan)
+    run(plan, address=address, units=units, finish=finish, progress=progress, durable=durable, cpus=cpus)
+
+
+def run(
+    plan: Plan,
+    *,
+    address: str | None = None,
+    units: tuple[int, int] | range | None = None,
+    finish: bool = True,
+    progress: ProgressFunction | None = None,
+    durable: bool = True,
+    cpus: float = 1,
+) -> None:
+    """As `plan.run`, with the units as Ray tasks. address, cpus: as of `convert`."""
     import ray
 
-    source, target = os.path.abspath(source), os.path.abspath(target)
-    arguments: dict[str, Any] = {"spec": _convert.target_text(spec), "dialect": dialect, "patterns": patterns}
-    arguments |= {"keep_foreign": keep_foreign, "weights_only": weights_only, "all_files": all_files}
-    arguments["rules"] = _convert.rule_pairs(rules)
-    wanted = None if units is None else _convert.unit_bounds(units)
-    plan = _convert.dry_run(source, target, **arguments)
-    _convert.warn_of_unused(plan)
+    request = plan._asked
+    chosen = plan.units if units is None else [plan.units[unit] for unit in range(*unit_bounds(units))]
+    source, target = os.path.abspath(request.source), os.path.abspath(request.target)
     own = not ray.is_initialized()
     if own:
         ray.init(address=address, log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
     try:
-        chosen = plan["units"] if wanted is None else [plan["units"][unit] for unit in range(*wanted)]
         task = ray.remote(max_retries=MAX_RETRIES, num_cpus=cpus)(run_unit)
-        of_task = arguments | {"durable": durable, "threads": max(1, int(cpus))}
         waiting = {
-            task.options(memory=unit["peak"], name=f"moeq unit {unit['unit']}").remote(
-                source, target, unit["unit"], of_task
+            task.options(memory=unit.peak, name=f"moeq unit {unit.unit}").remote(
+                source, target, unit.unit, max(1, int(cpus)), durable, request.what
             ): unit
             for unit in chosen
         }
@@ -76,12 +88,12 @@ def convert(
         if own:
             ray.shutdown()
     if finish:
-        _convert.work(source, target, units=(0, 0), finish=True, durable=durable, **arguments)
+        plan.run(units=(0, 0), finish=True, durable=durable)
 
 
-def _wait(ray: Any, waiting: dict[Any, dict[str, Any]], progress: ProgressFunction | None) -> None:
+def _wait(ray: Any, waiting: dict[Any, PlanUnit], progress: ProgressFunction | None) -> None:
     """Until all are done. The first error, and an exception of the callback, cancels the others."""
-    done, total = 0, sum(unit["bytes_in"] for unit in waiting.values())
+    done, total = 0, sum(unit.bytes_in for unit in waiting.values())
     try:
         while waiting:
             ready, _ = ray.wait(list(waiting), num_returns=1, timeout=POLL_SECONDS)
@@ -89,7 +101,7 @@ def _wait(ray: Any, waiting: dict[Any, dict[str, Any]], progress: ProgressFuncti
             for reference in ready:
                 unit = waiting.pop(reference)
                 ray.get(reference)
-                done, name = done + unit["bytes_in"], unit["file"]
+                done, name = done + unit.bytes_in, unit.file
             if progress is not None:
                 progress("quantize", name, done, total)
     except ray.exceptions.RayTaskError as error:
@@ -100,6 +112,6 @@ def _wait(ray: Any, waiting: dict[Any, dict[str, Any]], progress: ProgressFuncti
         raise
 
 
-def _cancel(ray: Any, waiting: dict[Any, dict[str, Any]]) -> None:
+def _cancel(ray: Any, waiting: dict[Any, PlanUnit]) -> None:
     for reference in waiting:
         ray.cancel(reference)

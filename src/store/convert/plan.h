@@ -104,9 +104,9 @@ public:
     // Weights grow: lone weights that are to be quantized become stacks.
     [[nodiscard]] moeq_status make(const Checkpoint& checkpoint, Weights& weights, const ConvertRequest& request,
                                    Report& report);
-    // The plan as JSON, for people and for who places units.
-    [[nodiscard]] moeq_status print(const Checkpoint& checkpoint, const Weights& weights, Array<char>* out,
-                                    Report& report) const;
+    // The plan as JSON, for people and for who places units. finished: units.
+    [[nodiscard]] moeq_status print(const Checkpoint& checkpoint, const Weights& weights,
+                                    const Array<int64_t>& finished, Array<char>* out, Report& report) const;
 
     // quantization_config of the target's config.json, as one value. UNSUPPORTED where it cannot name all weights, which make
     // finds.

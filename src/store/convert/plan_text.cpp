@@ -65,9 +65,10 @@ namespace {
 
 class PlanPrinter {
 public:
-    PlanPrinter(const Plan& plan, const Checkpoint& checkpoint, const Weights& weights, Array<char>& out,
-                Report& report)
-        : plan_(plan), checkpoint_(checkpoint), weights_(weights), out_(out), json_(out), report_(report)
+    PlanPrinter(const Plan& plan, const Checkpoint& checkpoint, const Weights& weights, const Array<int64_t>& finished,
+                Array<char>& out, Report& report)
+        : plan_(plan), checkpoint_(checkpoint), weights_(weights), finished_(finished), out_(out), json_(out),
+          report_(report)
     {
     }
 
@@ -80,6 +81,10 @@ public:
         json_.key("units").begin_array();
         for (int64_t i = 0; i < plan_.units.size(); ++i)
             MOEQ_TRY(write_unit(i));
+        json_.end_array();
+        json_.key("finished").begin_array();
+        for (const int64_t unit : finished_)
+            json_.integer(unit);
         json_.end_array();
         write_totals();
         json_.key("kept");
@@ -198,6 +203,7 @@ private:
     const Plan& plan_;
     const Checkpoint& checkpoint_;
     const Weights& weights_;
+    const Array<int64_t>& finished_;
     Array<char>& out_;
     text::JsonWriter json_;
     Report& report_;
@@ -227,9 +233,10 @@ moeq_status print_item_spec(const PlanItem& item, char* out, Report& report)
     return MOEQ_OK;
 }
 
-moeq_status Plan::print(const Checkpoint& checkpoint, const Weights& weights, Array<char>* out, Report& report) const
+moeq_status Plan::print(const Checkpoint& checkpoint, const Weights& weights, const Array<int64_t>& finished,
+                        Array<char>* out, Report& report) const
 {
-    return PlanPrinter(*this, checkpoint, weights, *out, report).run();
+    return PlanPrinter(*this, checkpoint, weights, finished, *out, report).run();
 }
 
 } // namespace moeq::store

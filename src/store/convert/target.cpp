@@ -92,6 +92,26 @@ moeq_status ConvertTarget::open(const char* path, const Plan& plan, bool durable
     return found ? MOEQ_OK : claim(plan, durable, report);
 }
 
+moeq_status ConvertTarget::list_finished(const char* path, const Plan& plan, const Checkpoint& checkpoint,
+                                         Array<int64_t>* out, Report& report)
+{
+    MOEQ_TRY(set_paths(path, report));
+    bool found = false;
+    MOEQ_TRY(look_for(AT_FDCWD, partial_.data(), &found, report));
+    if (!found)
+        return MOEQ_OK;
+    MOEQ_TRY(folder_.open(AT_FDCWD, partial_.data(), report));
+    UnitRecord record(allocator_);
+    if (!out->reserve(plan.units.size()))
+        return report.out_of_memory(sizeof(int64_t) * static_cast<uint64_t>(plan.units.size()));
+    for (int64_t unit = 0; unit < plan.units.size(); ++unit) {
+        MOEQ_TRY(read_record(allocator_, folder(), plan, checkpoint, unit, &record, &found, report));
+        if (found)
+            out->append_reserved(&unit, 1);
+    }
+    return MOEQ_OK;
+}
+
 moeq_status ConvertTarget::check_free(Report& report) const
 {
     bool found = false;

@@ -25,6 +25,10 @@ public:
     // TARGET.partial becomes TARGET. STATE as above.
     [[nodiscard]] moeq_status publish(bool durable, Report& report);
 
+    // The units that TARGET.partial has records of: how far this plan is, wherever it is worked on. Opens nothing that they wrote.
+    [[nodiscard]] moeq_status list_finished(const char* path, const Plan& plan, const Checkpoint& checkpoint,
+                                            Array<int64_t>* out, Report& report);
+
     int folder() const { return folder_.descriptor(); }
 
 private:

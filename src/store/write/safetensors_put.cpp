@@ -59,8 +59,7 @@ moeq_status SafetensorsWriter::put_tensor(const char* name, const TensorView& te
                << "got " << dtype_name(tensor.dtype) << "; want " << dtype_name(entry->dtype)
                << " as declared, or the bytes as uint8 [" << entry->bytes << "]";
     if (!raw)
-        MOEQ_TRY(
-            check_shape(tensor, {.argument = 3, .name = "tensor", .dtypes = 0}, entry->ndim, entry->shape, report));
+        MOEQ_TRY(check_shape(tensor, {.argument = {3, "tensor"}, .dtypes = 0}, entry->ndim, entry->shape, report));
     const bool in_order = is_contiguous(tensor);
     const Source source = {
         entry, name, 0, entry->bytes, in_order ? tensor.data : nullptr, in_order ? nullptr : &tensor};

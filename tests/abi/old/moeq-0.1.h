@@ -28,6 +28,89 @@ typedef struct moeq_reader moeq_reader;
 typedef struct moeq_writer moeq_writer;
 typedef struct moeq_blob moeq_blob;
 #define MOEQ_OK 0
+typedef struct moeq_error {
+    int32_t status;
+    int32_t os_error;
+    int32_t argument;
+    int32_t reserved;
+    char    class_id[8];
+    int64_t expert;
+    int64_t row;
+    int64_t column;
+    char    message[464];
+} moeq_error;
+typedef void *(*moeq_host_alloc_fn)(uint64_t bytes, uint64_t alignment, void *user);
+typedef void (*moeq_host_free_fn)(void *memory, uint64_t bytes, void *user);
+typedef void (*moeq_task_fn)(int64_t index, void *task);
+typedef int32_t (*moeq_parallel_for_fn)(moeq_task_fn run, void *task, int64_t count, void *user);
+typedef void (*moeq_destroy_fn)(void *user);
+typedef struct moeq_context_options {
+    uint32_t struct_size;
+    int32_t  thread_limit;
+    int32_t  cpu_tier;
+    int32_t  reserved;
+    moeq_host_alloc_fn   host_alloc;
+    moeq_host_free_fn    host_free;
+    moeq_parallel_for_fn parallel_for;
+    void                *user;
+    moeq_destroy_fn      user_destroy;
+} moeq_context_options;
+MOEQ_API moeq_status moeq_context_create(const moeq_context_options *options, moeq_context **out, moeq_error *err);
+MOEQ_API void        moeq_context_destroy(moeq_context *context);
+#define MOEQ_FORMAT_INT8 1
+#define MOEQ_FORMAT_NF4 2
+#define MOEQ_FORMAT_FP4 3
+#define MOEQ_FORMAT_FP8_E4M3 4
+#define MOEQ_FORMAT_FP8_E5M2 5
+#define MOEQ_FORMAT_MXFP8 6
+typedef struct moeq_spec {
+    uint32_t struct_size;
+    int32_t  format;
+    int32_t  granularity;
+    int32_t  block_rows;
+    int32_t  block_columns;
+    int32_t  blocking;
+    int32_t  scale_axis;
+    int32_t  scale_kind;
+    int32_t  nested;
+    int32_t  layout;
+    int32_t  nonfinite;
+    int32_t  profile;
+    int32_t  logical_dtype;
+} moeq_spec;
+typedef struct moeq_component {
+    int32_t component;
+    int32_t reserved;
+    struct DLManagedTensorVersioned *tensor;
+} moeq_component;
+typedef struct moeq_quantize_options {
+    uint32_t struct_size;
+    int32_t  device_type;
+    int32_t  device_id;
+    int32_t  reserved;
+    const struct DLManagedTensorVersioned *amax;
+    const moeq_component *storage;
+    int64_t  storage_count;
+    int64_t  staging_limit;
+    uint32_t *status_word;
+} moeq_quantize_options;
+MOEQ_API moeq_status moeq_qtensor_quantize(const moeq_context *context, const struct DLManagedTensorVersioned *source,
+                                           const moeq_spec *spec, const moeq_quantize_options *options, void *stream,
+                                           moeq_qtensor **out, moeq_error *err);
+typedef struct moeq_region {
+    uint32_t struct_size;
+    int32_t  stores;
+    const int64_t *experts;
+    int64_t  expert_count;
+    const struct DLManagedTensorVersioned *expert_ids;
+    int64_t  row_begin;
+    int64_t  row_end;
+    uint32_t *status_word;
+} moeq_region;
+MOEQ_API moeq_status moeq_qtensor_dequantize(const moeq_qtensor *qtensor, const moeq_region *region, void *stream,
+                                             struct DLManagedTensorVersioned *destination, moeq_error *err);
+MOEQ_API void moeq_qtensor_retain(const moeq_qtensor *qtensor);
+MOEQ_API void moeq_qtensor_release(const moeq_qtensor *qtensor);
 #define MOEQ_ERROR_ARGUMENT -10
 #define MOEQ_ERROR_SHAPE -11
 #define MOEQ_ERROR_DTYPE -12
@@ -59,17 +142,6 @@ typedef struct moeq_blob moeq_blob;
 #define MOEQ_ERROR_CAPTURE -73
 #define MOEQ_ERROR_FORKED -74
 #define MOEQ_ERROR_INTERNAL -90
-typedef struct moeq_error {
-    int32_t status;
-    int32_t os_error;
-    int32_t argument;
-    int32_t reserved;
-    char    class_id[8];
-    int64_t expert;
-    int64_t row;
-    int64_t column;
-    char    message[464];
-} moeq_error;
 MOEQ_API const char *moeq_status_name(moeq_status status);
 MOEQ_API int32_t     moeq_abi_version(void);
 MOEQ_API int32_t     moeq_version(void);
@@ -111,35 +183,17 @@ MOEQ_API void        moeq_blob_destroy(moeq_blob *blob);
 #define MOEQ_SEEN_INF 2
 #define MOEQ_SEEN_BAD_EXPERT 4
 #define MOEQ_SEEN_SATURATED 8
-typedef void *(*moeq_host_alloc_fn)(uint64_t bytes, uint64_t alignment, void *user);
-typedef void (*moeq_host_free_fn)(void *memory, uint64_t bytes, void *user);
-typedef void (*moeq_task_fn)(int64_t index, void *task);
-typedef int32_t (*moeq_parallel_for_fn)(moeq_task_fn run, void *task, int64_t count, void *user);
-typedef void (*moeq_destroy_fn)(void *user);
 #define MOEQ_CPU_TIER_BEST 0
 #define MOEQ_CPU_TIER_SCALAR 1
 #define MOEQ_CPU_TIER_AVX2 2
 #define MOEQ_CPU_TIER_AVX512 3
 #define MOEQ_CPU_TIER_NEON 4
-typedef struct moeq_context_options {
-    uint32_t struct_size;
-    int32_t  thread_limit;
-    int32_t  cpu_tier;
-    int32_t  reserved;
-    moeq_host_alloc_fn   host_alloc;
-    moeq_host_free_fn    host_free;
-    moeq_parallel_for_fn parallel_for;
-    void                *user;
-    moeq_destroy_fn      user_destroy;
-} moeq_context_options;
 typedef struct moeq_memory {
     uint32_t struct_size;
     uint32_t reserved;
     int64_t  host_live;
     int64_t  host_peak;
 } moeq_memory;
-MOEQ_API moeq_status moeq_context_create(const moeq_context_options *options, moeq_context **out, moeq_error *err);
-MOEQ_API void        moeq_context_destroy(moeq_context *context);
 MOEQ_API moeq_status moeq_context_get_memory(const moeq_context *context, moeq_memory *out, moeq_error *err);
 MOEQ_API moeq_status moeq_context_describe(const moeq_context *context, moeq_blob **out, moeq_error *err);
 MOEQ_API moeq_status moeq_tensor_create(const moeq_context *context, int32_t dtype, int32_t ndim, const int64_t *shape,
@@ -147,12 +201,6 @@ MOEQ_API moeq_status moeq_tensor_create(const moeq_context *context, int32_t dty
                                         struct DLManagedTensorVersioned **out, moeq_error *err);
 MOEQ_API moeq_status moeq_tensor_from_legacy(const moeq_context *context, struct DLManagedTensor *legacy,
                                              struct DLManagedTensorVersioned **out, moeq_error *err);
-#define MOEQ_FORMAT_INT8 1
-#define MOEQ_FORMAT_NF4 2
-#define MOEQ_FORMAT_FP4 3
-#define MOEQ_FORMAT_FP8_E4M3 4
-#define MOEQ_FORMAT_FP8_E5M2 5
-#define MOEQ_FORMAT_MXFP8 6
 #define MOEQ_GRANULARITY_DEFAULT 0
 #define MOEQ_GRANULARITY_ROW 1
 #define MOEQ_GRANULARITY_EXPERT 2
@@ -172,22 +220,6 @@ MOEQ_API moeq_status moeq_tensor_from_legacy(const moeq_context *context, struct
 #define MOEQ_PROFILE_MOEQ 0
 #define MOEQ_PROFILE_BNB_CPU 1
 #define MOEQ_PROFILE_BNB_CPU_FP16 2
-#define MOEQ_SPEC_TEXT 128
-typedef struct moeq_spec {
-    uint32_t struct_size;
-    int32_t  format;
-    int32_t  granularity;
-    int32_t  block_rows;
-    int32_t  block_columns;
-    int32_t  blocking;
-    int32_t  scale_axis;
-    int32_t  scale_kind;
-    int32_t  nested;
-    int32_t  layout;
-    int32_t  nonfinite;
-    int32_t  profile;
-    int32_t  logical_dtype;
-} moeq_spec;
 #define MOEQ_COMPONENT_CODES 1
 #define MOEQ_COMPONENT_SCALE 2
 #define MOEQ_COMPONENT_NESTED_SCALE 3
@@ -195,6 +227,7 @@ typedef struct moeq_spec {
 #define MOEQ_COMPONENT_NESTED_OFFSET 5
 #define MOEQ_COMPONENT_CODE_MAP 6
 #define MOEQ_COMPONENT_GLOBAL_SCALE 7
+#define MOEQ_SPEC_TEXT 128
 typedef struct moeq_component_info {
     uint32_t struct_size;
     int32_t  component;
@@ -211,22 +244,6 @@ MOEQ_API moeq_status moeq_spec_get_bytes(const moeq_spec *spec, int32_t ndim, co
                                          int64_t *staging, moeq_error *err);
 MOEQ_API moeq_status moeq_spec_parse(const char *text, moeq_spec *out, moeq_error *err);
 MOEQ_API moeq_status moeq_spec_print(const moeq_spec *spec, char *out_text, moeq_error *err);
-typedef struct moeq_component {
-    int32_t component;
-    int32_t reserved;
-    struct DLManagedTensorVersioned *tensor;
-} moeq_component;
-typedef struct moeq_quantize_options {
-    uint32_t struct_size;
-    int32_t  device_type;
-    int32_t  device_id;
-    int32_t  reserved;
-    const struct DLManagedTensorVersioned *amax;
-    const moeq_component *storage;
-    int64_t  storage_count;
-    int64_t  staging_limit;
-    uint32_t *status_word;
-} moeq_quantize_options;
 typedef struct moeq_qtensor_info {
     uint32_t struct_size;
     int32_t  device_type;
@@ -241,30 +258,13 @@ typedef struct moeq_qtensor_info {
 #define MOEQ_STORES_AUTO 0
 #define MOEQ_STORES_CACHED 1
 #define MOEQ_STORES_STREAMED 2
-typedef struct moeq_region {
-    uint32_t struct_size;
-    int32_t  stores;
-    const int64_t *experts;
-    int64_t  expert_count;
-    const struct DLManagedTensorVersioned *expert_ids;
-    int64_t  row_begin;
-    int64_t  row_end;
-    uint32_t *status_word;
-} moeq_region;
-MOEQ_API moeq_status moeq_qtensor_quantize(const moeq_context *context, const struct DLManagedTensorVersioned *source,
-                                           const moeq_spec *spec, const moeq_quantize_options *options, void *stream,
-                                           moeq_qtensor **out, moeq_error *err);
 MOEQ_API moeq_status moeq_qtensor_adopt(const moeq_context *context, const moeq_spec *spec, int32_t ndim,
                                         const int64_t *shape, const moeq_component *components, int64_t component_count,
                                         void *stream, moeq_qtensor **out, moeq_error *err);
-MOEQ_API void moeq_qtensor_retain(const moeq_qtensor *qtensor);
-MOEQ_API void moeq_qtensor_release(const moeq_qtensor *qtensor);
 MOEQ_API moeq_status moeq_qtensor_get_info(const moeq_qtensor *qtensor, moeq_qtensor_info *out, moeq_error *err);
 MOEQ_API moeq_status moeq_qtensor_get_spec(const moeq_qtensor *qtensor, moeq_spec *out, moeq_error *err);
 MOEQ_API moeq_status moeq_qtensor_export(const moeq_qtensor *qtensor, int32_t component,
                                          struct DLManagedTensorVersioned **out, moeq_error *err);
-MOEQ_API moeq_status moeq_qtensor_dequantize(const moeq_qtensor *qtensor, const moeq_region *region, void *stream,
-                                             struct DLManagedTensorVersioned *destination, moeq_error *err);
 MOEQ_API moeq_status moeq_qtensor_requantize(moeq_qtensor *qtensor, const struct DLManagedTensorVersioned *source,
                                              const moeq_quantize_options *options, void *stream, moeq_error *err);
 MOEQ_API moeq_status moeq_quantize_into(const moeq_context *context, const struct DLManagedTensorVersioned *source,

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .. import _convert
-from .._context import default_context
-from .._progress import ProgressFunction
-from .._reader import Reader, StackInfo
-from .._spec import Spec
+import moeq
+
+from .. import Plan, PlanUnit, ProgressFunction, Reader, Spec, StackInfo, default_context
 from .ending import CommandError, Status
 from .job import Clock, memory_now, peak_memory, run
 from .options import expert_stacks, unit_range
@@ -59,7 +56,7 @@ class Conversion:
     durable: bool = True
     stacks: tuple[StackInfo, ...] = ()
     experts: list[StackInfo] = field(default_factory=list)  # of the stacks those that are weights of experts
-    plan: dict[str, Any] = field(default_factory=dict)
+    made: Plan | None = None
     remarks: list[str] = field(default_factory=list)
 
     def set_steps(self, units: str | None, finish: bool | None, no_sync: bool) -> None:
@@ -72,17 +69,25 @@ class Conversion:
         return Path(f"{self.target}.partial")
 
     @property
+    def plan(self) -> Plan:
+        """What `prepare` has made."""
+        assert self.made is not None
+        return self.made
+
+    @property
     def arguments(self) -> dict[str, Any]:
         """What plan and convert both take."""
         rules = self.selection.rules or None
         flags = {name: getattr(self, name) for name in ("keep_foreign", "weights_only", "all_files")}
         return {"spec": self.spec, "dialect": self.dialect, "rules": rules, "patterns": self.patterns} | flags
 
-    def prepare(self, reader: Reader) -> dict[str, Any]:
+    def prepare(self, reader: Reader) -> Plan:
         """Makes the plan. reader: of the source."""
         self.check_target()
-        plan = _convert.dry_run(self.source, self.target, **self.arguments)
-        self.plan = self.selection.translate(plan)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of rules: there are remarks about these
+            plan = moeq.plan(self.source, self.target, **self.arguments)
+        self.made = self.selection.translate(plan)
         self.stacks, self.experts = reader.stacks, expert_stacks(reader)
         self.remarks = [*self.selection.remarks(self.plan, reader), *notes(self.plan, self.wanted)]
         return self.plan
@@ -103,18 +108,18 @@ class Conversion:
         return self.spec is not None or any(spec for _, spec in self.selection.rules)
 
     @property
-    def chosen(self) -> list[dict[str, Any]]:
+    def chosen(self) -> Sequence[PlanUnit]:
         """The units of the plan that are to be done."""
-        return self.plan["units"] if self.units is None else self.plan["units"][slice(*self.units)]
+        return self.plan.units if self.units is None else self.plan.units[slice(*self.units)]
 
     def check(self) -> None:
         """That there is something to do."""
         if not self.chosen:
-            raise CommandError(f"--units: the plan has {len(self.plan['units'])} units", "moeq plan lists them")
-        totals = self.plan["totals"]
-        nothing = not (totals["weights_quantized"] or totals["weights_made_dense"])
+            raise CommandError(f"--units: the plan has {len(self.plan.units)} units", "moeq plan lists them")
+        totals = self.plan.totals
+        nothing = not (totals.weights_quantized or totals.weights_made_dense)
         if nothing and isinstance(self.spec, str) and not any(stack.quantized for stack in self.stacks):
-            foreign = self.plan["foreign"]
+            foreign = self.plan.foreign
             raise CommandError(
                 f"{self.source}: nothing in it is quantized that could be made {self.spec}"
                 + (f"; it is {foreign_text(foreign)}" if foreign else ""),
@@ -125,15 +130,15 @@ class Conversion:
             options = self.selection.leaving(self.plan, self.stacks)
             if options:
                 raise CommandError(f"{self.source}: nothing in it would be quantized", f"because of {options}")
-            if self.plan["foreign"]:
+            if self.plan.foreign:
                 raise CommandError(
-                    f"{self.source}: nothing in it would be quantized; it is {foreign_text(self.plan['foreign'])}",
+                    f"{self.source}: nothing in it would be quantized; it is {foreign_text(self.plan.foreign)}",
                     "start from the original in bf16",
                     Status.INPUT,
                 )
-            if self.plan["odd_experts"]:
+            if self.plan.odd_experts:
                 raise CommandError(
-                    f"{self.source}: nothing in it would be quantized; its experts are {self.plan['odd_experts']}",
+                    f"{self.source}: nothing in it would be quantized; its experts are {self.plan.odd_experts}",
                     "moeq leaves such ones as they are",
                     Status.INPUT,
                 )
@@ -147,40 +152,23 @@ class Conversion:
             raise CommandError(f"there is no folder {parent}, in which {self.target.name} is to be made",
                                f"mkdir -p {shlex.quote(str(parent))}", Status.INPUT)  # fmt: skip
 
-    def finished_units(self) -> set[int]:
-        """Of this very plan, in TARGET.partial; what they hold is checked later."""
-        for name in ("moeq_plan.json", "moeq_report.json"):
-            try:
-                if json.loads((self.partial / name).read_text("utf-8"))["plan"] != self.plan["hash"]:
-                    return set()
-                break
-            except (OSError, ValueError, KeyError, TypeError):
-                continue
-        else:
-            return set()
-        count = len(self.plan["units"])
-        return {unit for unit in range(count) if (self.partial / f"unit-{unit:05}.json").is_file()}
-
-    def tell_space(self, finished: set[int]) -> None:
+    def tell_space(self) -> None:
         """A remark when what is to be written is more than there is room for."""
-        needed = sum(unit["bytes_out"] for unit in self.chosen if unit["unit"] not in finished)
+        needed = sum(unit.bytes_out for unit in self.chosen if unit.unit not in self.plan.finished)
         free = free_bytes(self.target)
         if free is not None and needed > free:
             remark(f"note: {nbytes(needed)} are to be written, and {nbytes(free)} are free where {self.target} is")
 
     def work(self, engine: str, address: str | None) -> Callable[[ProgressFunction], None]:
         options: dict[str, Any] = {"units": self.units, "finish": self.finish, "durable": self.durable}
-        convert: Callable[..., None] = _convert.work
-        if engine == "ray":
-            from .. import ray
-
-            convert, options["address"] = ray.convert, address
 
         def body(tell: ProgressFunction) -> None:
-            with warnings.catch_warnings():  # what there is to say has been said
-                warnings.simplefilter("ignore", UserWarning)
-                warnings.simplefilter("ignore", FutureWarning)  # of Ray's own
-                convert(self.source, self.target, progress=tell, **options, **self.arguments)
+            if engine == "local":
+                self.plan.run(progress=tell, **options)
+                return
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # Ray's own
+                moeq.ray.run(self.plan, address=address, progress=tell, **options)
 
         return body
 
@@ -192,15 +180,14 @@ class Conversion:
         if loud:
             self.tell()
         self.check()
-        finished = self.finished_units()
-        if finished and loud:
+        if self.plan.finished and loud:
             remark(f"going on with {self.partial}: units that are finished are checked and kept")
         if loud:
-            self.tell_space(finished)
+            self.tell_space()
         clock, before = Clock(), memory_now()
         resume = f"what is finished is in {self.partial}; the same command goes on from there"
         run(self.work(engine, address), shown=not (quiet or no_progress), resume=resume)
-        resumed = any(unit["unit"] in finished for unit in self.chosen)
+        resumed = any(unit.unit in self.plan.finished for unit in self.chosen)
         facts = self.facts(clock.seconds, before) | {"resumed": resumed}
         if resumed or engine != "local":  # not what this process read in that time
             facts["gb_per_s"] = None
@@ -210,14 +197,14 @@ class Conversion:
             self.show(facts)
 
     def facts(self, seconds: float, memory_before: int) -> dict[str, Any]:
-        bytes_in, bytes_out = (sum(unit[key] for unit in self.chosen) for key in ("bytes_in", "bytes_out"))
+        bytes_in, bytes_out = (sum(getattr(unit, key) for unit in self.chosen) for key in ("bytes_in", "bytes_out"))
         begin = 0 if self.units is None else self.units[0]
         return {
             "source": str(self.source),
             "target": str(self.target if self.finish else self.partial),
             "spec": None if self.spec is None else str(self.spec),
-            "dialect": self.plan["dialect"],
-            "plan": self.plan["hash"],
+            "dialect": self.plan.dialect,
+            "plan": self.plan.hash,
             "units": [begin, begin + len(self.chosen)],
             "finished": self.finish,
             **coverage(self.plan, self.experts).facts(),
@@ -237,13 +224,13 @@ class Conversion:
             say(*outcome(self.plan, self.experts), totals_line(self.plan))
         else:
             begin, end = facts["units"]
-            say(f"units {begin} to {end - 1} of {len(self.plan['units'])} are in {self.partial}")
+            say(f"units {begin} to {end - 1} of {len(self.plan.units)} are in {self.partial}")
         pace = "" if facts["gb_per_s"] is None else f", {rate(facts['bytes_in'], facts['seconds'])} read"
         say(f"{duration(facts['seconds'])}{pace}, peak memory {nbytes(facts['peak_memory'])}")
         say(f"wrote {facts['target']}" if self.finish else f"next: {self.next_step()}")
 
     def next_step(self) -> str:
-        left = len(self.plan["units"]) - len(self.finished_units())
+        left = len(self.plan.units) - len(self.plan.again().finished)
         if not left:
             return f"the same command without --units and --no-finish makes {self.target} of it"
         return f"{counted(left, 'other unit')}, anywhere; the same command without --units does them, and the end"

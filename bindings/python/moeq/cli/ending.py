@@ -13,8 +13,8 @@ from typing import Any
 
 import typer
 
-from .. import _errors as errors
-from .._library import LibraryNotFoundError
+import moeq
+
 from .show.screen import emit
 from .show.words import hint_in_words, in_words
 from .streams import drop, settle
@@ -55,16 +55,16 @@ class CommandError(Exception):
 
 
 INPUT_ERRORS = (
-    errors.FormatError,  # with TruncatedError and DigestError
-    errors.VersionError,
-    errors.IncompleteError,
-    errors.MismatchError,
-    errors.NotFoundError,
-    errors.LimitError,
-    errors.BadValueError,
-    errors.DuplicateError,
+    moeq.FormatError,  # with TruncatedError and DigestError
+    moeq.VersionError,
+    moeq.IncompleteError,
+    moeq.MismatchError,
+    moeq.NotFoundError,
+    moeq.LimitError,
+    moeq.BadValueError,
+    moeq.DuplicateError,
 )
-RESOURCE_ERRORS = (errors.OutOfMemoryError, errors.DeviceMemoryError, errors.BackendError, errors.CudaError)
+RESOURCE_ERRORS = (moeq.OutOfMemoryError, moeq.DeviceMemoryError, moeq.BackendError, moeq.CudaError)
 ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -82,16 +82,16 @@ def status_of(error: BaseException) -> Status:
         return Status.INPUT
     if isinstance(error, (*RESOURCE_ERRORS, MemoryError, ImportError)):
         return Status.RESOURCES
-    if isinstance(error, errors.MoeqError) and not isinstance(error, errors.InternalError):
+    if isinstance(error, moeq.MoeqError) and not isinstance(error, moeq.InternalError):
         return Status.USAGE
     return Status.FAULT
 
 
 HINTS: list[tuple[type | tuple[type, ...], str]] = [
-    (errors.FormatError, "copy or download the file again"),
-    (errors.IncompleteError, "copy or download what is missing"),
-    (errors.NotFoundError, "check the path"),
-    ((MemoryError, errors.DeviceMemoryError), "moeq plan tells what it takes"),
+    (moeq.FormatError, "copy or download the file again"),
+    (moeq.IncompleteError, "copy or download what is missing"),
+    (moeq.NotFoundError, "check the path"),
+    ((MemoryError, moeq.DeviceMemoryError), "moeq plan tells what it takes"),
 ]
 
 
@@ -102,7 +102,7 @@ def hint_for(error: BaseException, status: Status, options: Collection[str] = ()
     own = hint_in_words(error, options)
     if own:
         return own
-    if isinstance(error, errors.FileError) and error.errno in FULL and "target" in options:
+    if isinstance(error, moeq.FileError) and error.errno in FULL and "target" in options:
         return "make room; the same command goes on from there"
     if isinstance(error, ImportError) and error.name:
         return f"pip install 'moeq[{'ray' if error.name == 'ray' else 'cli'}]'"
@@ -115,7 +115,7 @@ def one_line(error: BaseException, options: Collection[str] = ()) -> str:
     """The message of an error without line breaks and control characters, in words of the command line."""
     if isinstance(error, KeyboardInterrupt):
         message = f"interrupted{'; ' if str(error) else ''}{error}"
-    elif isinstance(error, (errors.MoeqError, LibraryNotFoundError)):
+    elif isinstance(error, (moeq.MoeqError, moeq.LibraryNotFoundError)):
         message = in_words(error, options)
     elif isinstance(error, OSError):
         message = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgres
 from rich.table import Column
 from rich.text import Text
 
-from .._progress import ProgressFunction
+from .. import ProgressFunction
 from .show.screen import console, duration, nbytes, printable, rate
 
 NAME_WIDTHS = 12, 44  # least and most characters of what is being worked on; longer names lose their beginning

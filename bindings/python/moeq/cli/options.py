@@ -9,14 +9,11 @@ from typing import Annotated
 
 import typer
 
-from .._errors import MoeqError
-from .._names import DIALECTS, FLOATS, SPEC_WORDS
-from .._reader import Reader, StackInfo, TensorInfo
-from .._spec import Spec
+from .. import MoeqError, Reader, Spec, StackInfo, TensorInfo
+from ..names import DIALECTS, FLOATS, FORMATS
 from .ending import CommandError, Status, one_line
 
 LAYOUTS = tuple(name for name in DIALECTS if name != "none")  # that can be written
-FORMATS = SPEC_WORDS["format"]
 TARGETS = (*FORMATS, *FLOATS)
 LIKENESS = 0.4  # of a word to the one that was meant, from 0 to 1
 

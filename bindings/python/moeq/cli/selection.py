@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
-from .._reader import Reader, StackInfo
+from .. import Plan, PlanKept, Reader, StackInfo
 from .ending import CommandError
 from .options import checked_target, tensors_of
 
@@ -36,25 +35,24 @@ class Selection:
     given: list[tuple[str, str]] = field(default_factory=list)
     left_out: set[str] = field(default_factory=set)
 
-    def translate(self, plan: dict[str, Any]) -> dict[str, Any]:
+    def translate(self, plan: Plan) -> Plan:
         """A plan that says --only where the library says that a rule has the name of the stack."""
-        for entry in plan["kept"]:
-            if entry["name"] in self.left_out and entry.get("detail") == entry["name"]:
-                entry["detail"] = "not named by --only"
-        return plan
+        return replace(plan, kept=tuple(map(self._translated, plan.kept)))
 
-    def leaving(self, plan: dict[str, Any], stacks: Iterable[StackInfo]) -> str:
+    def _translated(self, entry: PlanKept) -> PlanKept:
+        by_name = entry.name in self.left_out and entry.detail == entry.name
+        return replace(entry, detail="not named by --only") if by_name else entry
+
+    def leaving(self, plan: Plan, stacks: Iterable[StackInfo]) -> str:
         """The options that leave every expert weight as it is; "" where something else does so too."""
-        rules = {
-            entry["name"]: entry.get("detail") for entry in plan["kept"] if entry["reason"] == "kept dense by rule"
-        }
+        rules = {entry.name: entry.detail for entry in plan.kept if entry.reason == "kept dense by rule"}
         names = [stack.name for stack in stacks]
         if not names or not set(names) <= set(rules):
             return ""
         options = {glob: f"{option} {glob!r}" for option, glob in self.given if option != "--only"}
-        return ", ".join(dict.fromkeys(options.get(rules[name], "--only") for name in names))
+        return ", ".join(dict.fromkeys(options.get(rules[name] or "", "--only") for name in names))
 
-    def remarks(self, plan: dict[str, Any], reader: Reader) -> list[str]:
+    def remarks(self, plan: Plan, reader: Reader) -> list[str]:
         """What of it has no effect on a plan."""
         stacks = [stack.name for stack in reader.stacks]
         others = [tensor.name for tensor in tensors_of(reader).get(-1, []) if len(tensor.shape) == 2]
@@ -65,7 +63,7 @@ class Selection:
                     found.append(f"{option} {glob!r} names no expert weight")
             elif not any(matches([glob], name) for name in (*stacks, *others)):
                 found.append(f"{option} {glob!r} names no expert weight and no matrix")
-            elif glob in plan["unused_rules"]:
+            elif glob in plan.unused_rules:
                 found.append(f"{option} {glob!r} has no effect: options before it have all that it names")
         return found
 

@@ -7,6 +7,12 @@ pub const MOEQ_VERSION_MINOR: i32 = 1;
 pub const MOEQ_VERSION_PATCH: i32 = 0;
 pub const MOEQ_ABI_VERSION: i32 = 1;
 pub const MOEQ_OK: i32 = 0;
+pub const MOEQ_FORMAT_INT8: i32 = 1;
+pub const MOEQ_FORMAT_NF4: i32 = 2;
+pub const MOEQ_FORMAT_FP4: i32 = 3;
+pub const MOEQ_FORMAT_FP8_E4M3: i32 = 4;
+pub const MOEQ_FORMAT_FP8_E5M2: i32 = 5;
+pub const MOEQ_FORMAT_MXFP8: i32 = 6;
 pub const MOEQ_ERROR_ARGUMENT: i32 = -10;
 pub const MOEQ_ERROR_SHAPE: i32 = -11;
 pub const MOEQ_ERROR_DTYPE: i32 = -12;
@@ -76,12 +82,6 @@ pub const MOEQ_CPU_TIER_SCALAR: i32 = 1;
 pub const MOEQ_CPU_TIER_AVX2: i32 = 2;
 pub const MOEQ_CPU_TIER_AVX512: i32 = 3;
 pub const MOEQ_CPU_TIER_NEON: i32 = 4;
-pub const MOEQ_FORMAT_INT8: i32 = 1;
-pub const MOEQ_FORMAT_NF4: i32 = 2;
-pub const MOEQ_FORMAT_FP4: i32 = 3;
-pub const MOEQ_FORMAT_FP8_E4M3: i32 = 4;
-pub const MOEQ_FORMAT_FP8_E5M2: i32 = 5;
-pub const MOEQ_FORMAT_MXFP8: i32 = 6;
 pub const MOEQ_GRANULARITY_DEFAULT: i32 = 0;
 pub const MOEQ_GRANULARITY_ROW: i32 = 1;
 pub const MOEQ_GRANULARITY_EXPERT: i32 = 2;
@@ -101,7 +101,6 @@ pub const MOEQ_NONFINITE_SATURATE: i32 = 1;
 pub const MOEQ_PROFILE_MOEQ: i32 = 0;
 pub const MOEQ_PROFILE_BNB_CPU: i32 = 1;
 pub const MOEQ_PROFILE_BNB_CPU_FP16: i32 = 2;
-pub const MOEQ_SPEC_TEXT: i32 = 128;
 pub const MOEQ_COMPONENT_CODES: i32 = 1;
 pub const MOEQ_COMPONENT_SCALE: i32 = 2;
 pub const MOEQ_COMPONENT_NESTED_SCALE: i32 = 3;
@@ -109,6 +108,7 @@ pub const MOEQ_COMPONENT_NESTED_MAP: i32 = 4;
 pub const MOEQ_COMPONENT_NESTED_OFFSET: i32 = 5;
 pub const MOEQ_COMPONENT_CODE_MAP: i32 = 6;
 pub const MOEQ_COMPONENT_GLOBAL_SCALE: i32 = 7;
+pub const MOEQ_SPEC_TEXT: i32 = 128;
 pub const MOEQ_STORES_AUTO: i32 = 0;
 pub const MOEQ_STORES_CACHED: i32 = 1;
 pub const MOEQ_STORES_STREAMED: i32 = 2;
@@ -333,33 +333,7 @@ impl Default for moeq_context_options {
         }
     }
 }
-#[repr(C)]
-#[derive(Debug, Default, Copy, Clone)]
-pub struct moeq_memory {
-    pub struct_size: u32,
-    pub reserved: u32,
-    /// bytes that went through the context and are in use
-    pub host_live: i64,
-    /// the most that ever were; never falls
-    pub host_peak: i64,
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of moeq_memory"][::core::mem::size_of::<moeq_memory>() - 24usize];
-    ["Alignment of moeq_memory"][::core::mem::align_of::<moeq_memory>() - 8usize];
-    [
-        "Offset of field: moeq_memory::struct_size",
-    ][::core::mem::offset_of!(moeq_memory, struct_size) - 0usize];
-    [
-        "Offset of field: moeq_memory::reserved",
-    ][::core::mem::offset_of!(moeq_memory, reserved) - 4usize];
-    [
-        "Offset of field: moeq_memory::host_live",
-    ][::core::mem::offset_of!(moeq_memory, host_live) - 8usize];
-    [
-        "Offset of field: moeq_memory::host_peak",
-    ][::core::mem::offset_of!(moeq_memory, host_peak) - 16usize];
-};
+/// What codes and scales mean. A value; equal specs give equal bytes on every device. Words for the fields: section 6.
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
 pub struct moeq_spec {
@@ -426,44 +400,6 @@ const _: () = {
     [
         "Offset of field: moeq_spec::logical_dtype",
     ][::core::mem::offset_of!(moeq_spec, logical_dtype) - 48usize];
-};
-#[repr(C)]
-#[derive(Debug, Default, Copy, Clone)]
-pub struct moeq_component_info {
-    pub struct_size: u32,
-    pub component: i32,
-    pub dtype: i32,
-    pub ndim: i32,
-    /// unused entries are 0
-    pub shape: [i64; 8usize],
-    pub bytes: i64,
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    [
-        "Size of moeq_component_info",
-    ][::core::mem::size_of::<moeq_component_info>() - 88usize];
-    [
-        "Alignment of moeq_component_info",
-    ][::core::mem::align_of::<moeq_component_info>() - 8usize];
-    [
-        "Offset of field: moeq_component_info::struct_size",
-    ][::core::mem::offset_of!(moeq_component_info, struct_size) - 0usize];
-    [
-        "Offset of field: moeq_component_info::component",
-    ][::core::mem::offset_of!(moeq_component_info, component) - 4usize];
-    [
-        "Offset of field: moeq_component_info::dtype",
-    ][::core::mem::offset_of!(moeq_component_info, dtype) - 8usize];
-    [
-        "Offset of field: moeq_component_info::ndim",
-    ][::core::mem::offset_of!(moeq_component_info, ndim) - 12usize];
-    [
-        "Offset of field: moeq_component_info::shape",
-    ][::core::mem::offset_of!(moeq_component_info, shape) - 16usize];
-    [
-        "Offset of field: moeq_component_info::bytes",
-    ][::core::mem::offset_of!(moeq_component_info, bytes) - 80usize];
 };
 /// FROZEN (used in arrays).
 #[repr(C)]
@@ -558,6 +494,127 @@ impl Default for moeq_quantize_options {
         }
     }
 }
+/** Which part of a weight a call is about. All zero: everything. Of `experts` and `expert_ids` at most one is given; a
+ list of none selects none. Row ranges are not empty, but for [r, r) with r > 0.*/
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct moeq_region {
+    pub struct_size: u32,
+    /// MOEQ_STORES_, section 7
+    pub stores: i32,
+    /// host list; repeated ids are fine. NULL: see expert_ids
+    pub experts: *const i64,
+    pub expert_count: i64,
+    /// or int32/int64 [n] on the handle's device; NULL: all
+    pub expert_ids: *const DLManagedTensorVersioned,
+    pub row_begin: i64,
+    /// 0: to the last
+    pub row_end: i64,
+    pub status_word: *mut u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of moeq_region"][::core::mem::size_of::<moeq_region>() - 56usize];
+    ["Alignment of moeq_region"][::core::mem::align_of::<moeq_region>() - 8usize];
+    [
+        "Offset of field: moeq_region::struct_size",
+    ][::core::mem::offset_of!(moeq_region, struct_size) - 0usize];
+    [
+        "Offset of field: moeq_region::stores",
+    ][::core::mem::offset_of!(moeq_region, stores) - 4usize];
+    [
+        "Offset of field: moeq_region::experts",
+    ][::core::mem::offset_of!(moeq_region, experts) - 8usize];
+    [
+        "Offset of field: moeq_region::expert_count",
+    ][::core::mem::offset_of!(moeq_region, expert_count) - 16usize];
+    [
+        "Offset of field: moeq_region::expert_ids",
+    ][::core::mem::offset_of!(moeq_region, expert_ids) - 24usize];
+    [
+        "Offset of field: moeq_region::row_begin",
+    ][::core::mem::offset_of!(moeq_region, row_begin) - 32usize];
+    [
+        "Offset of field: moeq_region::row_end",
+    ][::core::mem::offset_of!(moeq_region, row_end) - 40usize];
+    [
+        "Offset of field: moeq_region::status_word",
+    ][::core::mem::offset_of!(moeq_region, status_word) - 48usize];
+};
+impl Default for moeq_region {
+    fn default() -> Self {
+        let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
+        unsafe {
+            ::core::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
+            s.assume_init()
+        }
+    }
+}
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct moeq_memory {
+    pub struct_size: u32,
+    pub reserved: u32,
+    /// bytes that went through the context and are in use
+    pub host_live: i64,
+    /// the most that ever were; never falls
+    pub host_peak: i64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of moeq_memory"][::core::mem::size_of::<moeq_memory>() - 24usize];
+    ["Alignment of moeq_memory"][::core::mem::align_of::<moeq_memory>() - 8usize];
+    [
+        "Offset of field: moeq_memory::struct_size",
+    ][::core::mem::offset_of!(moeq_memory, struct_size) - 0usize];
+    [
+        "Offset of field: moeq_memory::reserved",
+    ][::core::mem::offset_of!(moeq_memory, reserved) - 4usize];
+    [
+        "Offset of field: moeq_memory::host_live",
+    ][::core::mem::offset_of!(moeq_memory, host_live) - 8usize];
+    [
+        "Offset of field: moeq_memory::host_peak",
+    ][::core::mem::offset_of!(moeq_memory, host_peak) - 16usize];
+};
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct moeq_component_info {
+    pub struct_size: u32,
+    pub component: i32,
+    pub dtype: i32,
+    pub ndim: i32,
+    /// unused entries are 0
+    pub shape: [i64; 8usize],
+    pub bytes: i64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of moeq_component_info",
+    ][::core::mem::size_of::<moeq_component_info>() - 88usize];
+    [
+        "Alignment of moeq_component_info",
+    ][::core::mem::align_of::<moeq_component_info>() - 8usize];
+    [
+        "Offset of field: moeq_component_info::struct_size",
+    ][::core::mem::offset_of!(moeq_component_info, struct_size) - 0usize];
+    [
+        "Offset of field: moeq_component_info::component",
+    ][::core::mem::offset_of!(moeq_component_info, component) - 4usize];
+    [
+        "Offset of field: moeq_component_info::dtype",
+    ][::core::mem::offset_of!(moeq_component_info, dtype) - 8usize];
+    [
+        "Offset of field: moeq_component_info::ndim",
+    ][::core::mem::offset_of!(moeq_component_info, ndim) - 12usize];
+    [
+        "Offset of field: moeq_component_info::shape",
+    ][::core::mem::offset_of!(moeq_component_info, shape) - 16usize];
+    [
+        "Offset of field: moeq_component_info::bytes",
+    ][::core::mem::offset_of!(moeq_component_info, bytes) - 80usize];
+};
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct moeq_qtensor_info {
@@ -613,62 +670,6 @@ const _: () = {
     ][::core::mem::offset_of!(moeq_qtensor_info, home_stream) - 120usize];
 };
 impl Default for moeq_qtensor_info {
-    fn default() -> Self {
-        let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
-        unsafe {
-            ::core::ptr::write_bytes(s.as_mut_ptr(), 0, 1);
-            s.assume_init()
-        }
-    }
-}
-/** Which part of a weight a call is about. All zero: everything. Of `experts` and `expert_ids` at most one is given; a
- list of none selects none. Row ranges are not empty, but for [r, r) with r > 0.*/
-#[repr(C)]
-#[derive(Debug, Copy, Clone)]
-pub struct moeq_region {
-    pub struct_size: u32,
-    /// MOEQ_STORES_
-    pub stores: i32,
-    /// host list; repeated ids are fine. NULL: see expert_ids
-    pub experts: *const i64,
-    pub expert_count: i64,
-    /// or int32/int64 [n] on the handle's device; NULL: all
-    pub expert_ids: *const DLManagedTensorVersioned,
-    pub row_begin: i64,
-    /// 0: to the last
-    pub row_end: i64,
-    pub status_word: *mut u32,
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of moeq_region"][::core::mem::size_of::<moeq_region>() - 56usize];
-    ["Alignment of moeq_region"][::core::mem::align_of::<moeq_region>() - 8usize];
-    [
-        "Offset of field: moeq_region::struct_size",
-    ][::core::mem::offset_of!(moeq_region, struct_size) - 0usize];
-    [
-        "Offset of field: moeq_region::stores",
-    ][::core::mem::offset_of!(moeq_region, stores) - 4usize];
-    [
-        "Offset of field: moeq_region::experts",
-    ][::core::mem::offset_of!(moeq_region, experts) - 8usize];
-    [
-        "Offset of field: moeq_region::expert_count",
-    ][::core::mem::offset_of!(moeq_region, expert_count) - 16usize];
-    [
-        "Offset of field: moeq_region::expert_ids",
-    ][::core::mem::offset_of!(moeq_region, expert_ids) - 24usize];
-    [
-        "Offset of field: moeq_region::row_begin",
-    ][::core::mem::offset_of!(moeq_region, row_begin) - 32usize];
-    [
-        "Offset of field: moeq_region::row_end",
-    ][::core::mem::offset_of!(moeq_region, row_end) - 40usize];
-    [
-        "Offset of field: moeq_region::status_word",
-    ][::core::mem::offset_of!(moeq_region, status_word) - 48usize];
-};
-impl Default for moeq_region {
     fn default() -> Self {
         let mut s = ::core::mem::MaybeUninit::<Self>::uninit();
         unsafe {
@@ -1272,6 +1273,36 @@ impl Default for moeq_convert_options {
     }
 }
 extern "C" {
+    /** Keeps nothing open, starts no thread: the pool does at the first call that can use it. options NULL: malloc, all
+ cores, the best CPU tier. On failure `user` is still the caller's: user_destroy is not called.*/
+    pub fn moeq_context_create(
+        options: *const moeq_context_options,
+        out: *mut *mut moeq_context,
+        err: *mut moeq_error,
+    ) -> moeq_status;
+    pub fn moeq_context_destroy(context: *mut moeq_context);
+    /// source: [E, R, C], any strides. REFUSE policy: the error names the first bad element and nothing is made.
+    pub fn moeq_qtensor_quantize(
+        context: *const moeq_context,
+        source: *const DLManagedTensorVersioned,
+        spec: *const moeq_spec,
+        options: *const moeq_quantize_options,
+        stream: *mut ::core::ffi::c_void,
+        out: *mut *mut moeq_qtensor,
+        err: *mut moeq_error,
+    ) -> moeq_status;
+    /** HOT. destination: [n, rows, C] of the region, [rows, C] where n is 1, or the weight's own shape for all of it; any
+ strides; one rounding. RANGE names the first expert or row out of range.*/
+    pub fn moeq_qtensor_dequantize(
+        qtensor: *const moeq_qtensor,
+        region: *const moeq_region,
+        stream: *mut ::core::ffi::c_void,
+        destination: *mut DLManagedTensorVersioned,
+        err: *mut moeq_error,
+    ) -> moeq_status;
+    /// One share more; NULL is fine.
+    pub fn moeq_qtensor_retain(qtensor: *const moeq_qtensor);
+    pub fn moeq_qtensor_release(qtensor: *const moeq_qtensor);
     /// "MOEQ_ERROR_SHAPE"; never NULL; static.
     pub fn moeq_status_name(status: moeq_status) -> *const ::core::ffi::c_char;
     /// Compare with MOEQ_ABI_VERSION before all else.
@@ -1286,14 +1317,6 @@ extern "C" {
     pub fn moeq_blob_data(blob: *const moeq_blob) -> *const ::core::ffi::c_void;
     pub fn moeq_blob_size(blob: *const moeq_blob) -> i64;
     pub fn moeq_blob_destroy(blob: *mut moeq_blob);
-    /** Keeps nothing open, starts no thread: the pool does at the first call that can use it. options NULL: malloc, all
- cores, the best CPU tier. On failure `user` is still the caller's: user_destroy is not called.*/
-    pub fn moeq_context_create(
-        options: *const moeq_context_options,
-        out: *mut *mut moeq_context,
-        err: *mut moeq_error,
-    ) -> moeq_status;
-    pub fn moeq_context_destroy(context: *mut moeq_context);
     pub fn moeq_context_get_memory(
         context: *const moeq_context,
         out: *mut moeq_memory,
@@ -1363,16 +1386,6 @@ extern "C" {
         out_text: *mut ::core::ffi::c_char,
         err: *mut moeq_error,
     ) -> moeq_status;
-    /// source: [E, R, C], any strides. REFUSE policy: the error names the first bad element and nothing is made.
-    pub fn moeq_qtensor_quantize(
-        context: *const moeq_context,
-        source: *const DLManagedTensorVersioned,
-        spec: *const moeq_spec,
-        options: *const moeq_quantize_options,
-        stream: *mut ::core::ffi::c_void,
-        out: *mut *mut moeq_qtensor,
-        err: *mut moeq_error,
-    ) -> moeq_status;
     /// A handle over codes and scales made elsewhere. Adopts every tensor of `components`. `shape` is the weight's.
     pub fn moeq_qtensor_adopt(
         context: *const moeq_context,
@@ -1385,9 +1398,6 @@ extern "C" {
         out: *mut *mut moeq_qtensor,
         err: *mut moeq_error,
     ) -> moeq_status;
-    /// One share more; NULL is fine.
-    pub fn moeq_qtensor_retain(qtensor: *const moeq_qtensor);
-    pub fn moeq_qtensor_release(qtensor: *const moeq_qtensor);
     pub fn moeq_qtensor_get_info(
         qtensor: *const moeq_qtensor,
         out: *mut moeq_qtensor_info,
@@ -1404,15 +1414,6 @@ extern "C" {
         qtensor: *const moeq_qtensor,
         component: i32,
         out: *mut *mut DLManagedTensorVersioned,
-        err: *mut moeq_error,
-    ) -> moeq_status;
-    /** HOT. destination: [n, rows, C] of the region, [rows, C] where n is 1, or the weight's own shape for all of it; any
- strides; one rounding. RANGE names the first expert or row out of range.*/
-    pub fn moeq_qtensor_dequantize(
-        qtensor: *const moeq_qtensor,
-        region: *const moeq_region,
-        stream: *mut ::core::ffi::c_void,
-        destination: *mut DLManagedTensorVersioned,
         err: *mut moeq_error,
     ) -> moeq_status;
     /** HOT. New weights into the handle's own storage, by its spec, of its shape. All who share the storage (slices,
@@ -1686,7 +1687,7 @@ extern "C" {
     ) -> moeq_status;
     pub fn moeq_writer_destroy(writer: *mut moeq_writer);
     /** Dry run. JSON: units with bytes and peak, what is quantized to what, what is not and why (docs/store.md). Same input,
- same plan, wherever source and target lie.*/
+ same plan, wherever source and target lie, but for "finished": the units that TARGET.partial has records of.*/
     pub fn moeq_convert_plan(
         context: *const moeq_context,
         source: *const ::core::ffi::c_char,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ..._spec import Spec
+from ... import Spec
 from ..conversion import Conversion
 from ..ending import CommandError
 from ..options import (

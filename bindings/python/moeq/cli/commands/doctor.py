@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import moeq
 
-from ..._names import CPU_TIERS
+from ...names import CPU_TIERS
 from ..ending import Status
 from ..options import Json
 from ..show.screen import console, emit, say, table
@@ -152,7 +152,7 @@ def round_trips() -> str:
         wanted: dict[str, bytes] = {}
         for tier, context in tiers:
             with moeq.quantize(weight, spec, context=context) as q:
-                got = {name: bytes_of(part) for name, part in q.components.items()}
+                got = {name: part.tobytes() for name, part in q.components.items()}
                 worst = max(q.compare(weight)["rmse"])
             if not wanted:
                 wanted = got
@@ -163,13 +163,6 @@ def round_trips() -> str:
     return f"{len(FORMATS)} formats give the same bytes on {', '.join(tier for tier, _ in tiers)}"
 
 
-def bytes_of(part: Any) -> bytes:
-    """The bytes of a tensor of moeq's, without NumPy."""
-    from ..._cdef import ffi
-
-    return ffi.buffer(ffi.cast("char *", part._address), part.nbytes)[:]
-
-
 def write_and_read() -> str:
     """A file written and read again."""
     weight = sample()
@@ -177,7 +170,7 @@ def write_and_read() -> str:
         path = Path(folder) / "test.safetensors"
         moeq.save(path, {"layers.0.experts.w": q, "dense": weight}, durable=False)
         with moeq.open(path) as checkpoint:
-            if bytes_of(checkpoint.read("dense")) != bytes(weight.cast("B")):
+            if checkpoint.read("dense").tobytes() != bytes(weight.cast("B")):
                 raise RuntimeError("a tensor that was written is read with other bytes")
             problems = checkpoint.verify()["problems"]
             if problems:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..._reader import Reader, StackInfo, TensorInfo
+from ... import ForeignCodes, Reader, StackInfo, TensorInfo
 from ..options import AllFiles, Json, Lenient, Patterns, Source, expert_stacks, open_reader, tensors_of
 from ..show.plan import foreign_text
 from ..show.screen import (
@@ -139,7 +139,7 @@ def state(reader: Reader) -> str:
     foreign = reader.metadata()["foreign"]
     told = f"quantized ({reader.dialect})" if reader.dialect else ""
     if foreign and (foreign["codes"] or not told):
-        return " and ".join([told] * bool(told) + [foreign_text(foreign)])
+        return " and ".join([told] * bool(told) + [foreign_text(ForeignCodes(**foreign))])
     return told or "not quantized"
 
 

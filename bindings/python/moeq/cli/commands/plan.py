@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ... import Plan
 from ..conversion import Conversion, free_bytes
 from ..options import (
     AllFiles,
@@ -64,15 +65,15 @@ def plan(
         job.selection = selection(reader, only, skip, rule)
         job.prepare(reader)
     if json:
-        emit(job.plan)
+        emit(job.plan.json)
     else:
         show(job, units)
 
 
 def show(job: Conversion, units: bool) -> None:
-    plan, totals = job.plan, job.plan["totals"]
+    plan, totals = job.plan, job.plan.totals
     say(*change_table(plan, job.stacks))
-    if plan["kept"]:
+    if plan.kept:
         say(*kept_table(plan))
     if units:
         say(units_table(plan))
@@ -80,20 +81,20 @@ def show(job: Conversion, units: bool) -> None:
     say(
         *outcome(plan, job.experts, "quantized: "),
         totals_line(plan),
-        f"{counted(totals['units'], 'unit')}; a process takes at most {nbytes(totals['peak'])} of memory for one",
-        f"disk: {nbytes(totals['bytes_out'])} are needed" + ("" if free is None else f", {nbytes(free)} are free"),
+        f"{counted(totals.units, 'unit')}; a process takes at most {nbytes(totals.peak)} of memory for one",
+        f"disk: {nbytes(totals.bytes_out)} are needed" + ("" if free is None else f", {nbytes(free)} are free"),
     )
     job.tell()
 
 
-def units_table(facts: dict[str, Any]) -> Any:
-    unit, size = unit_for(max((one["bytes_in"] for one in facts["units"]), default=0))
+def units_table(made: Plan) -> Any:
+    unit, size = unit_for(max((one.bytes_in for one in made.units), default=0))
     rows = []
-    for one in facts["units"]:
-        stacks = list(dict.fromkeys(weight["stack"] for weight in one["weights"]))
-        what = stacks[0] if len(stacks) == 1 else f"{one['copied_tensors']} tensors as they are"
-        cells = [digits(one[column], size) for column in ("bytes_in", "bytes_out", "peak")]
-        rows.append((one["unit"], what, *cells))
+    for one in made.units:
+        stacks = list(dict.fromkeys(weight.stack for weight in one.weights))
+        what = stacks[0] if len(stacks) == 1 else f"{one.copied_tensors} tensors as they are"
+        cells = [digits(getattr(one, column), size) for column in ("bytes_in", "bytes_out", "peak")]
+        rows.append((one.unit, what, *cells))
     columns = [("unit", "right"), ("does", "left"), (f"reads\n{unit}", "right"),
                (f"writes\n{unit}", "right"), (f"memory\n{unit}", "right")]  # fmt: skip
     return table("Units", columns, rows)

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ..._names import FLOATS
-from ..._reader import Reader
+from ... import Reader
+from ...names import FLOATS
 from ..ending import CommandError, Status
 from ..job import run
 from ..options import Against, Json, Lenient, NoProgress, Patterns, Quiet, Source, open_reader

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..._names import FLOATS, dtype_bytes, dtype_code
-from ..._reader import Reader, StackInfo, TensorInfo
+from ... import Reader, StackInfo, TensorInfo
+from ...names import FLOATS, itemsize
 
 RAW = {2: np.uint16, 4: np.uint32}
 
@@ -81,7 +81,7 @@ def decoded(source: Reader, stack: StackInfo, expert: int) -> np.ndarray:
 
 def compare_piece(reader: Reader, one: Made, expert: int, values: np.ndarray, line: Line) -> None:
     rows, columns = one.ours.shape[-2:]
-    raw = np.empty((rows, columns), RAW[dtype_bytes(dtype_code(one.ours.dtype))])
+    raw = np.empty((rows, columns), RAW[itemsize(one.ours.dtype)])
     begin = expert * raw.nbytes if len(one.ours.shape) > 2 else 0
     reader.read(one.ours, begin=begin, out=raw.reshape(-1).view(np.uint8))
     row, column = one.theirs.row, one.theirs.column

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..._names import dtype_bytes, dtype_code
-from ..._reader import Reader, TensorInfo
+from ... import Reader, TensorInfo
+from ...names import itemsize
 from ..options import tensors_of
 from .pairs import Pair, pairs
 from .weights import FLOATS, RAW, Raw, Weight
@@ -89,7 +89,7 @@ def read_bytes(reader: Reader, tensor: TensorInfo, begin: int, size: int) -> np.
 
 def chunks(left: Reader, right: Reader, a: TensorInfo, b: TensorInfo) -> Iterator[tuple[Raw, Raw]]:
     """The elements of two tensors of one shape, some at a time."""
-    sizes = [dtype_bytes(dtype_code(tensor.dtype)) for tensor in (a, b)]
+    sizes = [itemsize(tensor.dtype) for tensor in (a, b)]
     for begin, count in spans(math.prod(a.shape), CHUNK // 4):
         yield tuple(
             Raw(read_bytes(reader, tensor, begin * size, count * size).view(RAW[size]), tensor.dtype)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..._names import METRICS
-from ..._reader import Reader
+from ... import Reader
+from ...names import METRICS
 from ..ending import CommandError, Status
 from .pairs import Pair, pairs
 from .weights import BAND, Raw, Weight, row_amax, to_canonical, weights_of
@@ -64,7 +64,7 @@ def compare(weight: Weight, expert: int, source: Raw) -> dict[str, Any]:
         return errors_of(weight.whole(expert), source)
     with weight.reader.load(weight.stack, experts=(expert, expert + 1)) as handle:
         array = np.ascontiguousarray(source.array).reshape(handle.shape)
-        columns = handle.compare(Raw(array, source.dtype))
+        columns = handle.compare(Raw(array, source.dtype).tensor)
     return {name: float(column[0]) for name, column in columns.items()}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..._reader import Reader
+from ... import Reader
 from .weights import Raw, Weight, from_canonical, stacked, weights_of
 
 

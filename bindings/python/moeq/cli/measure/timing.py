@@ -20,9 +20,8 @@ LEAST_REPEATS, MOST_REPEATS = 3, 25
 def random_bf16(shape: tuple[int, int, int], context: moeq.Context) -> moeq.Tensor:
     """Normal numbers; one expert's worth is made and repeated."""
     weight = moeq.empty(shape, "bf16", context=context)
-    raw = weight._raw_array()
     one = np.random.default_rng(1).standard_normal(shape[1:], np.float32)
-    raw[:] = (one.view(np.uint32) >> 16).astype(np.uint16)
+    weight.bits()[:] = (one.view(np.uint32) >> 16).astype(np.uint16)
     return weight
 
 

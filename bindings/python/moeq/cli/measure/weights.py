@@ -7,33 +7,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from ..._dlpack import Borrowed, describe
-from ..._names import dtype_bytes, dtype_code
-from ..._reader import Reader, StackInfo, TensorInfo
-from ..._tensor import empty
+import moeq
+
+from ... import Reader, StackInfo, TensorInfo
+from ...names import FLOATS, itemsize
 from ..ending import CommandError, Status
 from ..options import is_lone, tensors_of
 
 RAW = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
-FLOATS = ("fp32", "fp16", "bf16")
 BAND = 1 << 24  # elements of an expert that are looked at together
 
 
 class Raw:
-    """Elements of a type that NumPy may not have, as unsigned integers; other calls of moeq take it for a tensor."""
+    """Elements of a type that NumPy may not have, as unsigned integers."""
 
     def __init__(self, array: np.ndarray, dtype: str) -> None:
         self.array = array
         self.dtype = dtype
 
-    def _moeq_borrow(self) -> Borrowed:
-        size = self.array.itemsize
-        strides = tuple(stride // size for stride in self.array.strides)
-        address = self.array.__array_interface__["data"][0]
-        return describe(address, dtype_code(self.dtype), self.array.shape, strides, True, self.array)
+    @property
+    def tensor(self) -> Any:
+        """For calls of moeq."""
+        return moeq.view(self.array, self.dtype)
 
     def fp32(self) -> np.ndarray:
         """The values; each of the three floating-point types fits."""
@@ -150,7 +149,7 @@ class Weight:
         """Rows of one expert out of a dense tensor, which has it alone or with others."""
         if part.dtype not in FLOATS:
             raise CommandError(f"{part.name} is of {part.dtype}", f"wanted {', '.join(FLOATS)}", Status.INPUT)
-        size = dtype_bytes(dtype_code(part.dtype))
+        size = itemsize(part.dtype)
         columns = part.shape[-1]
         out = np.empty((end - begin, columns), RAW[size])
         first = (expert - part.expert) * rows_of(part) + begin
@@ -164,7 +163,7 @@ class Weight:
         if sum(rows_of(part) * part.shape[-1] for part in parts) != rows * columns:
             raise CommandError(f"{self.name} lacks parts of expert {expert}", "moeq verify lists them", Status.INPUT)
         dtype = self.stack.dtype  # fp32 where they are of several types
-        dense = np.empty((rows, columns), RAW[dtype_bytes(dtype_code(dtype))])
+        dense = np.empty((rows, columns), RAW[itemsize(dtype)])
         for part in parts:
             height, width = rows_of(part), part.shape[-1]
             raw = self._read(part, expert, 0, height)
@@ -192,8 +191,6 @@ def weights_of(reader: Reader) -> dict[str, Weight]:
 
 def row_amax(weight: Raw) -> np.ndarray:
     """max|x| of each row, fp32."""
-    from ..._reduce import reduce_amax
-
-    out = empty(weight.array.shape[0], "fp32")
-    contiguous = Raw(np.ascontiguousarray(weight.array), weight.dtype)
-    return reduce_amax(contiguous, axis=-1, out=out).numpy()
+    out = moeq.empty(weight.array.shape[0], "fp32")
+    contiguous = moeq.view(np.ascontiguousarray(weight.array), weight.dtype)
+    return moeq.reduce_amax(contiguous, axis=-1, out=out).numpy()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..._reader import StackInfo
+from ... import ForeignCodes, Plan, StackInfo
 from .screen import (
     MAX_ROWS,
     beyond,
@@ -83,33 +83,33 @@ class Coverage:
         )
 
 
-def changes(plan: dict[str, Any], stacks: Sequence[StackInfo]) -> list[Change]:
+def changes(plan: Plan, stacks: Sequence[StackInfo]) -> list[Change]:
     """By weight, in the order of the plan."""
     known = {stack.name: stack for stack in stacks}
-    kept = {entry["name"] for entry in plan["kept"]}
+    kept = {entry.name for entry in plan.kept}
     found: dict[str, Change] = {}
-    for unit in plan["units"]:
-        for weight in unit["weights"]:
-            stack = known.get(weight["stack"])
-            if weight["stack"] not in found:
+    for unit in plan.units:
+        for weight in unit.weights:
+            stack = known.get(weight.stack)
+            if weight.stack not in found:
                 before = "dense" if stack is None else str(stack.spec or stack.dtype)
-                found[weight["stack"]] = Change(
-                    weight["stack"],
-                    weight.get("requantized_from") or weight.get("decoded_from") or before,
-                    weight["spec"],
+                found[weight.stack] = Change(
+                    weight.stack,
+                    weight.requantized_from or weight.decoded_from or before,
+                    weight.spec,
                     0 if stack is None else stack.bytes,
-                    weight["shape"] if stack is None else stack.shape,
-                    lossy=weight["stack"] not in kept and "decoded_from" not in weight,
+                    weight.shape if stack is None else stack.shape,
+                    lossy=weight.stack not in kept and weight.decoded_from is None,
                 )
-            found[weight["stack"]].bytes_out += weight["bytes"]
-            found[weight["stack"]].weights += 1
+            found[weight.stack].bytes_out += weight.bytes
+            found[weight.stack].weights += 1
     return list(found.values())
 
 
-def coverage(plan: dict[str, Any], stacks: Sequence[StackInfo]) -> Coverage:
-    made = {weight["stack"]: "decoded_from" in weight for unit in plan["units"] for weight in unit["weights"]}
+def coverage(plan: Plan, stacks: Sequence[StackInfo]) -> Coverage:
+    made = {weight.stack: weight.decoded_from is not None for unit in plan.units for weight in unit.weights}
     done = {name for name, is_dense in made.items() if not is_dense}
-    done |= {entry["name"] for entry in plan["kept"] if entry["reason"] == KEPT_QUANTIZED}
+    done |= {entry.name for entry in plan.kept if entry.reason == KEPT_QUANTIZED}
     layers: dict[int, list[StackInfo]] = {}
     for stack in stacks:
         layers.setdefault(kind_of(stack.name)[1], []).append(stack)
@@ -128,89 +128,89 @@ def coverage(plan: dict[str, Any], stacks: Sequence[StackInfo]) -> Coverage:
     return result
 
 
-def made_dense(plan: dict[str, Any]) -> list[dict[str, Any]]:
+def made_dense(plan: Plan) -> list[dict[str, Any]]:
     """Quantized weights that become dense: how many tensors, from what to what."""
     counts = Counter(
-        (short_spec(weight["decoded_from"]), weight["spec"])
-        for unit in plan["units"]
-        for weight in unit["weights"]
-        if "decoded_from" in weight
+        (short_spec(weight.decoded_from), weight.spec)
+        for unit in plan.units
+        for weight in unit.weights
+        if weight.decoded_from is not None
     )
     return [{"from": old, "to": new, "weights": number} for (old, new), number in counts.items()]
 
 
-def outcome(plan: dict[str, Any], stacks: Sequence[StackInfo], title: str = "") -> list[str]:
+def outcome(plan: Plan, stacks: Sequence[StackInfo], title: str = "") -> list[str]:
     """Lines that say how much is quantized in the end, and how much is dense that was not."""
     dense = made_dense(plan)
     lines = [f"made dense: {counted(one['weights'], 'weight')} from {one['from']} to {one['to']}" for one in dense]
-    return lines if plan["dialect"] == "none" else [f"{title}{coverage(plan, stacks)}", *lines]
+    return lines if plan.dialect == "none" else [f"{title}{coverage(plan, stacks)}", *lines]
 
 
-def requantized(plan: dict[str, Any]) -> list[dict[str, Any]]:
+def requantized(plan: Plan) -> list[dict[str, Any]]:
     """Quantized weights that are quantized anew: how many stacks, from what to what."""
     names: dict[tuple[str, str], set[str]] = {}
-    for unit in plan["units"]:
-        for weight in unit["weights"]:
-            if "requantized_from" in weight:
-                key = short_spec(weight["requantized_from"]), short_spec(weight["spec"])
-                names.setdefault(key, set()).add(weight["stack"])
+    for unit in plan.units:
+        for weight in unit.weights:
+            if weight.requantized_from is not None:
+                key = short_spec(weight.requantized_from), short_spec(weight.spec)
+                names.setdefault(key, set()).add(weight.stack)
     return [{"from": old, "to": new, "stacks": len(stacks)} for (old, new), stacks in names.items()]
 
 
-def foreign_text(foreign: dict[str, Any]) -> str:
+def foreign_text(foreign: ForeignCodes) -> str:
     """ "quantized by modelopt NVFP4, which moeq does not read"."""
-    scheme = f"{foreign['scheme']} {foreign['detail']}".strip()
-    if foreign["lost"]:
-        return f"quantized ({scheme}), but the scales of {counted(foreign['codes'], 'tensor')} are in no file"
+    scheme = f"{foreign.scheme} {foreign.detail}".strip()
+    if foreign.lost:
+        return f"quantized ({scheme}), but the scales of {counted(foreign.codes, 'tensor')} are in no file"
     return f"quantized by {scheme}, which moeq does not read"
 
 
-def notes(plan: dict[str, Any], wanted: bool) -> list[str]:
+def notes(plan: Plan, wanted: bool) -> list[str]:
     """What somebody who looks at numbers only would miss. wanted: whether a format was asked for."""
     found = [
         f"quantized anew: {counted(one['stacks'], 'weight')} from {one['from']} to {one['to']}; the errors of both add "
         "up, so better start from the original"
         for one in requantized(plan)
     ]
-    kept = Counter(short_spec(entry["detail"]) for entry in plan["kept"] if entry["reason"] == KEPT_QUANTIZED)
+    kept = Counter(short_spec(entry.detail or "") for entry in plan.kept if entry.reason == KEPT_QUANTIZED)
     if wanted:
         found += [f"quantized already, and kept: {counted(number, 'weight')}, {spec}" for spec, number in kept.items()]
-    elif not kept and not plan["totals"]["weights_quantized"]:
-        lack = "the source has none" if not plan["foreign"] else f"the source is {foreign_text(plan['foreign'])}"
+    elif not kept and not plan.totals.weights_quantized:
+        lack = "the source has none" if not plan.foreign else f"the source is {foreign_text(plan.foreign)}"
         found.append(f"nothing is quantized: no format was asked for, and {lack}")
-    if plan["dropped"]:
-        gone = plan["dropped"]
-        found.append(f"left out: {counted(len(gone), 'tensor')} such as {gone[0]['name']}: {gone[0]['reason']}")
-    return found + plan["notes"] + loading_notes(plan)
+    if plan.dropped:
+        gone = plan.dropped
+        found.append(f"left out: {counted(len(gone), 'tensor')} such as {gone[0].name}: {gone[0].reason}")
+    return [*found, *plan.notes, *loading_notes(plan)]
 
 
-def loading_notes(plan: dict[str, Any]) -> list[str]:
+def loading_notes(plan: Plan) -> list[str]:
     """What other projects cannot do with the result: docs/store.md, "Who loads what"."""
-    made = [weight for unit in plan["units"] for weight in unit["weights"] if "decoded_from" not in weight]
+    made = [weight for unit in plan.units for weight in unit.weights if weight.decoded_from is None]
     found = []
-    if plan["dialect"] == "hf-fp8":
-        ragged = [weight for weight in made if any(extent % TILE for extent in weight["shape"][-2:])]
+    if plan.dialect == "hf-fp8":
+        ragged = [weight for weight in made if any(extent % TILE for extent in weight.shape[-2:])]
         if ragged:
             found.append(
-                f"{counted(len(ragged), 'weight')} such as {ragged[0]['name']} {shape_text(ragged[0]['shape'])} cannot "
+                f"{counted(len(ragged), 'weight')} such as {ragged[0].name} {shape_text(ragged[0].shape)} cannot "
                 f"be cut into whole tiles of {TILE}×{TILE}; transformers on the CPU reads such ones wrongly"
             )
-    if plan["dialect"] == "bitsandbytes":
-        if any(weight["spec"].startswith(("nf4", "fp4")) for weight in made):
+    if plan.dialect == "bitsandbytes":
+        if any(weight.spec.startswith(("nf4", "fp4")) for weight in made):
             found.append("transformers itself cannot load 4-bit bitsandbytes experts: docs/store.md, who loads what")
-        if any(weight["spec"].startswith("int8") for weight in made):
+        if any(weight.spec.startswith("int8") for weight in made):
             found.append("transformers loads int8 bitsandbytes experts without scales: docs/store.md, who loads what")
     return found
 
 
-def change_table(plan: dict[str, Any], stacks: Sequence[StackInfo]) -> list[Any]:
+def change_table(plan: Plan, stacks: Sequence[StackInfo]) -> list[Any]:
     """One line for the weights of all layers that fare alike, and a line for the whole checkpoint."""
     groups: dict[tuple, list[Change]] = {}
     for change in changes(plan, stacks):
         key = kind_of(change.name)[0], tuple(change.shape), short_spec(change.before), short_spec(change.after)
         groups.setdefault(key, []).append(change)
-    totals = plan["totals"]
-    unit, size = unit_for(max(totals["bytes_in"], totals["bytes_out"]))
+    totals = plan.totals
+    unit, size = unit_for(max(totals.bytes_in, totals.bytes_out))
     rows = []
     before = after = 0
     for (kind, shape, old, new), group in groups.items():
@@ -220,10 +220,10 @@ def change_table(plan: dict[str, Any], stacks: Sequence[StackInfo]) -> list[Any]
         rows.append((short_kind(kind), numbers, shape_text(shape), old, new, *sizes(bytes_in, bytes_out, size)))
     shown = rows[:MAX_ROWS]
     more = beyond(rows)
-    rest_in, rest_out = totals["bytes_in"] - before, totals["bytes_out"] - after
+    rest_in, rest_out = totals.bytes_in - before, totals.bytes_out - after
     if rest_in > 0:
         shown.append(("all else", "", "", "", "kept", *sizes(rest_in, rest_out, size)))
-    shown.append(("checkpoint", "", "", "", "", *sizes(totals["bytes_in"], totals["bytes_out"], size)))
+    shown.append(("checkpoint", "", "", "", "", *sizes(totals.bytes_in, totals.bytes_out, size)))
     made = table(
         "What changes",
         [("weights", "left"), ("layers", "right"), ("shape", "right"), ("from", "left"), ("to", "left"),
@@ -239,10 +239,10 @@ def sizes(before: int, after: int, size: int) -> tuple[str, str, str]:
     return digits(before, size) if before else "", digits(after, size), percent(after, before)
 
 
-def kept_table(plan: dict[str, Any]) -> list[Any]:
+def kept_table(plan: Plan) -> list[Any]:
     groups: dict[tuple[str, str, str], int] = {}
-    for entry in plan["kept"]:
-        key = kind_of(entry["name"])[0], entry["reason"], str(entry.get("detail") or "")
+    for entry in plan.kept:
+        key = kind_of(entry.name)[0], entry.reason, str(entry.detail or "")
         groups[key] = groups.get(key, 0) + 1
     rows = [
         (short_kind(kind), count, f"{reason}: {detail}" if detail else reason)
@@ -252,11 +252,11 @@ def kept_table(plan: dict[str, Any]) -> list[Any]:
     return [made, *beyond(rows)]
 
 
-def totals_line(plan: dict[str, Any]) -> str:
-    totals = plan["totals"]
-    saved = totals["bytes_in"] - totals["bytes_out"]
+def totals_line(plan: Plan) -> str:
+    totals = plan.totals
+    saved = totals.bytes_in - totals.bytes_out
     verb = "saves" if saved >= 0 else "adds"
     return (
-        f"{nbytes(totals['bytes_in'])} become {nbytes(totals['bytes_out'])}: {verb} {nbytes(abs(saved))} "
-        f"({percent(abs(saved), totals['bytes_in'])} %)"
+        f"{nbytes(totals.bytes_in)} become {nbytes(totals.bytes_out)}: {verb} {nbytes(abs(saved))} "
+        f"({percent(abs(saved), totals.bytes_in)} %)"
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection
 
-from ..._library import LibraryNotFoundError
-from ..._names import SPEC_WORDS, word_of
+from ... import LibraryNotFoundError
+from ...names import SPEC_WORDS, word_of
 
 # Fields of a spec whose spelling in its text is another one.
 KEYS = {"scale_kind": "scale", "scale_axis": "axis", "block_columns": "block size", "block_rows": "block rows"}
