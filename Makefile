@@ -15,7 +15,7 @@ ENV = $(eval ENV := $(shell tools/setup_env.py build))$(or $(ENV),$(error The Py
 IN_ENV = PATH="$(ENV)/bin:$$PATH"
 RUN_TESTS = tools/run_tests.py --jobs $(JOBS)
 
-.PHONY: all help system release debug test test-all fuzz asan tsan demo bench check tidy format lock install clean
+.PHONY: all help system release debug test test-all fuzz asan tsan demo bench check tidy coverage format lock install clean
 
 ## Building
 
@@ -51,6 +51,9 @@ check: system ## generated files, versions, formatting; ruff, mypy, shellcheck a
 
 tidy: release ## clang-tidy on src/, with the checks that follow paths: three minutes
 	@tools/tidy.py --check --deep --jobs $(JOBS)
+
+coverage: system ## lines and branches of src/ that the C++ suites reach, with GCC: half an hour
+	@tools/coverage.py --jobs $(JOBS)
 
 ## Trying and working
 
