@@ -3,6 +3,7 @@ and reads again. The judge is the dense model that has the values of the codes."
 
 import os
 import pathlib
+import warnings
 
 import pytest
 from transformers_models import (  # noqa: F401
@@ -221,6 +222,49 @@ def test_what_the_trainer_saves_loads_on_quantized_and_dense_bases(trained, tmp_
 def test_a_base_without_adapters_is_not_trained(tmp_path):
     with pytest.raises(ValueError, match="attach trainable adapters"):
         trainer(load(KIND, "nf4"), tmp_path)
+
+
+def test_adapters_that_leave_the_experts_out_are_told_once(tmp_path):
+    texts, linears = torch.tensor(TEXTS[:2]), {"target_modules": ["q_proj", "v_proj"]}
+    model = peft.get_peft_model(load(KIND, "nf4"), peft.LoraConfig(**linears, task_type="CAUSAL_LM"))
+    with pytest.warns(UserWarning) as told:
+        trainer(model, tmp_path, max_steps=2, save_strategy="no").train()
+    (text,) = [str(one.message) for one in told if "quantized weights of experts" in str(one.message)]
+    assert "None of 4" in text and "target_parameters=['experts.down_proj', 'experts.gate_up_proj']" in text
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        load(KIND, "nf4").train()(texts)  # without adapters there is nothing to tell
+        adapted().train()(texts)
+        other = peft.get_peft_model(load(KIND, "nf4"), peft.LoraConfig(**linears)).eval()
+        other(texts)  # nor where nothing is trained
+
+
+@pytest.mark.skipif(peft.__version__ < "0.21", reason=f"PEFT {peft.__version__} gives linears only adapters")
+def test_all_linear_includes_the_experts():
+    model = peft.get_peft_model(load(KIND, "nf4"), peft.LoraConfig(target_modules="all-linear", task_type="CAUSAL_LM"))
+    found = {name.removeprefix("base_model.model.") for name in wrappers(model)}
+    assert found >= set(quantized_in(load(KIND, "nf4"))) and moeq.peft.check(model) == []
+
+
+def test_a_merged_folder_is_a_model(tmp_path):
+    """Merged into codes and into dense weights: the generation configuration stays, and nothing is the base's any more."""
+    tokens = torch.tensor(TEXTS[:2])
+    base = load(KIND, "nf4")
+    for name, one in (("codes", base), ("dense", decoded_twin(KIND, base))):
+        one.generation_config.max_new_tokens, one.generation_config.pad_token_id = 7, 0
+        before = {key: value.detach().clone() for key, value in one.named_parameters() if "experts" in key}
+        merged = adapted(one).merge_and_unload(safe_merge=True)
+        wanted = merged(tokens).logits
+        merged.save_pretrained(tmp_path / name)
+        again = load(KIND, None, tmp_path / name)
+        assert (again.generation_config.max_new_tokens, again.generation_config.pad_token_id) == (7, 0)
+        assert torch.equal(again(tokens).logits, wanted)
+        assert bool(quantized_in(again)) == (name == "codes") and len(before) >= 4
+        for key, value in before.items():
+            pairs = zip(again.get_parameter(key), value)
+            if name == "codes":
+                pairs = ((one.dequantize(), other.dequantize()) for one, other in pairs)
+            assert not any(torch.equal(*pair) for pair in pairs), key
 
 
 def test_the_hosts_own_way_to_add_an_adapter():

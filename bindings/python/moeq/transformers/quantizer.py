@@ -16,6 +16,7 @@ from transformers.utils import logging
 from .._errors import ArgumentError, IncompleteError, UnsupportedError
 from .._reader import open as open_checkpoint
 from ..distributed.accelerate import add_hooks
+from ..peft.reminder import remind
 from ..torch import MoeqTensor
 from .building import as_parameter
 from .cache import Cache, cache_key
@@ -273,6 +274,8 @@ class MoeqQuantizer(HfQuantizer):
         self._cache = self._packed = None
         self._files = SourceFiles([])
         add_hooks(model)  # for accelerate, where there are several processes
+        if self.plan:
+            remind(model)
         if self.linears is not None:
             self.linears.host._process_model_after_weight_loading(model, **kwargs)
             self._report.linears = self.linears.described(model)
