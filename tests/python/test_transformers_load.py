@@ -1,6 +1,7 @@
 """from_pretrained(quantization_config=MoeqConfig(...)): codes, sizes, forward and generation of every family."""
 
 import copy
+import json
 
 import pytest
 from families import models
@@ -306,6 +307,26 @@ def test_deepspeed_is_refused_before_the_load(stage, monkeypatch):
     monkeypatch.setattr(deepspeed, "_hf_deepspeed_config_weak_ref", lambda: active)
     with pytest.raises(moeq.UnsupportedError, match="DeepSpeed: got its configuration.*Use FSDP2"):
         load("qwen3_moe", "nf4")
+
+
+@pytest.mark.parametrize(
+    "method, name",
+    [
+        ({"quant_method": "fp8", "weight_block_size": [128, 128]}, "FineGrainedFP8Config"),
+        ({"quant_method": "mxfp4"}, "Mxfp4Config"),
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "BitsAndBytesConfig"),
+    ],
+)
+def test_a_base_of_another_method_is_refused_by_its_name(method, name, tmp_path, monkeypatch):
+    """By the host, before anything of ours is asked."""
+    from transformers import core_model_loading
+
+    folder = copy_of(folder_of("qwen3_moe"), tmp_path / "other", lambda tensors: None)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": method}))
+    monkeypatch.setattr(core_model_loading, "_materialize_copy", None)
+    with pytest.raises(ValueError, match=f"quantized with {name} but you are passing a MoeqConfig"):
+        load("qwen3_moe", "nf4", folder)
 
 
 # ---- what is wrong

@@ -6,6 +6,7 @@ import pathlib
 import warnings
 
 import pytest
+from families import models
 from transformers_models import (  # noqa: F401
     decoded_twin,
     load,
@@ -22,6 +23,7 @@ pytest.importorskip("accelerate", reason="accelerate is not installed: the Train
 
 import moeq.peft  # noqa: E402
 from moeq.peft.wrappers import wrappers  # noqa: E402
+from moeq.torch import MoeqTensor  # noqa: E402
 from moeq.torch.parametrize import replace_parameter_8bit  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # the host's, about names that it will change
@@ -42,6 +44,15 @@ def adapted(model=None, spec="nf4", **options):
         task_type="CAUSAL_LM",
     )  # fmt: skip
     return peft.get_peft_model(model, config)
+
+
+def dense_twin(model, kind=KIND):
+    """In fp32, with the values of the codes in fp32."""
+    twin = decoded_twin(kind, model).float()
+    with torch.no_grad():
+        for name, value in quantized_in(model).items():
+            twin.get_parameter(name).copy_(value.dequantize(dtype=torch.float32))
+    return twin
 
 
 class Gradients(transformers.TrainerCallback):
@@ -65,15 +76,6 @@ def trainer(model, folder, callbacks=None, **options):
     return transformers.Trainer(
         model=model, args=arguments, train_dataset=DATA, eval_dataset=DATA, callbacks=callbacks
     )  # fmt: skip
-
-
-def dense_twin(model):
-    """In fp32, with the values of the codes in fp32."""
-    twin = decoded_twin(KIND, model).float()
-    with torch.no_grad():
-        for name, value in quantized_in(model).items():
-            twin.get_parameter(name).copy_(value.dequantize(dtype=torch.float32))
-    return twin
 
 
 def losses(run):
@@ -162,6 +164,34 @@ def test_gradients_of_the_first_step_are_those_of_the_dense_model(tmp_path, opti
         assert wanted.any()
         error = float((found[0][name] - wanted).norm() / wanted.norm())
         assert error < (0.03 if options else 1e-5), (name, error)
+
+
+@pytest.mark.parametrize("kind", ["nemotron_h", "qwen3_vl_moe", "gpt_oss", "llama4"])
+def test_adapters_learn_in_every_layout(kind):
+    """Without gates, below a vision tower, transposed and interleaved: results and gradients are the dense model's."""
+    ours = load(kind, "nf4", dtype=torch.float32)
+    targets = sorted(quantized_in(ours))
+    found = []
+    for model in (ours, dense_twin(ours, kind)):
+        if kind == "qwen3_vl_moe":
+            tower = [value for name, value in model.named_parameters() if "visual" in name]
+            assert tower and not any(isinstance(value, MoeqTensor) for value in tower)
+        torch.manual_seed(2)
+        config = peft.LoraConfig(r=4, target_parameters=targets, init_lora_weights=False)
+        model = peft.get_peft_model(model, config).eval()
+        body = model.get_base_model()
+        body = body.get_submodule(models.INNER[kind]) if kind in models.INNER else body
+        out = body(**models.inputs(kind, body))
+        result = out.logits if "logits" in out else out[0]
+        result.float().square().mean().backward()
+        gradients = {name: value.grad for name, value in model.named_parameters()
+                     if value.requires_grad and ".experts." in name}  # fmt: skip
+        found.append((result.detach(), gradients))
+    (result, gradients), (wanted, of_dense) = found
+    torch.testing.assert_close(result, wanted, rtol=1e-4, atol=1e-4)
+    assert gradients.keys() == of_dense.keys() and len(gradients) == 2 * len(targets)
+    for name, one in of_dense.items():
+        assert one.any() and float((gradients[name] - one).norm() / one.norm()) < 1e-3, name
 
 
 @pytest.mark.parametrize("reentrant", [False, True])
