@@ -257,6 +257,18 @@ def test_one_device_for_all_is_no_offload():
     assert len(quantized_in(load("qwen3_moe", "nf4", device_map="auto"))) == 4
 
 
+def test_the_hosts_progress_bar_runs_to_its_end(capfd):
+    from transformers.utils import logging
+
+    logging.enable_progress_bar()
+    try:
+        load("qwen3_moe", "nf4")
+    finally:
+        logging.disable_progress_bar()
+    shown = capfd.readouterr().err
+    assert "Loading weights: 100%" in shown, shown
+
+
 def test_no_load_reads_ahead_in_threads(tmp_path, monkeypatch):
     """Of dense files, of a cache, of codes, and of both: what is read is what is quantized next."""
     from transformers import core_model_loading

@@ -194,6 +194,28 @@ def test_adapters_learn_in_every_layout(kind):
         assert one.any() and float((gradients[name] - one).norm() / one.norm()) < 1e-3, name
 
 
+def test_transposed_experts_are_exported_per_expert(tmp_path):
+    """gpt-oss': [in, out], gate and up in turns. Every change is rebuilt from what was written."""
+    model = load("gpt_oss", "nf4", dtype=torch.float32)
+    torch.manual_seed(2)
+    config = peft.LoraConfig(r=4, target_parameters=sorted(quantized_in(model)), init_lora_weights=False)
+    model = peft.get_peft_model(model, config)
+    written, scaling = moeq.peft.save_per_expert(model, tmp_path), 8 / 4
+    rebuilt = 0
+    for name, wrapper in wrappers(model).items():
+        module, _, parameter = name.rpartition(".")
+        for expert, change in enumerate(wrapper.get_delta_weight("default").detach()):
+            change = change.T
+            parts = (
+                {"gate_proj": change[0::2], "up_proj": change[1::2]} if "gate_up" in parameter else {parameter: change}
+            )
+            for linear, wanted in parts.items():
+                a, b = (written[f"{module}.{expert}.{linear}.lora_{side}.weight"] for side in "AB")
+                torch.testing.assert_close(scaling * b @ a, wanted, rtol=1e-5, atol=1e-6)
+                rebuilt += 1
+    assert rebuilt == 2 * 3 * 3
+
+
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_gradient_checkpointing_changes_nothing_and_recomputes(tmp_path, reentrant):
     found, calls = [], []
