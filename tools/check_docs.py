@@ -6,8 +6,9 @@
 
 What is compared: code blocks with their examples; relative links and anchors; names of moeq.h, CMake options and
 environment variables with what declares them; paths in backquotes with the files; the statuses of docs/errors.md with
-the header and with the Python exceptions, its classes with the sources; map and layers of docs/hacking.md with the
-sources; imports of the command line with what of the Python package is public.
+the header and with the Python exceptions, its classes with the sources; tests of docs/host-reports.md with those that are
+there; map and layers of docs/hacking.md with the sources; imports of the command line with what of the Python package is
+public.
 
 A quote is a comment <!-- quote: PATH PART --> above a code block. In the file PATH the part stands between comments
 [quote: PART] and [end]; without PART the block is the whole file.
@@ -210,6 +211,23 @@ def check_classes(files, problems):
         problems.add(name_of(path), f"class {name} is only in {'the sources' if name in used else 'the table'}")
 
 
+def check_reports(problems):
+    """Each report has a test, or says that it is open; the tests that are named are there."""
+    path = ROOT / "docs" / "host-reports.md"
+    seen = set()
+    for name, _, held in table(path, "reports"):
+        tests = re.findall(r"`([\w.]+)::(\w+)`", held)
+        if name in seen:
+            problems.add(name_of(path), f"{name} is there twice")
+        seen.add(name)
+        if not tests and not held.startswith("Open: "):
+            problems.add(name_of(path), f"{name} names no test")
+        for file, test in tests:
+            where = ROOT / "tests" / "python" / file
+            if not where.is_file() or not re.search(rf"^def {test}\(", source(where), re.MULTILINE):
+                problems.add(name_of(path), f"{name}: there is no {test} in tests/python/{file}")
+
+
 def check_map(files, problems):
     path = ROOT / "docs" / "hacking.md"
     listed = {folder.rstrip("/") for row in table(path, "map") for folder in re.findall(r"`([^`]+)`", row[0])}
@@ -280,6 +298,7 @@ def main():
         check_paths(path, files, problems)
     check_statuses(problems)
     check_classes(files, problems)
+    check_reports(problems)
     check_map(files, problems)
     check_layers(files, problems)
     check_command_line(problems)

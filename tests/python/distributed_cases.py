@@ -185,17 +185,16 @@ def ddp(rank, ranks, folder):
 
 
 def ddp_other_formats(rank, ranks, folder):
-    """A rank with other formats ends with an error instead of taking codes for others."""
-    model = Model(specs=["int8", "nf4" if rank == 0 else "fp4"])
-    try:
-        DistributedDataParallel(model)
-    except moeq.MismatchError as error:
-        assert rank == 1 and "fp4 [6, 24, 64]" in str(error)
-    except RuntimeError as error:
-        assert rank == 0 and "peer" in str(error)
+    """Ranks with other formats end with an error instead of taking codes for others, and so do all others."""
+    model = Model(specs=["int8", "fp4" if rank == ranks - 1 else "nf4"])
+    before = digest(model)
+    text = raised(moeq.MismatchError, DistributedDataParallel, model)
+    if rank == ranks - 1:
+        assert "this rank has" in text and "fp4 [6, 24, 64]" in text, text
     else:
-        distributed.barrier()
-        raise AssertionError("no error")
+        assert "got 1 ranks with weights of other formats" in text and "nf4 [6, 24, 64]" in text, text
+    assert digest(model) == before
+    distributed.barrier()  # they can go on together
 
 
 # ---- one rank gives

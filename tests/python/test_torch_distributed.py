@@ -56,6 +56,13 @@ def test_others_end_when_a_rank_is_killed(results, group, case):
         assert result[f"{case} seconds"] < 20  # the group's timeout is 60
 
 
+@pytest.mark.parametrize("group, case", [("unprepared", "accelerate_unprepared"), ("torch", "torchs_own_broadcast")])
+def test_others_end_when_a_rank_ends(results, group, case):
+    """The rank that refuses says why, and ends; who waits for it ends with it, long before the group's timeout of 60."""
+    seconds = [result[f"{case} seconds"] for result in results[group]]
+    assert len(seconds) == 2 and max(seconds) - min(seconds) < 20, seconds
+
+
 def test_every_case_was_run(results):
     run = [(group, case) for group, ranks in results.items() for case in ranks[0] if is_case(case)]
     killed = [("killed", "rank_is_killed"), ("killed later", "rank_is_killed_while_sending")]

@@ -84,6 +84,13 @@ def test_dense_values_load_into_a_quantized_parameter():
 def test_map_location():
     state = torch.load(io.BytesIO(saved({"w": quantized()})), weights_only=True, map_location="meta")
     assert state["w"].is_meta and state["w"].shape == SHAPE
+    module = Experts(quantized())
+    state = torch.load(io.BytesIO(saved(module.state_dict())), weights_only=True, map_location="meta")
+    twin = Experts(quantized(seed=9))
+    twin.load_state_dict(state, assign=True)
+    assert twin.weight.is_meta and twin.weight.spec == module.weight.spec
+    twin.load_state_dict(module.state_dict(), assign=True)
+    assert same_bytes(twin.weight, module.weight)
 
 
 def test_a_process_without_moeq_is_told_what_to_import(tmp_path):
@@ -195,6 +202,31 @@ def test_compiled_modules_break_their_graph_there(backend):
         torch._dynamo.reset()
         with pytest.raises(Exception, match="moeq.torch: quantized weights are decoded outside of the graphs"):
             torch.compile(module, backend=backend, fullgraph=True)(x)
+    torch._dynamo.reset()
+
+
+def test_a_compiled_module_moves():
+    """torch swaps what its parameters hold: they stay the same objects, and the graphs find them."""
+    module = Experts(quantized())
+    x, weight, before = torch.randn(2, COLUMNS), module.weight, quantized()
+    torch._dynamo.reset()
+    compiled = torch.compile(module, backend="aot_eager")
+    compiled(x)
+    for move in (
+        lambda: module.to("cpu"),
+        module.cpu,
+        lambda: compiled.to(torch.bfloat16),
+        lambda: module.to(torch.float32),
+    ):
+        move()
+        assert module.weight is weight and same_bytes(weight, before)
+        assert torch.equal(compiled(x.to(weight.dtype)), module(x.to(weight.dtype)))
+    parts, context = weight.__tensor_flatten__()
+    again = MoeqTensor.__tensor_unflatten__(
+        {name: getattr(weight, name) for name in parts}, context, weight.shape, None
+    )
+    assert same_bytes(again, weight) and again.dtype == weight.dtype
+    assert compiled.to("meta") is compiled and module.weight is weight and weight.is_meta
     torch._dynamo.reset()
 
 

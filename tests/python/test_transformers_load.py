@@ -1,6 +1,7 @@
 """from_pretrained(quantization_config=MoeqConfig(...)): codes, sizes, forward and generation of every family."""
 
 import copy
+import json
 
 import pytest
 from families import models
@@ -254,6 +255,90 @@ def test_one_device_for_all_is_no_offload():
     model = load("qwen3_moe", "nf4", device_map="cpu")
     assert len(quantized_in(model)) == 4
     assert len(quantized_in(load("qwen3_moe", "nf4", device_map="auto"))) == 4
+
+
+def test_the_hosts_progress_bar_runs_to_its_end(capfd):
+    from transformers.utils import logging
+
+    logging.enable_progress_bar()
+    try:
+        load("qwen3_moe", "nf4")
+    finally:
+        logging.disable_progress_bar()
+    shown = capfd.readouterr().err
+    assert "Loading weights: 100%" in shown, shown
+
+
+def test_no_load_reads_ahead_in_threads(tmp_path, monkeypatch):
+    """Of dense files, of a cache, of codes, and of both: what is read is what is quantized next."""
+    from transformers import core_model_loading
+
+    started = []
+
+    class Counted(core_model_loading.ThreadPoolExecutor):
+        def __init__(self, *args, **kwargs):
+            started.append(args)
+            super().__init__(*args, **kwargs)
+
+    monkeypatch.setattr(core_model_loading, "ThreadPoolExecutor", Counted)
+    load("qwen3_moe", None)
+    assert len(started) == 1  # the host's own, of a dense load
+    config = MoeqConfig("nf4", cache=tmp_path / "cache", skip=["**.layers.0.**"])
+    for _ in range(2):
+        model = load("qwen3_moe", config)
+    model.save_pretrained(tmp_path / "saved")
+    assert same_models(load("qwen3_moe", None, tmp_path / "saved"), model)
+    assert len(started) == 1
+
+
+@pytest.mark.parametrize("options", [{}, {"enable_expert_parallel": True}])
+def test_tensor_and_expert_parallelism_are_refused_before_the_load(options, monkeypatch):
+    from transformers import core_model_loading
+    from transformers.distributed import DistributedConfig
+
+    monkeypatch.setattr(core_model_loading, "_materialize_copy", None)  # whoever reads would fail otherwise
+    with pytest.raises(
+        moeq.UnsupportedError, match="distributed_config: got tensor or expert parallelism; wanted none"
+    ):
+        load("qwen3_moe", "nf4", distributed_config=DistributedConfig(**options))
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_deepspeed_is_refused_before_the_load(stage, monkeypatch):
+    from transformers import core_model_loading
+    from transformers.integrations import deepspeed
+
+    class Active:  # what TrainingArguments(deepspeed=...) leaves for loads
+        config = {"zero_optimization": {"stage": stage}}
+
+        def is_zero3(self):
+            return stage == 3
+
+    active = Active()
+    monkeypatch.setattr(core_model_loading, "_materialize_copy", None)
+    monkeypatch.setattr(deepspeed, "_hf_deepspeed_config_weak_ref", lambda: active)
+    with pytest.raises(moeq.UnsupportedError, match="DeepSpeed: got its configuration.*Use FSDP2"):
+        load("qwen3_moe", "nf4")
+
+
+@pytest.mark.parametrize(
+    "method, name",
+    [
+        ({"quant_method": "fp8", "weight_block_size": [128, 128]}, "FineGrainedFP8Config"),
+        ({"quant_method": "mxfp4"}, "Mxfp4Config"),
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "BitsAndBytesConfig"),
+    ],
+)
+def test_a_base_of_another_method_is_refused_by_its_name(method, name, tmp_path, monkeypatch):
+    """By the host, before anything of ours is asked."""
+    from transformers import core_model_loading
+
+    folder = copy_of(folder_of("qwen3_moe"), tmp_path / "other", lambda tensors: None)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": method}))
+    monkeypatch.setattr(core_model_loading, "_materialize_copy", None)
+    with pytest.raises(ValueError, match=f"quantized with {name} but you are passing a MoeqConfig"):
+        load("qwen3_moe", "nf4", folder)
 
 
 # ---- what is wrong

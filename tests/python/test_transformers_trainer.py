@@ -3,8 +3,10 @@ and reads again. The judge is the dense model that has the values of the codes."
 
 import os
 import pathlib
+import warnings
 
 import pytest
+from families import models
 from transformers_models import (  # noqa: F401
     decoded_twin,
     load,
@@ -21,6 +23,7 @@ pytest.importorskip("accelerate", reason="accelerate is not installed: the Train
 
 import moeq.peft  # noqa: E402
 from moeq.peft.wrappers import wrappers  # noqa: E402
+from moeq.torch import MoeqTensor  # noqa: E402
 from moeq.torch.parametrize import replace_parameter_8bit  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # the host's, about names that it will change
@@ -41,6 +44,15 @@ def adapted(model=None, spec="nf4", **options):
         task_type="CAUSAL_LM",
     )  # fmt: skip
     return peft.get_peft_model(model, config)
+
+
+def dense_twin(model, kind=KIND):
+    """In fp32, with the values of the codes in fp32."""
+    twin = decoded_twin(kind, model).float()
+    with torch.no_grad():
+        for name, value in quantized_in(model).items():
+            twin.get_parameter(name).copy_(value.dequantize(dtype=torch.float32))
+    return twin
 
 
 class Gradients(transformers.TrainerCallback):
@@ -64,15 +76,6 @@ def trainer(model, folder, callbacks=None, **options):
     return transformers.Trainer(
         model=model, args=arguments, train_dataset=DATA, eval_dataset=DATA, callbacks=callbacks
     )  # fmt: skip
-
-
-def dense_twin(model):
-    """In fp32, with the values of the codes in fp32."""
-    twin = decoded_twin(KIND, model).float()
-    with torch.no_grad():
-        for name, value in quantized_in(model).items():
-            twin.get_parameter(name).copy_(value.dequantize(dtype=torch.float32))
-    return twin
 
 
 def losses(run):
@@ -163,6 +166,56 @@ def test_gradients_of_the_first_step_are_those_of_the_dense_model(tmp_path, opti
         assert error < (0.03 if options else 1e-5), (name, error)
 
 
+@pytest.mark.parametrize("kind", ["nemotron_h", "qwen3_vl_moe", "gpt_oss", "llama4"])
+def test_adapters_learn_in_every_layout(kind):
+    """Without gates, below a vision tower, transposed and interleaved: results and gradients are the dense model's."""
+    ours = load(kind, "nf4", dtype=torch.float32)
+    targets = sorted(quantized_in(ours))
+    found = []
+    for model in (ours, dense_twin(ours, kind)):
+        if kind == "qwen3_vl_moe":
+            tower = [value for name, value in model.named_parameters() if "visual" in name]
+            assert tower and not any(isinstance(value, MoeqTensor) for value in tower)
+        torch.manual_seed(2)
+        config = peft.LoraConfig(r=4, target_parameters=targets, init_lora_weights=False)
+        model = peft.get_peft_model(model, config).eval()
+        body = model.get_base_model()
+        body = body.get_submodule(models.INNER[kind]) if kind in models.INNER else body
+        out = body(**models.inputs(kind, body))
+        result = out.logits if "logits" in out else out[0]
+        result.float().square().mean().backward()
+        gradients = {name: value.grad for name, value in model.named_parameters()
+                     if value.requires_grad and ".experts." in name}  # fmt: skip
+        found.append((result.detach(), gradients))
+    (result, gradients), (wanted, of_dense) = found
+    torch.testing.assert_close(result, wanted, rtol=1e-4, atol=1e-4)
+    assert gradients.keys() == of_dense.keys() and len(gradients) == 2 * len(targets)
+    for name, one in of_dense.items():
+        assert one.any() and float((gradients[name] - one).norm() / one.norm()) < 1e-3, name
+
+
+def test_transposed_experts_are_exported_per_expert(tmp_path):
+    """gpt-oss': [in, out], gate and up in turns. Every change is rebuilt from what was written."""
+    model = load("gpt_oss", "nf4", dtype=torch.float32)
+    torch.manual_seed(2)
+    config = peft.LoraConfig(r=4, target_parameters=sorted(quantized_in(model)), init_lora_weights=False)
+    model = peft.get_peft_model(model, config)
+    written, scaling = moeq.peft.save_per_expert(model, tmp_path), 8 / 4
+    rebuilt = 0
+    for name, wrapper in wrappers(model).items():
+        module, _, parameter = name.rpartition(".")
+        for expert, change in enumerate(wrapper.get_delta_weight("default").detach()):
+            change = change.T
+            parts = (
+                {"gate_proj": change[0::2], "up_proj": change[1::2]} if "gate_up" in parameter else {parameter: change}
+            )
+            for linear, wanted in parts.items():
+                a, b = (written[f"{module}.{expert}.{linear}.lora_{side}.weight"] for side in "AB")
+                torch.testing.assert_close(scaling * b @ a, wanted, rtol=1e-5, atol=1e-6)
+                rebuilt += 1
+    assert rebuilt == 2 * 3 * 3
+
+
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_gradient_checkpointing_changes_nothing_and_recomputes(tmp_path, reentrant):
     found, calls = [], []
@@ -221,6 +274,49 @@ def test_what_the_trainer_saves_loads_on_quantized_and_dense_bases(trained, tmp_
 def test_a_base_without_adapters_is_not_trained(tmp_path):
     with pytest.raises(ValueError, match="attach trainable adapters"):
         trainer(load(KIND, "nf4"), tmp_path)
+
+
+def test_adapters_that_leave_the_experts_out_are_told_once(tmp_path):
+    texts, linears = torch.tensor(TEXTS[:2]), {"target_modules": ["q_proj", "v_proj"]}
+    model = peft.get_peft_model(load(KIND, "nf4"), peft.LoraConfig(**linears, task_type="CAUSAL_LM"))
+    with pytest.warns(UserWarning) as told:
+        trainer(model, tmp_path, max_steps=2, save_strategy="no").train()
+    (text,) = [str(one.message) for one in told if "quantized weights of experts" in str(one.message)]
+    assert "None of 4" in text and "target_parameters=['experts.down_proj', 'experts.gate_up_proj']" in text
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        load(KIND, "nf4").train()(texts)  # without adapters there is nothing to tell
+        adapted().train()(texts)
+        other = peft.get_peft_model(load(KIND, "nf4"), peft.LoraConfig(**linears)).eval()
+        other(texts)  # nor where nothing is trained
+
+
+@pytest.mark.skipif(peft.__version__ < "0.21", reason=f"PEFT {peft.__version__} gives linears only adapters")
+def test_all_linear_includes_the_experts():
+    model = peft.get_peft_model(load(KIND, "nf4"), peft.LoraConfig(target_modules="all-linear", task_type="CAUSAL_LM"))
+    found = {name.removeprefix("base_model.model.") for name in wrappers(model)}
+    assert found >= set(quantized_in(load(KIND, "nf4"))) and moeq.peft.check(model) == []
+
+
+def test_a_merged_folder_is_a_model(tmp_path):
+    """Merged into codes and into dense weights: the generation configuration stays, and nothing is the base's any more."""
+    tokens = torch.tensor(TEXTS[:2])
+    base = load(KIND, "nf4")
+    for name, one in (("codes", base), ("dense", decoded_twin(KIND, base))):
+        one.generation_config.max_new_tokens, one.generation_config.pad_token_id = 7, 0
+        before = {key: value.detach().clone() for key, value in one.named_parameters() if "experts" in key}
+        merged = adapted(one).merge_and_unload(safe_merge=True)
+        wanted = merged(tokens).logits
+        merged.save_pretrained(tmp_path / name)
+        again = load(KIND, None, tmp_path / name)
+        assert (again.generation_config.max_new_tokens, again.generation_config.pad_token_id) == (7, 0)
+        assert torch.equal(again(tokens).logits, wanted)
+        assert bool(quantized_in(again)) == (name == "codes") and len(before) >= 4
+        for key, value in before.items():
+            pairs = zip(again.get_parameter(key), value)
+            if name == "codes":
+                pairs = ((one.dequantize(), other.dequantize()) for one, other in pairs)
+            assert not any(torch.equal(*pair) for pair in pairs), key
 
 
 def test_the_hosts_own_way_to_add_an_adapter():

@@ -32,12 +32,12 @@ GROUPS = {
     "memory": (2, ["memory"]),
     "trainer": (2, ["trainer"]),
     "trainer fsdp": (2, ["trainer_fsdp"]),
-    "formats": (2, ["ddp_other_formats"]),
+    "formats": (3, ["ddp_other_formats"]),
     "killed": (4, ["rank_is_killed"]),
     "killed later": (2, ["rank_is_killed_while_sending"]),
     "late": (2, ["rank_does_not_come"]),
 }
-LEFT_ALONE = ("unprepared", "torch", "formats", "killed", "killed later")  # some rank waits until another ends
+LEFT_ALONE = ("unprepared", "torch", "killed", "killed later")  # some rank waits until another ends
 
 
 def rank_main(group, rank, ranks, cases, folder):

@@ -11,16 +11,9 @@ from .wrappers import wrappers
 
 def check(model: torch.nn.Module) -> list[str]:
     """Findings about adapters of a model with quantized experts, a sentence each; none if all is well."""
-    found = []
-    quantized = quantized_parameters(model)
+    told = forgotten(model)
+    found = [] if told is None else [told]
     adapted = wrappers(model)
-    if quantized and not adapted:
-        tails = sorted({".".join(name.split(".")[-2:]) for name in quantized})
-        found.append(
-            f"None of {len(quantized)} quantized weights of experts has an adapter, which target_modules never give "
-            f"them: LoraConfig(target_parameters={tails}) would, or moeq.peft.parameter_names of these for "
-            "parametrized ones."
-        )
     frozen = [name for name, wrapper in adapted.items() if not any(p.requires_grad for p in own_matrices(wrapper))]
     if frozen:
         found.append(
@@ -45,6 +38,18 @@ def check(model: torch.nn.Module) -> list[str]:
             )
             break
     return found
+
+
+def forgotten(model: torch.nn.Module) -> str | None:
+    """The finding that experts are quantized, and none has an adapter."""
+    quantized = quantized_parameters(model)
+    if not quantized or wrappers(model):
+        return None
+    tails = sorted({".".join(name.split(".")[-2:]) for name in quantized})
+    return (
+        f"None of {len(quantized)} quantized weights of experts has an adapter: LoraConfig(target_parameters={tails}) "
+        "gives them one, or moeq.peft.parameter_names of these where they are parametrized."
+    )
 
 
 def own_matrices(wrapper: torch.nn.Module) -> list[torch.nn.Parameter]:

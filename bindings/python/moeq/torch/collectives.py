@@ -137,16 +137,23 @@ def structure(pieces: Sequence[torch.Tensor | Expression]) -> str:
     )  # fmt: skip
 
 
-def check_structure(mine: str, send: Send, receives: bool, device: torch.device) -> None:
-    """Ends a rank whose weights are not of the same kinds as those of the sender, before codes come."""
+def check_structure(mine: str, processes: Any, send: Send, receives: bool, device: torch.device) -> None:
+    """Ends all ranks where the weights of one are not of the same kinds as those of the sender, before codes come."""
     digest = torch.frombuffer(bytearray(hashlib.sha256(mine.encode()).digest()), dtype=torch.uint8).to(device)
     sent = digest.clone()
     send(sent)
-    if receives and not torch.equal(sent, digest):
-        raise MismatchError(
-            f"moeq.torch: broadcast: got weights of other formats or shapes than the sending rank has; this rank has "
-            f"{mine}; wanted the same on all ranks (moeq.distributed.check(model) names the first difference)"
-        )
+    unlike = receives and not torch.equal(sent, digest)
+    count = torch.tensor([int(unlike)], dtype=torch.int32, device=device)
+    processes.allreduce([count]).wait()
+    if not int(count):
+        return
+    got = f"weights of other formats or shapes than the sending rank has; this rank has {mine}"
+    if not unlike:
+        got = f"{int(count)} ranks with weights of other formats or shapes than the sending rank has: {mine}"
+    raise MismatchError(
+        f"moeq.torch: broadcast: got {got}; wanted the same on all ranks (moeq.distributed.check(model) names the first "
+        "difference)"
+    )
 
 
 def broadcast_(
@@ -173,7 +180,7 @@ def broadcast_(
         works[0].wait()
 
     receives = processes.rank() != root_rank
-    check_structure(structure(pieces), send, receives, tensor.device)
+    check_structure(structure(pieces), processes, send, receives, tensor.device)
     if plain.numel():
         send(plain)
     for piece in pieces:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from transformers.core_model_loading import WeightConverter, WeightRenaming
 from transformers.integrations.accelerate import get_device
+from transformers.integrations.deepspeed import deepspeed_config
 from transformers.quantizers.auto import register_quantizer
 from transformers.quantizers.base import HfQuantizer
 from transformers.utils import logging
@@ -16,6 +17,7 @@ from transformers.utils import logging
 from .._errors import ArgumentError, IncompleteError, UnsupportedError
 from .._reader import open as open_checkpoint
 from ..distributed.accelerate import add_hooks
+from ..peft.reminder import remind
 from ..torch import MoeqTensor
 from .building import as_parameter
 from .cache import Cache, cache_key
@@ -80,6 +82,12 @@ class MoeqQuantizer(HfQuantizer):
 
     def validate_environment(self, *args: Any, device_map: Any = None, **kwargs: Any) -> None:
         """Called with what the user gave, and again with what "auto" became."""
+        if deepspeed_config() is not None:
+            raise UnsupportedError(
+                "moeq.transformers: DeepSpeed: got its configuration, as TrainingArguments(deepspeed=...) sets it; wanted "
+                "none: its engine sends parameters as dense bytes, which codes do not have. Use FSDP2 or "
+                "DistributedDataParallel (docs/distributed.md)"
+            )
         self._device_map = device_map
         devices = set(device_map.values()) if isinstance(device_map, dict) else {device_map}
         offloaded = {"disk"} & devices or ({"cpu"} & devices if len(devices) > 1 else set())
@@ -273,6 +281,8 @@ class MoeqQuantizer(HfQuantizer):
         self._cache = self._packed = None
         self._files = SourceFiles([])
         add_hooks(model)  # for accelerate, where there are several processes
+        if self.plan:
+            remind(model)
         if self.linears is not None:
             self.linears.host._process_model_after_weight_loading(model, **kwargs)
             self._report.linears = self.linears.described(model)
