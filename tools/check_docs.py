@@ -136,6 +136,11 @@ def check_links(path, problems):
             problems.add(name_of(path), f"link to {target}: there is no such heading")
 
 
+def check_merged(path, problems):
+    if re.search(r"^(<<<<<<<|>>>>>>>) ", path.read_text(encoding="utf-8"), re.MULTILINE):
+        problems.add(name_of(path), "marks of a merge that was not finished")
+
+
 # ---- names and paths
 
 
@@ -294,6 +299,7 @@ def main():
     for path in pages():
         check_quotes(path, update, problems)
         check_links(path, problems)
+        check_merged(path, problems)
         check_names(path, names, problems)
         check_paths(path, files, problems)
     check_statuses(problems)
