@@ -151,8 +151,8 @@ typedef struct moeq_spec {
     uint32_t struct_size;
     int32_t  format;        /* the one field without a default */
     int32_t  granularity;
-    int32_t  block_rows;    /* 0: format's default (NF4, FP4: 1; else 128) */
-    int32_t  block_columns; /* 0: format's default (NF4, FP4: 64; else 128) */
+    int32_t  block_rows;    /* 0: format's default (NF4, FP4, MXFP8: 1; else 128) */
+    int32_t  block_columns; /* 0: format's default (NF4, FP4: 64; MXFP8: 32; else 128) */
     int32_t  blocking;
     int32_t  scale_axis;    /* the contraction axis: 0 or -1 the last, -2 the one before ([E, in, out] layouts) */
     int32_t  scale_kind;

@@ -341,9 +341,9 @@ pub struct moeq_spec {
     /// the one field without a default
     pub format: i32,
     pub granularity: i32,
-    /// 0: format's default (NF4, FP4: 1; else 128)
+    /// 0: format's default (NF4, FP4, MXFP8: 1; else 128)
     pub block_rows: i32,
-    /// 0: format's default (NF4, FP4: 64; else 128)
+    /// 0: format's default (NF4, FP4: 64; MXFP8: 32; else 128)
     pub block_columns: i32,
     pub blocking: i32,
     /// the contraction axis: 0 or -1 the last, -2 the one before ([E, in, out] layouts)
