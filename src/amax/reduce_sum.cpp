@@ -1,16 +1,37 @@
 // The sum. Floats: in fp64, in the one order of codec/lane_sum.h over the elements of each output in logical order. Integers: in
 // int64, where the order does not matter, wrapping.
-#include "codec/lane_sum.h"
+#include <cstddef>
+#include <utility>
 
 #include "amax/driver.h"
 #include "amax/reduce.h"
 #include "amax/source.h"
+#include "codec/lane_sum.h"
 
 namespace moeq::amax {
 
 namespace {
 
 constexpr int64_t kSumColumns = cpu::kSumColumns;
+
+// `count` times 16 elements, so many `step` and `stride` apart, one of each 16 to each of 16 sums, for what has no kernel. Half of
+// the sums at a time, written out one by one, so that each has a register.
+template <class Source, size_t... sum>
+void add_eights(const typename Source::Stored* first, int64_t count, int64_t step, int64_t stride, double* sums,
+                std::index_sequence<sum...>)
+{
+    double apart[] = {sums[sum]...};
+    for (int64_t k = 0; k < count; ++k, first += step)
+        ((apart[sum] = codec::add(apart[sum], Source::value(first[static_cast<int64_t>(sum) * stride]))), ...);
+    ((sums[sum] = apart[sum]), ...);
+}
+template <class Source>
+void add_sixteens(const typename Source::Stored* first, int64_t count, int64_t step, int64_t stride, double* sums)
+{
+    constexpr auto kHalf = std::make_index_sequence<codec::kSumLanes / 2>();
+    add_eights<Source>(first, count, step, stride, sums, kHalf);
+    add_eights<Source>(first + codec::kSumLanes / 2 * stride, count, step, stride, sums + codec::kSumLanes / 2, kHalf);
+}
 
 // One output: elements come in order, in runs of any length.
 template <class Source>
@@ -49,12 +70,17 @@ private:
 
     void add_to_leaf(const Stored* first, int64_t count, int64_t stride)
     {
+        const int64_t whole = filled_ % codec::kSumLanes == 0 ? round_down(count, codec::kSumLanes) : 0;
         int64_t i = 0;
         if constexpr (has_kernels())
-            if (stride == 1 && filled_ % codec::kSumLanes == 0) {
-                kernels_.sum_lanes[Source::kKernel](first, count / codec::kSumLanes, lanes_);
-                i = round_down(count, codec::kSumLanes);
+            if (stride == 1 && whole > 0) {
+                kernels_.sum_lanes[Source::kKernel](first, whole / codec::kSumLanes, lanes_);
+                i = whole;
             }
+        if (i < whole) {
+            add_sixteens<Source>(first, whole / codec::kSumLanes, codec::kSumLanes * stride, stride, lanes_);
+            i = whole;
+        }
         for (; i < count; ++i) {
             double& lane = lanes_[(filled_ + i) % codec::kSumLanes];
             lane = codec::add(lane, Source::value(first[i * stride]));
@@ -137,10 +163,18 @@ private:
                 return;
             }
         }
-        for (int64_t r = 0; r < rows; ++r) {
+        // The rows of a lane are 16 apart.
+        for (int64_t r = 0; r < minimum(rows, codec::kSumLanes); ++r) {
             double* lane = lanes_[(filled_ + r) % codec::kSumLanes];
-            for (int64_t i = 0; i < width_; ++i)
-                lane[i] = codec::add(lane[i], Source::value(first[r * pitch + i * stride]));
+            const Stored* row = first + r * pitch;
+            const int64_t count = ceil_divide(rows - r, codec::kSumLanes);
+            const int64_t step = codec::kSumLanes * pitch;
+            int64_t i = 0;
+            for (; i + codec::kSumLanes <= width_; i += codec::kSumLanes)
+                add_sixteens<Source>(row + i * stride, count, step, stride, lane + i);
+            for (; i < width_; ++i)
+                for (int64_t k = 0; k < count; ++k)
+                    lane[i] = codec::add(lane[i], Source::value(row[k * step + i * stride]));
         }
     }
 
